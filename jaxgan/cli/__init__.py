@@ -1,0 +1,61 @@
+"""The command line: one file a command, which parses, calls and prints."""
+
+import importlib
+import logging
+import os
+import sys
+
+from jaxgan.errors import UserError
+
+COMMANDS = {
+    "train": "train a system, or resume a run",
+    "sample": "draw images from a run",
+    "info": "networks, players, stages and data of a config or a run",
+    "configs": "the table of systems and configs",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `jaxgan COMMAND ...`; returns the exit status.
+
+    0: done. 1: training diverged. 2: the user can mend it, told in one line. 75: stopped by
+    SIGTERM, 130: by Ctrl-C, both after saving.
+    """
+    logging.basicConfig(format="jaxgan: %(message)s")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(argv)
+    except UserError as error:
+        print(f"jaxgan: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `jaxgan configs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"jaxgan {version('jaxgan')}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        from jaxgan.config import nearest
+
+        raise UserError(
+            f"no command {name!r}{nearest(name, COMMANDS, hint='; see `jaxgan --help`')}"
+        )
+    return importlib.import_module(f"jaxgan.cli.{name}").main(argv[1:])
+
+
+def _usage() -> str:
+    commands = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
+    return (
+        f"usage: jaxgan COMMAND ...\n\n{commands}\n\n`jaxgan COMMAND --help` tells more.\n"
+        "Start with: jaxgan train configs/quickstart.py"
+    )

@@ -1,0 +1,59 @@
+"""jaxgan configs: the table of systems and configs."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxgan import config
+from jaxgan.cli.parse import parse
+from jaxgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where to look."""
+
+    folder: Path = Path("configs")
+    """Folder with configs."""
+    json: bool = False
+    """Print JSON."""
+
+
+def main(argv: list[str]) -> int:
+    """Parses, loads every config, prints a row each."""
+    options = parse(
+        Options,
+        argv,
+        prog="jaxgan configs",
+        description="Lists the configs of a folder with their systems.",
+    )
+    paths = sorted(options.folder.glob("*.py"))
+    if not paths:
+        raise UserError(
+            f"no configs in {options.folder}: run it in a checkout of jaxgan, or give --folder"
+        )
+    rows = []
+    for path in paths:
+        experiment = config.load(path)
+        rows.append(
+            {
+                "config": str(path),
+                "system": type(experiment.system).__name__,
+                "data": experiment.data.source,
+                "shape": "x".join(map(str, experiment.system.shape)),
+                "classes": experiment.system.classes,
+                "batch": experiment.batch,
+                "steps": experiment.steps,
+            }
+        )
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = Table(*rows[0], box=None)
+    for row in sorted(rows, key=lambda row: (str(row["system"]), str(row["config"]))):
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+    Console(width=None if Console().is_terminal else 140).print(table, highlight=False)
+    return 0

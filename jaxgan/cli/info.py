@@ -1,0 +1,79 @@
+"""jaxgan info CONFIG|RUN: networks with parameter counts, players, stages, data."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxgan import config
+from jaxgan.cli.parse import parse, take_target
+from jaxgan.describe import describe
+from jaxgan.run import Run, state_sha256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to tell it."""
+
+    json: bool = False
+    """Print JSON."""
+
+
+def main(argv: list[str]) -> int:
+    """Parses, describes, prints."""
+    target, rest = take_target(argv, "info", "CONFIG|RUN")
+    options = parse(
+        Options,
+        rest,
+        prog=f"jaxgan info {target}",
+        description="Tells what a config or a run consists of, without training anything.",
+    )
+    if Path(target).suffix == ".py":
+        facts = describe(config.load(target))
+    else:
+        run = Run(target)
+        state = run.state
+        facts = describe(run.experiment)
+        facts |= {"step": int(state.step), "state_sha256": state_sha256(state)}
+    print(json.dumps(facts, indent=2)) if options.json else _print(facts)
+    return 0
+
+
+def _print(facts: dict[str, Any]) -> None:
+    console = Console()
+    console.print(f"[bold]{facts['system']}[/bold]  {facts['summary']}", highlight=False)
+    networks = Table("network", "parameters", box=None)
+    networks.columns[1].justify = "right"
+    for name, network in facts["networks"].items():
+        networks.add_row(name, f"{network['parameters']:,}")
+    players = Table("player", "owns", "updates", "every", "optimiser slot", box=None)
+    for player in facts["players"]:
+        players.add_row(
+            player["name"],
+            ", ".join(player["owns"]),
+            str(player["repeats"]),
+            str(player["every"]),
+            player["slot"],
+        )
+    stages = Table("stage", "iterations", "batch", "draws", "resolution", box=None)
+    for index, stage in enumerate(facts["stages"]):
+        stages.add_row(
+            str(index),
+            f"{stage['steps']:,}",
+            str(stage["batch"]),
+            str(stage["draws"]),
+            "-" if stage["resolution"] is None else str(stage["resolution"]),
+        )
+    for table in (networks, players, stages):
+        console.print()
+        console.print(table)
+    console.print()
+    console.print(
+        "  ".join(f"{key}: {value}" for key, value in facts["data"].items()), highlight=False
+    )
+    for key in ("step", "state_sha256"):
+        if key in facts:
+            console.print(f"{key}: {facts[key]}", highlight=False, soft_wrap=True)

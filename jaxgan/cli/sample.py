@@ -1,0 +1,103 @@
+"""jaxgan sample RUN: draws images as a grid, an .npz, or a folder of PNGs."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan.backend import keep_compilations
+from jaxgan.cli.parse import parse, take_target
+from jaxgan.errors import UserError
+from jaxgan.run import Run
+from jaxgan.training import pictures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to draw."""
+
+    out: Path
+    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); else a folder of PNGs."""
+    num: int | None = None
+    """Number of images (64); with --each-label, of each class (10)."""
+    label: int | None = None
+    """Class of all images; without it, classes are drawn uniformly."""
+    labels: str | None = None
+    """Classes to draw in turn, such as 0,1,2."""
+    each_label: bool = False
+    """Draw `num` images of every class, class by class."""
+    truncation: float | None = None
+    """Redraw components of the latents beyond +-truncation: fidelity for variety."""
+    seed: int = 0
+    """Of the latents: equal seeds give equal images."""
+    attention: bool = False
+    """Draw, beside each image, where its centre looks: for systems with attention maps."""
+
+
+def main(argv: list[str]) -> int:
+    """Parses, draws, writes."""
+    folder, rest = take_target(argv, "sample", "RUN")
+    options = parse(
+        Options, rest, prog=f"jaxgan sample {folder}", description="Draws images from a run."
+    )
+    keep_compilations()
+    run = Run(folder)
+    num, labels, columns = _labels(options, run)
+    _check_out(options.out)
+    images, drawn = run.sample_with_labels(
+        num, label=labels, truncation=options.truncation, seed=options.seed
+    )
+    _write(options.out, images, drawn, columns)
+    print(f"{options.out}: {num} samples of {folder}")
+    return 0
+
+
+def _labels(options: Options, run: Run) -> tuple[int, list[int] | int | None, int | None]:
+    """How many, their labels, and the columns of a grid of them."""
+    given = [options.label is not None, options.labels is not None, options.each_label]
+    if sum(given) > 1:
+        raise UserError("--label, --labels and --each-label exclude each other: give one")
+    if options.each_label:
+        classes = run.system.classes
+        if not classes:
+            raise UserError(f"{run.folder} was trained without labels: leave out --each-label")
+        each = 10 if options.num is None else options.num
+        return each * classes, list(np.repeat(np.arange(classes), each)), each
+    num = 64 if options.num is None else options.num
+    if options.labels is None:
+        return num, options.label, None
+    try:
+        cycle = [int(part) for part in options.labels.split(",")]
+    except ValueError:
+        raise UserError(
+            f"--labels is {options.labels!r}: give whole numbers with commas, such as 0,1,2"
+        ) from None
+    return num, [cycle[i % len(cycle)] for i in range(num)], len(cycle)
+
+
+def _check_out(out: Path) -> None:
+    """Refuses what could not be written, before anything is computed."""
+    if out.suffix and out.suffix not in (".png", ".npz"):
+        raise UserError(f"--out is {out}: give a .png, an .npz, or a folder")
+    if out.suffix and not out.parent.is_dir():
+        raise UserError(f"--out is {out}: there is no folder {out.parent}")
+    if out.is_dir() == bool(out.suffix) and out.exists():
+        raise UserError(f"--out is {out}: that is a {'folder' if out.is_dir() else 'file'}")
+
+
+def _write(
+    out: Path, images: np.ndarray, labels: np.ndarray | None, columns: int | None
+) -> None:
+    if out.suffix == ".npz":
+        np.savez_compressed(out, images=images, **({} if labels is None else {"labels": labels}))
+    elif images.ndim == 2:
+        if out.suffix != ".png":
+            raise UserError(f"--out is {out}: points are drawn as one .png, or saved as .npz")
+        pictures.scatter(images).save(out)
+    elif out.suffix == ".png":
+        pictures.grid(images, columns).save(out)
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            name = f"{index:06d}" if labels is None else f"{index:06d}_label{labels[index]}"
+            pictures.as_image(image).save(out / f"{name}.png")

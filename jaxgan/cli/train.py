@@ -1,0 +1,50 @@
+"""jaxgan train CONFIG: trains a system, or resumes the run where it stopped."""
+
+import dataclasses
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxgan import config
+from jaxgan.backend import keep_compilations
+from jaxgan.cli.parse import parse, take_target
+from jaxgan.run import Stopped, train
+from jaxgan.training.report import Diverged
+
+
+def main(argv: list[str]) -> int:
+    """Parses, trains, and tells where the run is."""
+    target, options = take_target(argv, "train", "CONFIG")
+    loaded = config.load(target)
+
+    # Built here, for the defaults are those of the config file.
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Options:
+        experiment: Annotated[config.Experiment, tyro.conf.arg(name="")] = loaded
+        out: Path = Path("runs") / Path(target).stem
+        """Folder of the run; an existing run of the same settings is resumed."""
+
+    given = parse(
+        Options,
+        options,
+        prog=f"jaxgan train {target}",
+        description="Trains a system. Every field of the config can be set here.",
+    )
+    keep_compilations()
+    try:
+        run = train(given.experiment, given.out)
+    except Stopped as stopped:
+        print(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
+        return 75 if stopped.signal == signal.SIGTERM else 130
+    except Diverged as diverged:
+        print(
+            f"jaxgan: diverged: {diverged}; the last good checkpoint is in {given.out}",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{run.folder}: trained to step {given.experiment.steps}; see {run.folder}/samples, or")
+    print(f"  jaxgan sample {run.folder} --num 64 --out samples.png")
+    return 0

@@ -1,0 +1,217 @@
+"""An experiment: frozen dataclasses, to and from JSON, from files and from the command line."""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import cattrs
+import tyro
+
+from jaxgan.errors import UserError
+from jaxgan.system import System
+
+FREE = {"changes_result": False}
+"""Metadata of fields that a resumed run may change: they leave the numbers as they are."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """What to learn from."""
+
+    source: Annotated[str, tyro.conf.arg(aliases=["--data"])]
+    """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], or a folder of images (flat, or a sub-folder
+    a class)."""
+    crop: Annotated[int | None, tyro.conf.arg(aliases=["--crop"])] = None
+    """Side of a centre crop taken first, pixels; None: no crop."""
+    resize: Annotated[bool, tyro.conf.arg(aliases=["--resize"])] = False
+    """Resize the shorter side to the system's resolution, then cut the centre."""
+    flip: Annotated[bool, tyro.conf.arg(aliases=["--flip"])] = False
+    """Mirror every other image, at random."""
+    workers: int = dataclasses.field(default=0, metadata=FREE)
+    """Processes that decode images; 0: threads of this one."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """How the devices are laid out."""
+
+    data: int = -1
+    """Devices along the axis `data`, over which batches are split; -1: all that are left."""
+    fsdp: int = 1
+    """Devices along the axis `fsdp`, over which batches are split, too."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """When the whole State is saved."""
+
+    every: int = 1000
+    """Iterations between checkpoints; there is always one at the end."""
+    keep: int = 3
+    """Latest checkpoints that stay on disk."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Log:
+    """What is written while training."""
+
+    every: int = 50
+    """Iterations between rows of metrics."""
+    samples: int = 500
+    """Iterations between sample grids; there is always one at the end."""
+    grid: int = 64
+    """Images in a sample grid."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A system, its data and how it is trained."""
+
+    system: System
+    data: Data
+    batch: int = 64
+    """Images a draw, over all devices."""
+    steps: int = dataclasses.field(default=10_000, metadata=FREE)
+    """Iterations: each lets every player move in turn."""
+    micro: int = 1
+    """Micro-batches that an update accumulates; they divide the batch."""
+    seed: int = 0
+    """Of everything random: start, data order, latents."""
+    mesh: Mesh = dataclasses.field(default=Mesh(), metadata=FREE)
+    checkpoint: Checkpoint = dataclasses.field(default=Checkpoint(), metadata=FREE)
+    log: Log = dataclasses.field(default=Log(), metadata=FREE)
+
+
+def load(path: str | Path) -> Experiment:
+    """The `config` of a Python file.
+
+    Raises:
+        UserError: there is no such file, or it has no `config` that is an Experiment.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no config file {path}{_nearest_file(path)}")
+    experiment = getattr(_module_at(path), "config", None)
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"{path} is no config: it must set config = jaxgan.Experiment(...)")
+    return experiment
+
+
+def nearest(word: str, known: Any, *, hint: str = "") -> str:
+    """`; did you mean X?` for a misspelt word, or `hint` where nothing is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else hint
+
+
+def _nearest_file(path: Path) -> str:
+    folder = path.parent
+    names = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    return f"; did you mean {folder / close[0]}?" if close else "; `jaxgan configs` lists them"
+
+
+def _module_at(path: Path) -> ModuleType:
+    """Imports a file under a name of its own, once, so that its classes stay the same objects."""
+    name = f"jaxgan_config:{path.resolve()}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise UserError(f"{path} is no Python file: a config is a .py file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def to_json(experiment: Experiment) -> str:
+    """The experiment as JSON; the system's class stands under "type"."""
+    return json.dumps(_converter().unstructure(experiment), indent=2) + "\n"
+
+
+def from_json(text: str) -> Experiment:
+    """The experiment back from `to_json`.
+
+    Raises:
+        UserError: JSON that does not parse, an unknown key, a missing one, or a wrong type.
+    """
+    try:
+        return _converter().structure(json.loads(text), Experiment)
+    except json.JSONDecodeError as error:
+        raise UserError(f"config is not JSON: {error}") from error
+    except cattrs.BaseValidationError as error:
+        raise UserError("config: " + "; ".join(cattrs.transform_error(error))) from error
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+
+    def describe(system: System) -> dict[str, Any]:
+        kind = type(system)
+        # A class from a config file is found again by the file's path.
+        module = kind.__module__.removeprefix("jaxgan_config:")
+        fields = {
+            field.name: converter.unstructure(getattr(system, field.name))
+            for field in dataclasses.fields(system)
+        }
+        return {"type": f"{module}:{kind.__qualname__}", **fields}
+
+    def build(value: dict[str, Any], _: type) -> System:
+        value = dict(value)
+        kind = _system_class(value.pop("type", ""))
+        return converter.structure(value, kind)
+
+    # By identity: a predicate on subclasses would send `build` back to itself.
+    converter.register_structure_hook_func(lambda kind: kind is System, build)
+    converter.register_unstructure_hook_func(
+        lambda kind: isinstance(kind, type) and issubclass(kind, System), describe
+    )
+    return converter
+
+
+def _system_class(name: str) -> type[System]:
+    module, _, kind = name.rpartition(":")
+    try:
+        found = _module_at(Path(module)) if module.endswith(".py") else _import(module)
+        result = getattr(found, kind)
+    except (ImportError, AttributeError, FileNotFoundError) as error:
+        raise UserError(f"config: system type {name!r} cannot be imported: {error}") from error
+    if not (isinstance(result, type) and issubclass(result, System)):
+        raise UserError(f"config: system type {name!r} is no jaxgan.System")
+    return result
+
+
+def _import(module: str) -> ModuleType:
+    if not module:
+        raise ImportError("it must read MODULE:CLASS")
+    return importlib.import_module(module)
+
+
+def differences(a: Experiment, b: Experiment) -> Iterator[str]:
+    """Settings that differ and change the result, as lines `batch: 64 here, 32 in the run`."""
+    for field in dataclasses.fields(Experiment):
+        if field.metadata.get("changes_result", True):
+            yield from _differences(field.name, getattr(a, field.name), getattr(b, field.name))
+
+
+def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
+    if type(a) is not type(b):
+        yield f"{name}: {type(a).__name__} here, {type(b).__name__} in the run"
+    elif dataclasses.is_dataclass(a):
+        for field in dataclasses.fields(a):
+            if field.metadata.get("changes_result", True):
+                yield from _differences(
+                    f"{name}.{field.name}", getattr(a, field.name), getattr(b, field.name)
+                )
+    elif a != b:
+        yield f"{name}: {a} here, {b} in the run"

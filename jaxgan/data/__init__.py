@@ -1,0 +1,31 @@
+"""Data: sources of items in any order, a scan before training, batches by (seed, step)."""
+
+from jaxgan.data.base import Arrays, Item, Source
+from jaxgan.data.embedded import EMBEDDED, modes
+from jaxgan.data.folder import Folder, open_folder
+from jaxgan.data.image import Fit, read
+from jaxgan.data.pipeline import Batches, batches
+from jaxgan.data.scan import Report, check, scan
+from jaxgan.data.source import fingerprint, open_source
+from jaxgan.data.tfds import Tfds, open_tfds
+
+__all__ = [
+    "EMBEDDED",
+    "Arrays",
+    "Batches",
+    "Fit",
+    "Folder",
+    "Item",
+    "Report",
+    "Source",
+    "Tfds",
+    "batches",
+    "check",
+    "fingerprint",
+    "modes",
+    "open_folder",
+    "open_source",
+    "open_tfds",
+    "read",
+    "scan",
+]

@@ -1,0 +1,100 @@
+"""Folders of images, flat or one sub-folder per class."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan.data.base import Item, Source
+from jaxgan.data.image import read
+from jaxgan.errors import UserError
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Folder(Source):
+    """A folder of image files, in sorted order; made by `open_folder`.
+
+    Attributes:
+      root: The folder.
+      files: Paths below it, with forward slashes, as class/name or name.
+    """
+
+    root: Path
+    files: tuple[str, ...] = dataclasses.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Item:
+        item: Item = {"image": read(self.root / self.files[index])}
+        return item if self.labels is None else {**item, "label": self.labels[index]}
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield every file's path below the root and its size in bytes."""
+        for file in self.files:
+            yield f"{file} {(self.root / file).stat().st_size}".encode(errors="surrogateescape")
+
+
+def open_folder(name: str) -> Folder:
+    """List a folder: PATH/*.png for unlabelled images, PATH/CLASS/*.png for labelled ones.
+
+    Names are sorted, and so are classes. Files of other types and hidden ones are passed over.
+
+    Raises:
+      UserError: No images; images beside sub-folders; folders within sub-folders (whose labels
+        would be a guess); a sub-folder without images.
+    """
+    root = Path(name).expanduser()
+    folders, images = _listing(root)
+    if folders and images:
+        raise UserError(
+            f"{name} holds both images ({images[0]}) and sub-folders ({folders[0]}), expected one "
+            "or the other: move the images into one sub-folder per class"
+        )
+    if not folders:
+        if not images:
+            raise UserError(f"{name} holds no images, expected files in {', '.join(EXTENSIONS)}")
+        return Folder(name=name, shape=None, root=root, files=tuple(images))
+    files: list[str] = []
+    labels: list[int] = []
+    for label, folder in enumerate(folders):
+        nested, images = _listing(root / folder)
+        if nested:
+            raise UserError(
+                f"{name} is nested too deep ({folder}/{nested[0]}), expected one sub-folder per "
+                f"class with only images in it: did you mean {Path(name, folder)}?"
+            )
+        if not images:
+            raise UserError(
+                f"{Path(name, folder)} holds no images, expected files in "
+                f"{', '.join(EXTENSIONS)}: add some or remove the sub-folder"
+            )
+        files += (f"{folder}/{image}" for image in images)
+        labels += [label] * len(images)
+    return Folder(
+        name=name,
+        shape=None,
+        classes=tuple(folders),
+        labels=np.array(labels, np.int32),
+        root=root,
+        files=tuple(files),
+    )
+
+
+def _listing(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of sub-folders and of images, sorted, without hidden ones."""
+    folders, images = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            # macOS leaves __MACOSX beside what it unpacks.
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.name.lower().endswith(EXTENSIONS):
+                images.append(entry.name)
+    return sorted(folders), sorted(images)

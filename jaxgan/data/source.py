@@ -1,0 +1,49 @@
+"""Data sets by name."""
+
+import difflib
+import hashlib
+from pathlib import Path
+
+from jaxgan.data.base import Source
+from jaxgan.data.embedded import EMBEDDED
+from jaxgan.data.folder import open_folder
+from jaxgan.data.tfds import open_tfds, tfds_names
+from jaxgan.errors import UserError
+
+
+def open_source(spec: str) -> Source:
+    """Open a data set by what a user types.
+
+    An embedded one (mnist5k, digits, ring, grid; see `jaxgan.data.embedded`), tfds:NAME[:SPLIT]
+    (see `open_tfds`), or a path to a folder of images (see `open_folder`). A folder that is called
+    like an embedded one is ./mnist5k.
+
+    Raises:
+      UserError: Nothing of that name, or it cannot be used; the message says what to do.
+    """
+    if spec in EMBEDDED:
+        return EMBEDDED[spec]()
+    if spec.startswith("tfds:"):
+        return open_tfds(spec)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return open_folder(spec)
+    if path.exists():
+        raise UserError(f"{spec} is a file, expected a folder of images: give its folder")
+    if spec in tfds_names():
+        raise UserError(f"no folder {spec!r} here, but TFDS has one: use tfds:{spec}")
+    near = difflib.get_close_matches(spec, EMBEDDED, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known names are {', '.join(EMBEDDED)}"
+    raise UserError(f"no data set {spec!r}, and no folder of that name: {hint}")
+
+
+def fingerprint(source: Source) -> str:
+    """Return 16 hexadecimal digits that tell this data set from another.
+
+    They come from the bytes of arrays, from names and sizes of files (not from where the folder
+    lies), or from TFDS's name, version and split.
+    """
+    digest = hashlib.sha256()
+    for part in source.identity():
+        digest.update(part + b"\0")
+    return digest.hexdigest()[:16]

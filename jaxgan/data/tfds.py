@@ -1,0 +1,114 @@
+"""TensorFlow Datasets, read at random and without TensorFlow."""
+
+import dataclasses
+import difflib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxgan.data.base import Item, Source
+from jaxgan.data.image import read
+from jaxgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Tfds(Source):
+    """A prepared TFDS data set; made by `open_tfds`.
+
+    Attributes:
+      records: Examples with "image" still encoded.
+      version: name/config/version, as TFDS calls it.
+      split: Such as "train" or "train[:10%]".
+    """
+
+    records: Sequence[dict[str, Any]] = dataclasses.field(repr=False)
+    version: str
+    split: str
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Item:
+        record = self.records[index]
+        item: Item = {"image": read(io.BytesIO(record["image"]))}
+        return {**item, "label": np.int32(record["label"])} if self.classes else item
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield name, version, split and length."""
+        yield f"{self.version} {self.split} {len(self)}".encode()
+
+
+def open_tfds(name: str) -> Tfds:
+    """Open `tfds:NAME[:SPLIT]`; NAME may carry /config and :version, SPLIT is train by default.
+
+    The environment variable TFDS_DATA_DIR says where data sets lie, as everywhere in TFDS. Features
+    "image" and, if it is a class label, "label" are used.
+
+    Raises:
+      UserError: Unknown name, version or split; not prepared on this disk, or not for random
+        access; no feature "image".
+    """
+    # Imported here because it takes half a second that only users of TFDS should pay.
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.registered import DatasetNotFoundError
+
+    parsed = re.fullmatch(r"tfds:([^:]+(?::\d+\.\d+\.\d+)?)(?::(.+))?", name)
+    if parsed is None:
+        raise UserError(f"{name!r} names no data set, expected tfds:NAME or tfds:NAME:SPLIT")
+    dataset, split = parsed[1], parsed[2] or "train"
+    prepare = f"python -c \"import tensorflow_datasets as t; t.data_source('{dataset}')\""
+    prepare += " (needs, once, pip install tensorflow)"
+    try:
+        builder = tfds.builder(dataset, file_format="array_record")
+    except DatasetNotFoundError:
+        near = difflib.get_close_matches(dataset, tfds_names(), n=1, cutoff=0.0)[0]
+        raise UserError(f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?") from None
+    except (ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"TFDS cannot open {dataset!r}: {reason}") from error
+    if not builder.is_prepared():
+        raise UserError(f"{name} is not prepared in {builder.data_dir}: run {prepare}")
+    features = dict(builder.info.features.items())
+    if not isinstance(features.get("image"), tfds.features.Image):
+        raise UserError(
+            f"{name} has the features {', '.join(sorted(features))}, expected one called 'image' "
+            "that is an image: choose another data set"
+        )
+    if features["image"].np_dtype == np.float32:
+        raise UserError(f"{name} has float32 images, expected 8 or 16 bits: choose another one")
+    # Encoded images go through `read` like any file: TFDS's own decoder keeps a grey JPEG grey in
+    # a set of colour images. Other images of an example (masks) need not be decoded at all.
+    image = tfds.features.Image
+    skip = {k: tfds.decode.SkipDecoding() for k, f in features.items() if isinstance(f, image)}
+    try:
+        records = builder.as_data_source(split, decoders=skip)
+    except ValueError:
+        raise UserError(
+            f"{name}: no split {split!r}, expected one of {', '.join(sorted(builder.info.splits))}"
+        ) from None
+    except NotImplementedError:
+        raise UserError(
+            f"{name} is prepared as {builder.info.file_format.value} in {builder.data_dir}, which "
+            f"cannot be read at random: delete that folder and run {prepare}"
+        ) from None
+    shape = features["image"].shape
+    label = features.get("label")
+    return Tfds(
+        name=name,
+        shape=None if None in shape else tuple(shape),
+        classes=tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else (),
+        records=records,
+        version=builder.info.full_name,
+        split=split,
+    )
+
+
+def tfds_names() -> list[str]:
+    """List the data sets TFDS knows."""
+    import tensorflow_datasets as tfds
+
+    # Community data sets are listed on a server.
+    return tfds.list_builders(with_community_datasets=False)

@@ -1,0 +1,1 @@
+"""Layers that papers share: convolutions, norms, attention, spectral normalisation, blocks."""

@@ -1,0 +1,136 @@
+"""Self-attention over the positions of a map: SAGAN's two forms (Zhang et al. 2018, section 3).
+
+Neither scales its logits by 1/sqrt(d). Matrix products run in the input's type, their sums and
+the softmax in float32.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn import initializers as jinit
+from jaxtyping import Array, Float
+
+from jaxgan.errors import UserError
+from jaxgan.nn.initializers import TORCH, Init
+from jaxgan.nn.layers import Conv, Reparam
+
+
+def _attend(
+    query: Float[Array, "b h w k"], key: Float[Array, "b y x k"], value: Float[Array, "b y x v"]
+) -> tuple[Float[Array, "b h w v"], Float[Array, "b n m"]]:
+    """sum_j A_ij value_j and A_ij = softmax_j(query_i . key_j), positions in row order."""
+    b, h, w, _ = query.shape
+    query, key, value = (a.reshape(b, -1, a.shape[-1]) for a in (query, key, value))
+    logits = jnp.einsum("bnk,bmk->bnm", query, key, preferred_element_type=jnp.float32)
+    attention = jax.nn.softmax(logits, axis=-1)
+    # In the value's type the map that backpropagation keeps is half the size under bfloat16.
+    out = jnp.einsum("bnm,bmv->bnv", attention.astype(value.dtype), value)
+    return out.reshape(b, h, w, -1), attention
+
+
+def _key_channels(channels: int) -> int:
+    """An eighth of the channels. Raises UserError where that is none."""
+    if channels < 8:
+        raise UserError(
+            f"attention over {channels} channels, but it needs at least 8: widen the network."
+        )
+    return channels // 8
+
+
+def _max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+
+
+class SelfAttention(nn.Module):
+    """gamma * attention(x) + x with every position as a key; the widespread form of SAGAN.
+
+    1x1 convolutions with biases: query and key c -> c/8, value c -> c; gamma is a scalar that
+    starts at 0. 1.25 c^2 + 1.25 c + 1 parameters. Nothing is spectrally normalised.
+
+    Attributes:
+        initializer: initialiser of the convolutions.
+    """
+
+    initializer: Init = TORCH
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"]
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h*w h*w"]]:
+        """Returns the output and the attention map, whose rows sum to 1 over the keys.
+
+        Raises:
+            UserError: fewer than 8 channels.
+        """
+        channels = x.shape[-1]
+
+        def conv(features: int, name: str) -> Float[Array, "b h w f"]:
+            return Conv(
+                features,
+                kernel_size=1,
+                initializer=self.initializer,
+                inert_bias=name == "key",  # it adds query_i . bias to all logits of a row
+                dtype=x.dtype,
+                name=name,
+            )(x)
+
+        narrow = _key_channels(channels)
+        out, attention = _attend(
+            conv(narrow, "query"), conv(narrow, "key"), conv(channels, "value")
+        )
+        gamma = self.param("gamma", jinit.zeros, (), jnp.float32)
+        return (gamma * out + x).astype(x.dtype), attention
+
+
+class PooledSelfAttention(nn.Module):
+    """x + sigma * attention(x) with 2x2 max-pooled keys and values: SAGAN as released, and BigGAN.
+
+    1x1 convolutions without biases: theta and phi c -> c/8, g c -> c/2, o c/2 -> c; phi and g are
+    pooled, so the map is a quarter of the full one; sigma is a scalar that starts at 0.
+    1.25 c^2 + 1 parameters. Follows the authors' code; the paper's text has neither pooling nor o.
+
+    Attributes:
+        initializer: initialiser of the convolutions.
+        reparam: reparametrisation of their kernels; both papers use spectral norm.
+    """
+
+    initializer: Init = TORCH
+    reparam: Reparam | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"]
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h*w h*w/4"]]:
+        """Returns the output and the attention map, whose rows sum to 1 over the pooled keys.
+
+        Raises:
+            UserError: an odd height or width, or fewer than 8 channels.
+        """
+        _, height, width, channels = x.shape
+        if height % 2 or width % 2:
+            raise UserError(
+                f"pooled attention over a {height}x{width} map, but it pools 2x2: "
+                "choose a resolution at which both sides are even."
+            )
+
+        def conv(x: Float[Array, "b h w c"], features: int, name: str) -> Float[Array, "b h w f"]:
+            return Conv(
+                features,
+                kernel_size=1,
+                use_bias=False,
+                initializer=self.initializer,
+                reparam=self.reparam,
+                dtype=x.dtype,
+                name=name,
+            )(x)
+
+        narrow = _key_channels(channels)
+        out, attention = _attend(
+            conv(x, narrow, "theta"),
+            _max_pool(conv(x, narrow, "phi")),
+            _max_pool(conv(x, channels // 2, "g")),
+        )
+        out = conv(out, channels, "o")
+        sigma = self.param("sigma", jinit.zeros, (), jnp.float32)
+        return (x + sigma * out).astype(x.dtype), attention

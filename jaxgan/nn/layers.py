@@ -1,0 +1,141 @@
+"""Dense, convolution, transposed convolution and embedding, each with a hook on its weight.
+
+Parameters are float32; `dtype` is what the multiplication runs in. `reparam` is a factory of a
+Linen module that maps the stored kernel to the kernel in use, e.g. `SpectralNorm` or
+`functools.partial(SpectralNorm, epsilon=1e-6)`. Kernels are (h, w, in, out) and (in, out).
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from jaxgan.nn import resample
+from jaxgan.nn.initializers import TORCH, Init, normal
+
+Reparam = Callable[[], nn.Module]
+
+
+class _Layer(nn.Module):
+    """What the layers share: a reparametrised kernel, a bias, a compute type.
+
+    `inert_bias` says that what follows cancels the bias: a batch norm subtracts it, a softmax over
+    keys ignores it. Its gradient is zero, and computing it would give rounding noise that Adam
+    scales up to full steps, different on every number of devices. So it is not computed.
+    """
+
+    features: int
+    use_bias: bool = True
+    inert_bias: bool = False
+    initializer: Init = TORCH
+    reparam: Reparam | None = None
+    dtype: DTypeLike = jnp.float32
+
+    def kernel(self, shape: tuple[int, ...]) -> Float[Array, "..."]:
+        kernel = self.param("kernel", self.initializer.kernel, shape, jnp.float32)
+        return kernel if self.reparam is None else self.reparam()(kernel)
+
+    def add_bias(self, y: Float[Array, "..."], fan_in: int) -> Float[Array, "..."]:
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", self.initializer.bias(fan_in), (self.features,), jnp.float32)
+        if self.inert_bias:
+            bias = jax.lax.stop_gradient(bias)
+        return y + bias.astype(y.dtype)
+
+
+class Dense(_Layer):
+    """x W + b over the last axis."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
+        """Returns [..., features]."""
+        kernel = self.kernel((x.shape[-1], self.features))
+        return self.add_bias(x.astype(self.dtype) @ kernel.astype(self.dtype), x.shape[-1])
+
+
+class Conv(_Layer):
+    """Cross-correlation, with zero padding.
+
+    Attributes:
+        kernel_size: taps a side.
+        stride: 1 or 2.
+        padding: zeros a side; None keeps the size at stride 1 (odd kernels).
+        scale: "up": nearest-neighbour upsampling by two, then the convolution; "down": the
+            convolution, then 2x2 mean. Both are fused, exactly (`jaxgan.nn.resample`); 3x3 and
+            1x1 kernels only.
+    """
+
+    kernel_size: int = 3
+    stride: int = 1
+    padding: int | None = None
+    scale: Literal["up", "down"] | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
+        """[b, h, w, in] to [b, y, x, features]."""
+        k, inputs = self.kernel_size, x.shape[-1]
+        kernel = self.kernel((k, k, inputs, self.features))
+        if self.scale == "up":
+            y = resample.conv_up(x, kernel, dtype=self.dtype)
+        elif self.scale == "down":
+            y = resample.conv_down(x, kernel, dtype=self.dtype)
+        else:
+            padding = (k - 1) // 2 if self.padding is None else self.padding
+            y = resample.conv(x, kernel, self.stride, padding, dtype=self.dtype)
+        return self.add_bias(y, k * k * inputs)
+
+
+class ConvTranspose(_Layer):
+    """PyTorch's ConvTranspose2d: output size (size - 1) * stride - 2 * padding + kernel + extra.
+
+    The kernel is stored (h, w, in, out), spatially flipped against PyTorch's (in, out, h, w).
+
+    Attributes:
+        kernel_size: taps a side.
+        stride: upsampling factor.
+        padding: as PyTorch counts it: rows cut from each side of the full output.
+        output_padding: rows added below and to the right.
+    """
+
+    kernel_size: int = 4
+    stride: int = 2
+    padding: int = 1
+    output_padding: int = 0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
+        """[b, h, w, in] to [b, y, x, features]."""
+        k = self.kernel_size
+        kernel = self.kernel((k, k, x.shape[-1], self.features))
+        y = resample.conv_transpose(
+            x,
+            kernel,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            dtype=self.dtype,
+        )
+        # PyTorch reads a transposed layer's fan-in off its output side.
+        return self.add_bias(y, k * k * self.features)
+
+
+class Embed(_Layer):
+    """A table of `classes` rows; `reparam` sees it as (classes, features).
+
+    Attributes:
+        classes: number of rows.
+    """
+
+    use_bias: bool = False
+    initializer: Init = normal(1.0)
+    classes: int = 1
+
+    @nn.compact
+    def __call__(self, label: Int[Array, "*b"]) -> Float[Array, "*b d"]:
+        """Rows of the table: [...] integers below `classes` to [..., features]."""
+        return self.kernel((self.classes, self.features))[label].astype(self.dtype)

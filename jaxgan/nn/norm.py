@@ -1,0 +1,274 @@
+"""Normalisation: over the batch, plain or conditional, over a sample, over a map, over a pixel.
+
+Statistics and affine maps are computed in float32 whatever the input's type; the output has the
+input's type. Variances are biased (divided by n) unless a docstring says otherwise.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn import initializers as jinit
+from jaxtyping import Array, Float, Int
+
+from jaxgan.nn.initializers import TORCH, Init, Initializer
+from jaxgan.nn.layers import Dense, Reparam
+
+
+def _standardize(
+    x: Float[Array, "..."], axes: tuple[int, ...], epsilon: float, correction: int = 0
+) -> Float[Array, "..."]:
+    """(x - mean) / sqrt(var + epsilon) over `axes`, var over n - correction; float32.
+
+    In two passes, because a map may be constant (StyleGAN's first one is) and epsilon 1e-8: the
+    cancellation in E[x^2] - E[x]^2 would then be all there is. Nothing here crosses devices.
+    """
+    x = x.astype(jnp.float32)
+    mean = jnp.mean(x, axes, keepdims=True)
+    var = jnp.var(x, axes, keepdims=True, ddof=correction)
+    return (x - mean) * jax.lax.rsqrt(var + epsilon)
+
+
+def _affine(
+    module: nn.Module,
+    x: Float[Array, "*b c"],
+    scale_init: Initializer = jinit.ones,
+    bias_init: Initializer = jinit.zeros,
+) -> Float[Array, "*b c"]:
+    """x * scale + bias with the module's parameters `scale` [c] and `bias` [c]."""
+    scale = module.param("scale", scale_init, x.shape[-1:], jnp.float32)
+    bias = module.param("bias", bias_init, x.shape[-1:], jnp.float32)
+    return x * scale + bias
+
+
+def _per_sample(v: Float[Array, "b c"], x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
+    """`v` shaped to broadcast over the positions of `x`, float32."""
+    return v.astype(jnp.float32).reshape(len(v), *(1,) * (x.ndim - 2), -1)
+
+
+class _BatchStandardize(nn.Module):
+    """Normalisation by the batch's or the running statistics, what the batch norms share.
+
+    State, in the collection "batch_stats": `mean` [c] and `var` [c], float32, starting at 0 and 1.
+
+    Attributes:
+        momentum: what a running statistic keeps in one update; 0.9 is PyTorch's 0.1.
+        epsilon: added to the variance.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    def standardize(self, x: Float[Array, "*b c"], train: bool) -> Float[Array, "*b c"]:
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
+        running_var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
+        x = x.astype(jnp.float32)
+        if train:
+            # Both moments need x alone, so XLA reads x once and, where the batch is split over
+            # devices, sends both in one all-reduce. (Stacking x and x^2 would copy x twice.)
+            # var loses about 1e-7 mean^2 to cancellation: harmless while |mean| < 1000 std.
+            axes = tuple(range(x.ndim - 1))
+            mean, mean_square = jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)
+            var = jnp.maximum(mean_square - jnp.square(mean), 0.0)
+            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+                keep = self.momentum
+                running_mean.value = keep * running_mean.value + (1 - keep) * mean
+                running_var.value = keep * running_var.value + (1 - keep) * var
+        else:
+            mean, var = running_mean.value, running_var.value
+        return (x - mean) * jax.lax.rsqrt(var + self.epsilon)
+
+
+class BatchNorm(_BatchStandardize):
+    """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015).
+
+    The running variance is that of the biased estimates, as in Flax; PyTorch stores unbiased ones:
+    multiply those by (n - 1) / n, n values per channel in a batch, to compare.
+
+    Attributes:
+        affine: learn a scale and a bias per channel.
+        scale_init: initialiser of the scale.
+        bias_init: initialiser of the bias.
+    """
+
+    affine: bool = True
+    scale_init: Initializer = jinit.ones
+    bias_init: Initializer = jinit.zeros
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"], *, train: bool) -> Float[Array, "*b c"]:
+        """Normalised by the batch if `train`, else by the running statistics.
+
+        `train` also moves the running statistics, where "batch_stats" is mutable.
+        """
+        y = self.standardize(x, train)
+        if self.affine:
+            y = _affine(self, y, self.scale_init, self.bias_init)
+        return y.astype(x.dtype)
+
+
+class ClassBatchNorm(_BatchStandardize):
+    """Batch normalisation with a scale and a bias per class (Dumoulin et al. 2016; SNGAN).
+
+    Parameters: `scale` and `bias`, [classes, c].
+
+    Attributes:
+        classes: number of classes.
+        scale_init: initialiser of the scales.
+        bias_init: initialiser of the biases.
+    """
+
+    classes: int = 1
+    scale_init: Initializer = jinit.ones
+    bias_init: Initializer = jinit.zeros
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *s c"], label: Int[Array, "b"], *, train: bool
+    ) -> Float[Array, "b *s c"]:
+        """As `BatchNorm`, with the affine map of each sample's class.
+
+        A label of `classes` or more gives NaN, which stops a run, and no other class's map.
+        """
+        shape = (self.classes, x.shape[-1])
+        scale = self.param("scale", self.scale_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, shape, jnp.float32)
+        y = self.standardize(x, train) * _per_sample(jnp.take(scale, label, axis=0), x)
+        return (y + _per_sample(jnp.take(bias, label, axis=0), x)).astype(x.dtype)
+
+
+class LinearBatchNorm(_BatchStandardize):
+    """Batch normalisation with an affine map linear in a condition (BigGAN, appendix B).
+
+    scale = 1 + W_scale c and bias = W_bias c, neither with a constant of its own.
+
+    Attributes:
+        initializer: initialiser of both kernels.
+        reparam: reparametrisation of both kernels; BigGAN's is spectral norm.
+    """
+
+    initializer: Init = TORCH
+    reparam: Reparam | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *s c"], condition: Float[Array, "b d"], *, train: bool
+    ) -> Float[Array, "b *s c"]:
+        """As `BatchNorm`, with the affine map of each sample's condition."""
+
+        def linear(name: str) -> Float[Array, "b *s c"]:
+            layer = Dense(
+                x.shape[-1],
+                use_bias=False,
+                initializer=self.initializer,
+                reparam=self.reparam,
+                dtype=x.dtype,
+                name=name,
+            )
+            return _per_sample(layer(condition), x)
+
+        y = self.standardize(x, train) * (1 + linear("scale")) + linear("bias")
+        return y.astype(x.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Normalisation of each sample's channels over positions (Ulyanov et al. 2016).
+
+    Attributes:
+        affine: learn a scale and a bias per channel; off by default, as in PyTorch.
+        epsilon: added to the variance.
+    """
+
+    affine: bool = False
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
+        """[b, ..., c] to the same shape."""
+        y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
+        return (_affine(self, y) if self.affine else y).astype(x.dtype)
+
+
+class AdaptiveInstanceNorm(nn.Module):
+    """Instance norm, then a scale and a shift per channel from a style (Huang & Belongie 2017).
+
+    StyleGAN's form (Karras et al. 2019): s = W w + b, y = x (s_0 + 1) + s_1, where s_0 is the first
+    half of s.
+
+    Attributes:
+        initializer: initialiser of the style's dense layer.
+        reparam: reparametrisation of its kernel.
+        epsilon: added to the variance.
+    """
+
+    initializer: Init = TORCH
+    reparam: Reparam | None = None
+    epsilon: float = 1e-8
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *s c"], style: Float[Array, "b d"]
+    ) -> Float[Array, "b *s c"]:
+        """[b, ..., c] to the same shape, with mean s_1 and standard deviation |s_0 + 1|."""
+        dense = Dense(
+            2 * x.shape[-1],
+            initializer=self.initializer,
+            reparam=self.reparam,
+            dtype=x.dtype,
+            name="style",
+        )
+        scale, shift = jnp.split(_per_sample(dense(style), x), 2, axis=-1)
+        y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
+        return (y * (scale + 1) + shift).astype(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Normalisation of each sample over positions and channels, then a scale and bias per channel.
+
+    The critic's norm in WGAN-GP (Gulrajani et al. 2017), where batch norm would tie the samples of
+    a gradient penalty together.
+
+    Attributes:
+        epsilon: added to the variance.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
+        """[b, ..., c] to the same shape."""
+        y = _standardize(x, tuple(range(1, x.ndim)), self.epsilon)
+        return _affine(self, y).astype(x.dtype)
+
+
+class ChannelNorm(nn.Module):
+    """Normalisation of each pixel over channels, then a scale and bias per channel (HiFiC 2020).
+
+    The variance is unbiased, divided by c - 1, as in HiFiC.
+
+    Attributes:
+        epsilon: added to the variance.
+    """
+
+    epsilon: float = 1e-3
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """[..., c] to the same shape."""
+        return _affine(self, _standardize(x, (-1,), self.epsilon, correction=1)).astype(x.dtype)
+
+
+class PixelNorm(nn.Module):
+    """x / sqrt(mean of x^2 over channels + epsilon) (ProGAN, Karras et al. 2018, section 4.2).
+
+    Attributes:
+        epsilon: added to the mean square.
+    """
+
+    epsilon: float = 1e-8
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """[..., c] to the same shape."""
+        y = x.astype(jnp.float32)
+        y *= jax.lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + self.epsilon)
+        return y.astype(x.dtype)

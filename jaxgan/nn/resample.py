@@ -1,0 +1,279 @@
+"""Convolutions that change resolution, each in several exactly equal forms.
+
+Nearest-neighbour upsampling followed by a 3x3 convolution is a transposed 4x4 convolution of
+stride 2, and a 3x3 convolution followed by 2x2 average pooling is a 4x4 convolution of stride 2.
+Both 4x4 kernels are the 3x3 one convolved with a 2x2 box (`widen`), so that one pair of routines,
+`conv_transpose` and `conv`, serves DCGAN's layers and the residual blocks alike, with
+16/36 of the multiplications of the plain order of operations.
+
+Compilers disagree about which form of a strided convolution is fast. `_choose` is the only place
+that picks one: by the backend that will run the program, and by shape where measurements say so.
+"""
+
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxgan.errors import UserError
+
+Form = Literal["plain", "native", "phases", "matmul"]
+"""How a convolution is computed.
+
+plain: resample and convolve one after the other (`conv_up` and `conv_down` only).
+native: one convolution with `lhs_dilation` or `window_strides`.
+phases: stride-1 convolutions on the small grid: sub-pixel when going up, space-to-depth down.
+matmul: one matrix product, where the kernel meets the image at a single place.
+"""
+
+# A jit cache key: a step traced for this machine is traced anew when it is compiled for another.
+_backend = jax.make_user_context(None)
+
+
+def backend(name: Literal["cpu", "gpu", "tpu"]) -> Any:
+    """Context manager: choose forms for `name` instead of the backend of this process.
+
+    For programs that are compiled for hardware that this machine lacks. It is part of the key of
+    jit's caches, so the same jitted function is traced once per backend.
+    """
+    return _backend(name)
+
+
+def _choose(name: str, x: Array, kernel: Array) -> Form:
+    """Form of operation `name` ("up", "down", "transposed", "strided") for these shapes."""
+    del x, kernel
+    on_cpu = (_backend.value or jax.default_backend()) == "cpu"
+    # XLA's CPU convolutions leave the fast path when strided or dilated, and so do their
+    # gradients. TPU and GPU have both natively, and the phases cost them memory traffic.
+    return "phases" if on_cpu else "native"
+
+
+def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    """Nearest-neighbour upsampling by 2."""
+    b, h, w, c = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c))
+    return x.reshape(b, 2 * h, 2 * w, c)
+
+
+def downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
+    """Mean over 2x2 cells.
+
+    Raises:
+      UserError: height or width is odd.
+    """
+    _check_even(x)
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def _check_even(x: Array) -> None:
+    if x.shape[1] % 2 or x.shape[2] % 2:
+        raise UserError(
+            f"cannot halve a {x.shape[1]}x{x.shape[2]} image: height and width must be even; "
+            "choose another resolution"
+        )
+
+
+def widen(kernel: Float[Array, "k k i o"]) -> Float[Array, "k+1 k+1 i o"]:
+    """The kernel convolved with a 2x2 box of ones, in float32."""
+    kernel = kernel.astype(jnp.float32)
+    for axis in (0, 1):
+        pad = [(0, 0)] * 4
+        pad[axis] = (1, 1)
+        k = kernel.shape[axis]
+        padded = jnp.pad(kernel, pad)
+        kernel = lax.slice_in_dim(padded, 0, k + 1, axis=axis) + lax.slice_in_dim(
+            padded, 1, k + 2, axis=axis
+        )
+    return kernel
+
+
+def conv_up(
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "k k i o"],
+    *,
+    dtype: Any = None,
+    form: Form | None = None,
+) -> Float[Array, "b 2*h 2*w o"]:
+    """Nearest-neighbour upsampling by 2, then a 1x1 or 3x3 convolution of the same size.
+
+    Args:
+      x: images.
+      kernel: HWIO; sums of its taps are taken in float32.
+      dtype: of the computation and the result; that of `x` by default.
+      form: "plain", "native" or "phases"; by default the fastest on the current backend.
+    """
+    dtype = dtype or x.dtype
+    if kernel.shape[0] == 1:  # commutes with upsampling
+        return upsample(_convolve(x, kernel, dtype, 0))
+    form = form or _choose("up", x, kernel)
+    if form == "plain":
+        return _convolve(upsample(x), kernel, dtype, 1)
+    return conv_transpose(x, widen(kernel), stride=2, padding=1, dtype=dtype, form=form)
+
+
+def conv_down(
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "k k i o"],
+    *,
+    dtype: Any = None,
+    form: Form | None = None,
+) -> Float[Array, "b h//2 w//2 o"]:
+    """A 1x1 or 3x3 convolution of the same size, then the mean over 2x2 cells.
+
+    Args:
+      x: images of even height and width.
+      kernel: HWIO; sums of its taps are taken in float32.
+      dtype: of the computation and the result; that of `x` by default.
+      form: "plain", "native" or "phases"; by default the fastest on the current backend.
+
+    Raises:
+      UserError: height or width is odd.
+    """
+    dtype = dtype or x.dtype
+    if kernel.shape[0] == 1:  # commutes with the mean
+        return _convolve(downsample(x), kernel, dtype, 0)
+    _check_even(x)
+    form = form or _choose("down", x, kernel)
+    if form == "plain":
+        return downsample(_convolve(x, kernel, dtype, 1))
+    return conv(x, widen(kernel) / 4, stride=2, padding=1, dtype=dtype, form=form)
+
+
+def conv(
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "k k i o"],
+    stride: int = 1,
+    padding: int = 0,
+    *,
+    dtype: Any = None,
+    form: Form | None = None,
+) -> Float[Array, "b hs ws o"]:
+    """Convolution as `torch.nn.functional.conv2d`: hs = (h + 2 padding - k) // stride + 1.
+
+    Args:
+      x: images.
+      kernel: HWIO.
+      stride: of both axes.
+      padding: zeros on every side.
+      dtype: of the computation and the result; that of `x` by default.
+      form: "native", "phases" or, where the result is one pixel, "matmul"; by default the fastest
+        on the current backend.
+    """
+    dtype = dtype or x.dtype
+    k = kernel.shape[0]
+    out = [(n + 2 * padding - k) // stride + 1 for n in x.shape[1:3]]
+    if form is None:
+        if x.shape[1:3] == (k, k) and padding == 0:
+            form = "matmul"
+        else:
+            form = "native" if stride == 1 else _choose("strided", x, kernel)
+    if form == "matmul":
+        x, kernel = x.astype(dtype), kernel.astype(dtype)
+        return jnp.einsum("bhwi,hwio->bo", x, kernel)[:, None, None]
+    if form == "native":
+        return _convolve(x, kernel, dtype, padding, stride)
+    # Space to depth: stride x stride cells become channels, and with them the kernel's taps.
+    taps = math.ceil(k / stride)
+    cells = [n + taps - 1 for n in out]
+    edges = [(0, m * stride - n - padding, 0) for m, n in zip(cells, x.shape[1:3], strict=True)]
+    edges = [(padding, high, 0) for _, high, _ in edges]
+    x = lax.pad(x.astype(dtype), jnp.zeros((), dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    x = x.reshape(x.shape[0], cells[0], stride, cells[1], stride, -1)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(x.shape[0], *cells, -1)
+    extra = taps * stride - k
+    kernel = jnp.pad(kernel, ((0, extra), (0, extra), (0, 0), (0, 0)))
+    kernel = kernel.reshape(taps, stride, taps, stride, *kernel.shape[2:])
+    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, -1, kernel.shape[-1])
+    return _convolve(x, kernel, dtype, 0)
+
+
+def conv_transpose(
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "k k i o"],
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    *,
+    dtype: Any = None,
+    form: Form | None = None,
+) -> Float[Array, "b hs ws o"]:
+    """Transposed convolution as `torch.nn.functional.conv_transpose2d`.
+
+    hs = (h - 1) stride - 2 padding + k + output_padding. Dilates the images by `stride` and
+    correlates them with `kernel`.
+
+    Args:
+      x: images.
+      kernel: HWIO and flipped: torch's (i, o, k, k) weight with both spatial axes reversed.
+      stride: factor of the resolution.
+      padding: as torch's, what is cut from every side of the full result.
+      output_padding: rows and columns added at the bottom and right.
+      dtype: of the computation and the result; that of `x` by default.
+      form: "native", "phases" or, where the image is one pixel, "matmul"; by default the fastest
+        on the current backend.
+    """
+    dtype = dtype or x.dtype
+    k = kernel.shape[0]
+    if form is None:
+        if x.shape[1:3] == (1, 1) and output_padding == 0:
+            form = "matmul"
+        else:
+            form = "native" if stride == 1 else _choose("transposed", x, kernel)
+    if form == "matmul":
+        kernel = kernel[::-1, ::-1][padding : k - padding, padding : k - padding]
+        return jnp.einsum("bi,hwio->bhwo", x[:, 0, 0].astype(dtype), kernel.astype(dtype))
+    low = k - 1 - padding
+    if form == "native":
+        return lax.conv_general_dilated(
+            x.astype(dtype),
+            kernel.astype(dtype),
+            (1, 1),
+            [(low, low + output_padding)] * 2,
+            lhs_dilation=(stride, stride),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+    # Sub-pixel: output s*m + r sees the taps t with r + t - low = 0 mod s, on inputs m + (...) / s.
+    out = [(n - 1) * stride - 2 * padding + k + output_padding for n in x.shape[1:3]]
+    rows = [math.ceil(n / stride) for n in out]
+    phases = []
+    for r in range(stride):
+        first = (low - r) % stride
+        taps = len(range(first, k, stride))
+        before = (low - r - first) // stride
+        phases.append((first, before, taps))
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    planes = []
+    for top, above, high in phases:
+        for left, before, wide in phases:
+            after = [
+                m - n - p + t - 1
+                for m, n, p, t in zip(
+                    rows, x.shape[1:3], (above, before), (high, wide), strict=True
+                )
+            ]
+            planes.append(
+                lax.conv_general_dilated(
+                    x,
+                    kernel[top::stride, left::stride],
+                    (1, 1),
+                    [(above, after[0]), (before, after[1])],
+                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                )
+            )
+    y = jnp.stack(planes, 3).reshape(x.shape[0], *rows, stride, stride, -1)
+    y = y.transpose(0, 1, 3, 2, 4, 5).reshape(x.shape[0], rows[0] * stride, rows[1] * stride, -1)
+    return y[:, : out[0], : out[1]]
+
+
+def _convolve(x: Array, kernel: Array, dtype: Any, padding: int, stride: int = 1) -> Array:
+    return lax.conv_general_dilated(
+        x.astype(dtype),
+        kernel.astype(dtype),
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )

@@ -1,0 +1,53 @@
+"""One mesh of devices with the axes `data` and `fsdp`; one device is a mesh of one."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxgan.errors import UserError
+
+AXES = ("data", "fsdp")
+
+
+def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
+    """Devices as [data, fsdp]; -1 for `data` takes all that are left, fewer use the first ones.
+
+    Raises:
+        UserError: there are not as many devices, or not a whole number of rows.
+    """
+    devices = jax.devices()
+    if fsdp < 1 or data == 0 or data < -1:
+        raise UserError(f"mesh is data {data}, fsdp {fsdp}: sizes are positive, or data is -1")
+    if data == -1:
+        data = len(devices) // fsdp
+        if data * fsdp != len(devices):
+            raise UserError(
+                f"mesh has fsdp {fsdp}, which does not divide {len(devices)} devices: "
+                "choose --mesh.fsdp among their divisors"
+            )
+    if data * fsdp > len(devices):
+        raise UserError(
+            f"mesh is data {data} x fsdp {fsdp}, but there are {len(devices)} devices: "
+            "choose fewer, or --mesh.data -1 for all"
+        )
+    return Mesh(np.array(devices[: data * fsdp]).reshape(data, fsdp), AXES)
+
+
+def batch_sharding(mesh: Mesh, *, leading: int) -> NamedSharding:
+    """Batches [draws, micro, b, ...] are split over b, which has `leading` axes before it."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * leading, mesh.axis_names))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def check_batch(batch: int, micro: int, mesh: Mesh) -> None:
+    """Refuses a batch that the devices and micro-batches cannot share evenly."""
+    if batch < 1 or micro < 1 or batch % (micro * mesh.size):
+        size = micro * mesh.size
+        raise UserError(
+            f"batch is {batch}, not divisible by {mesh.size} devices x {micro} micro-batches: "
+            f"choose a multiple of {size}, such as {max(size, batch // size * size)}"
+        )

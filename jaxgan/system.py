@@ -1,0 +1,271 @@
+"""The contract between a GAN and the engine: State, View, Player, Stage, System.
+
+Training a GAN is a game. Players own networks and move in turn: each takes the gradient of its
+own loss with respect to the parameters it owns. That is all the engine (`jaxgan.training`) knows;
+what the networks are and what the losses say stands in one file a paper in `jaxgan.systems`.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+Batch = Mapping[str, Array]
+Metrics = dict[str, Float[Array, ""]]
+
+
+@flax.struct.dataclass
+class State:
+    """All that a run is. One PyTree of the same structure at every stage: one checkpoint.
+
+    step: iterations done; with the seed the only source of randomness (no key is stored).
+    params: {network: parameters}, float32.
+    stats: {network: {collection: ...}} for "batch_stats", "spectral" and the like, and, under
+        names of their own, arrays that a system keeps (an image pool, a running mean).
+    opt: {slot: optax state}.
+    ema: {network: {"params": ..., "batch_stats": ...}}, averages for the networks in `System.ema`.
+    """
+
+    step: Int[Array, ""]
+    params: dict[str, PyTree]
+    stats: dict[str, PyTree]
+    opt: dict[str, PyTree]
+    ema: dict[str, PyTree]
+
+
+class View:
+    """What a loss, or a use of trained networks, sees: the networks with their current values.
+
+    `view("generator", z)` applies a network and records what it wrote (running means of batch
+    norm); the next application starts from there, as it would in PyTorch. `view.frozen(...)`
+    applies without recording: for use under `jax.grad`, as in gradient penalties.
+
+    Spectral state never moves here: the engine advances it once for each update of a player that
+    writes the network, however often the loss applies it.
+
+    A loss gets the same key for every micro-batch; randomness that goes through `view.draw` then
+    differs between them as it should.
+
+    Attributes:
+        stats: as `State.stats`, with what has been recorded.
+        out: arrays for the batches of the players that move later in the iteration.
+        train: whether networks run in training mode.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        params: Mapping[str, PyTree],
+        stats: Mapping[str, PyTree],
+        *,
+        train: bool,
+        mesh: Mesh | None = None,
+        micro: tuple[int, int | Int[Array, ""]] = (1, 0),
+    ):
+        self._networks, self._params, self._mesh, self._micro = networks, params, mesh, micro
+        self.stats = dict(stats)
+        self.out: dict[str, Array] = {}
+        self.train = train
+
+    def __call__(self, network: str, *inputs: Any, **options: Any) -> Any:
+        """Applies a network and records what it wrote."""
+        stats = self.stats.get(network, {})
+        mutable = [name for name in stats if name != "spectral"] if self.train else []
+        outputs, written = self._apply(network, inputs, options, mutable)
+        self.stats[network] = {**stats, **written}
+        return outputs
+
+    def draw(self, count: int, sampler: Callable[[int], Array]) -> Array:
+        """Random rows for this (micro-)batch: `view.draw(b, lambda n: normal(key, (n, 128)))`.
+
+        The sampler is asked for the rows of the whole batch, of which this micro-batch takes its
+        share. So accumulating over micro-batches sees the numbers that one large batch would.
+        """
+        parts, index = self._micro
+        rows = sampler(parts * count)
+        return rows if parts == 1 else jax.lax.dynamic_slice_in_dim(rows, index * count, count)
+
+    def frozen(self, network: str, *inputs: Any, **options: Any) -> Any:
+        """Applies a network and records nothing."""
+        return self._apply(network, inputs, options, [])[0]
+
+    def _apply(self, network: str, inputs: tuple, options: dict, mutable: list[str]) -> Any:
+        return self._networks[network].apply(
+            {"params": self._params[network], **self.stats.get(network, {})},
+            *split_over_devices(inputs, self._mesh),
+            train=self.train,
+            mutable=mutable,
+            **options,
+        )
+
+
+def split_over_devices(inputs: PyTree, mesh: Mesh | None) -> PyTree:
+    """Lays the first axis of every array over the devices of the mesh.
+
+    Latents are drawn in a loss, so no sharding reaches them from the batch: without this hint each
+    device would compute all of them. Arrays that do not divide are left alone.
+    """
+    if mesh is None or mesh.size == 1:
+        return inputs
+
+    def lay(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or x.ndim == 0 or x.shape[0] % mesh.size:
+            return x
+        return jax.lax.with_sharding_constraint(
+            x, NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        )
+
+    return jax.tree.map(lay, inputs)
+
+
+Loss = Callable[[View, Batch, PRNGKeyArray], tuple[Float[Array, ""], Metrics]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Player:
+    """One who moves in the game.
+
+    Attributes:
+        name: names the metrics.
+        owns: networks whose parameters this player moves.
+        loss: (view, batch, key) -> (scalar to minimise, metrics). The batch holds "image"
+            [b, ...] and, for labelled data, "label" [b], and what earlier players put in `view.out`.
+        optimizer: optax transformation over {network: parameters} of `owns`.
+        slot: names the optimiser state. Players with equal slots share it (and own the same).
+        repeats: updates an iteration (WGAN's n_critic).
+        every: moves on every n-th iteration only (lazy regularisation).
+        reuse: sees the last batch again instead of a fresh one.
+        writes: names in `State.stats` that this player's loss may advance; for networks, batch
+            norm's running statistics and one power iteration an update.
+        project: {network: parameters} -> the same, after each update (WGAN's clipping).
+    """
+
+    name: str
+    owns: tuple[str, ...]
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    slot: str = ""
+    repeats: int = 1
+    every: int = 1
+    reuse: bool = False
+    writes: tuple[str, ...] = ()
+    project: Callable[[dict[str, PyTree]], dict[str, PyTree]] | None = None
+
+    def __post_init__(self):
+        if not self.slot:
+            object.__setattr__(self, "slot", self.name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stretch of training with one set of rules; most systems have one, without end.
+
+    Attributes:
+        players: in the order in which they move.
+        steps: iterations of this stage; None in the last stage: as many as the run has left.
+        batch: images a draw; None: the experiment's.
+        resolution: side of the images of this stage, for systems that grow; None: the system's.
+        enter: (state, batch, key) -> state, once, before the stage's first iteration.
+    """
+
+    players: tuple[Player, ...]
+    steps: int | None = None
+    batch: int | None = None
+    resolution: int | None = None
+    enter: Callable[[State, Batch, PRNGKeyArray], State] | None = None
+
+    @property
+    def draws(self) -> int:
+        """Fresh batches that one iteration consumes; at least one, for those who reuse it."""
+        return max(1, sum(p.repeats for p in self.players if not p.reuse))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class System(ABC):
+    """A GAN: a frozen dataclass of hyper-parameters that declares networks and players.
+
+    Subclasses are frozen, keyword-only dataclasses. What a trained system can do are further
+    methods, pure functions of a view; `generate` is the one that `jaxgan sample` uses.
+    """
+
+    shape: tuple[int, ...]
+    """Shape of one sample: height, width, channels of an image, or (dimensions,) of a point."""
+    classes: int = 0
+    """Number of classes; 0 trains without labels."""
+    latent: int = 128
+    """Size of the latent vector."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type that convolutions and matrix products run in; state stays float32."""
+
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """{name: Linen module}, whose `__call__` takes the keyword `train`."""
+
+    @abstractmethod
+    def inputs(self) -> dict[str, tuple]:
+        """{network: positional inputs with a leading axis of 1}, zeros: enough to initialise it."""
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages in order. Built once a run: a new closure would be a new compilation."""
+
+    def ema(self) -> dict[str, float | Callable[[Int[Array, ""]], Float[Array, ""]]]:
+        """{network: decay an iteration, or a schedule of it by step}: networks to average."""
+        return {}
+
+    def init(self, key: PRNGKeyArray) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+        """(params, stats) at the start. Systems with arrays of their own in `stats` extend it."""
+        params, stats = {}, {}
+        inputs = self.inputs()
+        for index, (name, network) in enumerate(self.networks().items()):
+            variables = network.init(jax.random.fold_in(key, index), *inputs[name], train=True)
+            params[name] = variables.pop("params")
+            stats[name] = variables
+        return params, stats
+
+    def draw_latents(
+        self, key: PRNGKeyArray, count: int, truncation: float | None = None
+    ) -> Float[Array, "count latent"]:
+        """Standard normal latents; `truncation` redraws components beyond +-truncation."""
+        shape = (count, self.latent)
+        if truncation is None:
+            return jax.random.normal(key, shape)
+        return jax.random.truncated_normal(key, -truncation, truncation, shape)
+
+    def generate(
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None
+    ) -> Float[Array, "b ..."]:
+        """Samples [b, *shape] in [-1, 1] from latents and, for conditional systems, labels."""
+        inputs = (latents,) if labels is None else (latents, labels)
+        return view("generator", *inputs)
+
+
+def check(system: System, stages: Sequence[Stage]) -> None:
+    """Refuses a system that breaks the contract, naming what is wrong. Costs nothing at run time."""
+    networks = set(system.networks())
+    owners: dict[str, tuple[str, ...]] = {}
+    for stage in stages:
+        for player in stage.players:
+            if unknown := set(player.owns) - networks:
+                raise ValueError(
+                    f"player {player.name!r} owns {sorted(unknown)}; networks are {sorted(networks)}"
+                )
+            if owners.setdefault(player.slot, player.owns) != player.owns:
+                raise ValueError(
+                    f"players that share the optimiser slot {player.slot!r} must own the same "
+                    f"networks, not {owners[player.slot]} and {player.owns}"
+                )
+    if any(stage.steps is None for stage in stages[:-1]):
+        raise ValueError("only the last stage may leave `steps` open")
+    if unknown := set(system.ema()) - networks:
+        raise ValueError(f"ema names {sorted(unknown)}; networks are {sorted(networks)}")
+    if jnp.dtype(system.dtype) not in (jnp.float32, jnp.bfloat16):
+        raise ValueError(f"dtype is {system.dtype}; it can be float32 or bfloat16")

@@ -1,0 +1,1 @@
+"""One file a GAN: its paper, networks, losses and players."""

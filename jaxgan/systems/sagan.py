@@ -1,0 +1,203 @@
+"""SAGAN, its widespread small form: self-attention in a DCGAN with spectral normalisation.
+
+Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", ICML 2019.
+The networks are those of heykeetae's PyTorch code, without labels: attention over the last two maps
+of both networks, spectral norm in both on all convolutions but the last and those of the attention,
+batch norm in the generator only, 1:1 updates with two step sizes. That code reads a transposed
+convolution's weight as a matrix with a row per input channel, and so does this. The networks of the
+paper's own code are in `sagan128`.
+
+Differs in three ways: any square image of 16, 32, 64, ... pixels a side works, with attention at
+the same places counted from the end (the code's channels are fixed for 64); the loss is the paper's
+hinge loss, where the code's default is WGAN-GP; and a power iteration runs once an update of a
+network, not in every forward pass.
+"""
+
+import dataclasses
+from functools import partial
+
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxgan import losses
+from jaxgan.errors import UserError
+from jaxgan.nn.attention import SelfAttention
+from jaxgan.nn.initializers import TORCH_TRANSPOSED
+from jaxgan.nn.layers import Conv, ConvTranspose
+from jaxgan.nn.norm import BatchNorm
+from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.systems.dcgan import doublings
+
+Maps = tuple[Float[Array, "b n n"], ...]
+
+
+class Generator(nn.Module):
+    """Latents to images in [-1, 1], and attention maps.
+
+    Attributes:
+        width: channels before the last layer; they double with each layer before it.
+        shape: of an image.
+        dtype: compute type.
+    """
+
+    width: int
+    shape: tuple[int, ...]
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b z"], *, train: bool
+    ) -> tuple[Float[Array, "b h w c"], Maps]:
+        """[b, latent] to [b, h, w, c], and the maps [b, n, n] of n = hw/16 and hw/4 places."""
+        conv = partial(ConvTranspose, initializer=TORCH_TRANSPOSED, dtype=self.dtype)
+        spectral = partial(SpectralNorm, axis=-2)  # a row per input channel
+        layers = doublings(self.shape)
+        h = z[:, None, None]
+        maps: Maps = ()
+        for index in range(layers):
+            features = self.width << (layers - 1 - index)
+            name = f"conv{index + 1}"
+            if index == 0:
+                h = conv(features, stride=1, padding=0, reparam=spectral, name=name)(h)
+            else:
+                h = conv(features, reparam=spectral, name=name)(h)
+            h = nn.relu(BatchNorm(name=f"norm{index + 1}")(h, train=train))
+            if index >= layers - 2:
+                h, attention = SelfAttention(name=f"attention{index + 3 - layers}")(h)
+                maps += (attention,)
+        h = conv(self.shape[-1], name=f"conv{layers + 1}")(h)
+        return jnp.tanh(h.astype(jnp.float32)), maps
+
+
+class Discriminator(nn.Module):
+    """Images to logits, and attention maps.
+
+    Attributes:
+        width: channels after the first layer; they double with each layer that halves the image.
+        dtype: compute type.
+    """
+
+    width: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> tuple[Float[Array, "b"], Maps]:
+        """[b, h, w, c] to logits [b], and the maps [b, n, n] of n = 64 and 16 places."""
+        del train
+        layers = doublings(x.shape[1:])
+        h = x
+        maps: Maps = ()
+        for index in range(layers):
+            h = Conv(
+                self.width << index,
+                kernel_size=4,
+                stride=2,
+                padding=1,
+                reparam=SpectralNorm,
+                dtype=self.dtype,
+                name=f"conv{index + 1}",
+            )(h)
+            h = nn.leaky_relu(h, 0.1)
+            if index >= layers - 2:
+                h, attention = SelfAttention(name=f"attention{index + 3 - layers}")(h)
+                maps += (attention,)
+        logits = Conv(1, kernel_size=4, padding=0, name=f"conv{layers + 1}")(h)
+        return logits[:, 0, 0, 0], maps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SAGAN(System):
+    """Self-attention GAN without labels, for square images of 16, 32, 64, ... pixels a side."""
+
+    shape: tuple[int, ...] = (64, 64, 3)
+    """Height, width and channels of an image."""
+    width: int = 64
+    """Channels of the layers next to the image, in both networks."""
+    generator_rate: float = 1e-4
+    """Adam's step size for the generator."""
+    discriminator_rate: float = 4e-4
+    """Adam's step size for the discriminator."""
+    betas: tuple[float, float] = (0.0, 0.9)
+    """Adam's decay rates."""
+
+    def __post_init__(self):
+        if doublings(self.shape) < 2:
+            raise UserError(f"image shape {self.shape}: attention over two maps needs 16x16 pixels")
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The generator and the discriminator."""
+        dtype = jnp.dtype(self.dtype)
+        return {
+            "generator": Generator(self.width, self.shape, dtype),
+            "discriminator": Discriminator(self.width, dtype),
+        }
+
+    def inputs(self) -> dict[str, tuple]:
+        """Latents and images."""
+        return {
+            "generator": (jnp.zeros((1, self.latent)),),
+            "discriminator": (jnp.zeros((1, *self.shape)),),
+        }
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the discriminator, then the generator."""
+        return (
+            Stage(
+                players=(
+                    Player(
+                        name="discriminator",
+                        owns=("discriminator",),
+                        loss=self.discriminator_loss,
+                        optimizer=optax.adam(self.discriminator_rate, *self.betas),
+                        writes=("discriminator",),
+                    ),
+                    Player(
+                        name="generator",
+                        owns=("generator",),
+                        loss=self.generator_loss,
+                        optimizer=optax.adam(self.generator_rate, *self.betas),
+                        reuse=True,
+                        writes=("generator",),
+                    ),
+                )
+            ),
+        )
+
+    def discriminator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Hinge loss (equation 4)."""
+        real = batch["image"]
+        z = view.draw(len(real), partial(self.draw_latents, key))
+        fake, _ = view("generator", z)
+        real_logits, _ = view("discriminator", real)
+        fake_logits, _ = view("discriminator", fake)
+        loss = losses.hinge.discriminator(real_logits, fake_logits)
+        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+
+    def generator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Minus the mean logit (equation 4)."""
+        z = view.draw(len(batch["image"]), partial(self.draw_latents, key))
+        fake, _ = view("generator", z)
+        logits, _ = view("discriminator", fake)
+        return losses.hinge.generator(logits), {}
+
+    def attention(
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None = None
+    ) -> tuple[Float[Array, "b h w c"], Maps]:
+        """Samples, and where each place of the last two maps looks: rows sum to 1."""
+        return view("generator", *((latents,) if labels is None else (latents, labels)))
+
+    def generate(
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None
+    ) -> Float[Array, "b h w c"]:
+        """Samples in [-1, 1]."""
+        return self.attention(view, latents, labels)[0]

@@ -1,0 +1,258 @@
+"""SAGAN as released: residual networks with pooled self-attention and labels, for ImageNet.
+
+Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", ICML 2019.
+Follows the authors' code where the paper's text differs: keys and values of the attention are
+max-pooled and a fourth 1x1 convolution follows it. Spectral norm on every weight of both networks,
+class-conditional batch norm, a projection discriminator, 1:1 updates with two step sizes. Attention
+sits on the map of half the image's side in the generator, and of a quarter in the discriminator:
+64x64 and 32x32 for images of 128x128.
+
+The code's discriminator runs its power iteration on real images only, its generator's in every
+forward pass; here each runs once an update of its network. The paper averages no weights.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxgan import losses
+from jaxgan.errors import UserError
+from jaxgan.nn.attention import PooledSelfAttention
+from jaxgan.nn.initializers import glorot_uniform
+from jaxgan.nn.layers import Conv, Dense, Embed
+from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
+from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
+from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+
+WEIGHTS = glorot_uniform()  # of every layer
+MOMENTUM = 0.999  # of running statistics
+
+
+class Generator(nn.Module):
+    """Latents, and labels if `classes`, to images in [-1, 1] and an attention map.
+
+    Attributes:
+        channels: after the first dense layer, then after each block that doubles the size.
+        shape: of an image.
+        classes: 0 for batch norm without labels.
+        dtype: compute type.
+    """
+
+    channels: tuple[int, ...]
+    shape: tuple[int, ...]
+    classes: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b z"], *label: Int[Array, "b"], train: bool
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b hw/4 hw/16"]]:
+        """[b, latent] and, for a conditional generator, labels [b] to images and the map."""
+        common: dict[str, Any] = {
+            "initializer": WEIGHTS,
+            "reparam": SpectralNorm,
+            "dtype": self.dtype,
+        }
+        norm: Callable[..., nn.Module] = partial(BatchNorm, momentum=MOMENTUM)
+        block_norm = norm
+        if self.classes:
+            block_norm = partial(ClassBatchNorm, classes=self.classes, momentum=MOMENTUM)
+        base, *wider = self.channels
+        height, width = (side >> len(wider) for side in self.shape[:2])
+        h = Dense(height * width * base, **common, name="dense")(z)
+        h = h.reshape(-1, height, width, base)
+        for index, features in enumerate(wider):
+            if index == len(wider) - 1:
+                h, attention = PooledSelfAttention(WEIGHTS, SpectralNorm, name="attention")(h)
+            h = GeneratorBlock(
+                features,
+                norm=block_norm,
+                shortcut_init=WEIGHTS,
+                **common,
+                name=f"block{index + 1}",
+            )(h, *label, train=train)
+        h = nn.relu(norm(name="norm")(h, train=train))
+        h = Conv(self.shape[-1], **common, name="conv")(h)
+        return jnp.tanh(h.astype(jnp.float32)), attention
+
+
+class Discriminator(nn.Module):
+    """Images, and labels if `classes`, to logits psi(phi(x)) + <embed(y), phi(x)> and a map.
+
+    Attributes:
+        channels: after each block.
+        halvings: how many blocks, from the first, halve the size.
+        classes: 0 for no projection.
+        dtype: compute type.
+    """
+
+    channels: tuple[int, ...]
+    halvings: int
+    classes: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *label: Int[Array, "b"], train: bool
+    ) -> tuple[Float[Array, "b"], Float[Array, "b hw/16 hw/64"]]:
+        """Images and, for a conditional discriminator, labels [b] to logits [b] and the map."""
+        del train
+        h = x
+        for index, features in enumerate(self.channels):
+            h = DiscriminatorBlock(
+                features,
+                hidden=features,
+                first=index == 0,
+                down=index < self.halvings,
+                initializer=WEIGHTS,
+                shortcut_init=WEIGHTS,
+                reparam=SpectralNorm,
+                dtype=self.dtype,
+                name=f"block{index + 1}",
+            )(h)
+            if index == 1:
+                h, attention = PooledSelfAttention(WEIGHTS, SpectralNorm, name="attention")(h)
+        h = nn.relu(h).astype(jnp.float32).sum((1, 2))
+        logits = Dense(1, initializer=WEIGHTS, reparam=SpectralNorm, name="dense")(h)[:, 0]
+        if self.classes:
+            embed = Embed(
+                h.shape[-1],
+                classes=self.classes,
+                initializer=WEIGHTS,
+                reparam=partial(SpectralNorm, axis=0),
+                name="embed",
+            )
+            logits += jnp.sum(embed(*label) * h, -1)
+        return logits, attention
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SAGANResNet(System):
+    """Self-attention GAN of residual networks; with `classes`, conditional."""
+
+    shape: tuple[int, ...] = (128, 128, 3)
+    """Height, width and channels of an image."""
+    classes: int = 1000
+    """Number of classes; 0 trains without labels."""
+    generator_channels: tuple[int, ...] = (1024, 1024, 512, 256, 128, 64)
+    """Channels of the first map, then after each doubling; attention sits before the last one."""
+    discriminator_channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 1024)
+    """Channels after each block; attention sits after the second."""
+    halvings: int = 5
+    """Blocks of the discriminator, from the first, that halve the size; at least 2."""
+    generator_rate: float = 1e-4
+    """Adam's step size for the generator."""
+    discriminator_rate: float = 4e-4
+    """Adam's step size for the discriminator."""
+    betas: tuple[float, float] = (0.0, 0.9)
+    """Adam's decay rates."""
+
+    def __post_init__(self):
+        doublings = len(self.generator_channels) - 1
+        unit = 2 ** max(doublings, self.halvings)
+        if len(self.shape) != 3 or any(side % unit for side in self.shape[:2]):
+            raise UserError(
+                f"image shape {self.shape}: height and width must be multiples of {unit}, for "
+                f"{doublings} doublings and {self.halvings} halvings; change `shape`, "
+                "`generator_channels` or `halvings`"
+            )
+        if doublings < 1 or not 2 <= self.halvings <= len(self.discriminator_channels):
+            raise UserError(
+                f"{doublings} doublings and {self.halvings} halvings in "
+                f"{len(self.discriminator_channels)} blocks: attention needs at least 1 doubling, "
+                "and 2 halvings that have a block each"
+            )
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The generator and the discriminator."""
+        dtype = jnp.dtype(self.dtype)
+        return {
+            "generator": Generator(self.generator_channels, self.shape, self.classes, dtype),
+            "discriminator": Discriminator(
+                self.discriminator_channels, self.halvings, self.classes, dtype
+            ),
+        }
+
+    def inputs(self) -> dict[str, tuple]:
+        """Latents and images, with labels if conditional."""
+        label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
+        return {
+            "generator": (jnp.zeros((1, self.latent)), *label),
+            "discriminator": (jnp.zeros((1, *self.shape)), *label),
+        }
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the discriminator, then the generator."""
+        return (
+            Stage(
+                players=(
+                    Player(
+                        name="discriminator",
+                        owns=("discriminator",),
+                        loss=self.discriminator_loss,
+                        optimizer=optax.adam(self.discriminator_rate, *self.betas),
+                        writes=("discriminator",),
+                    ),
+                    Player(
+                        name="generator",
+                        owns=("generator",),
+                        loss=self.generator_loss,
+                        optimizer=optax.adam(self.generator_rate, *self.betas),
+                        reuse=True,
+                        writes=("generator",),
+                    ),
+                )
+            ),
+        )
+
+    def _fake(
+        self, view: View, key: PRNGKeyArray, count: int
+    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, "b"], ...]]:
+        """Images, and in a tuple the labels drawn for them, if conditional."""
+        latent_key, label_key = jax.random.split(key)
+        z = view.draw(count, partial(self.draw_latents, latent_key))
+        if not self.classes:
+            return view("generator", z)[0], ()
+        label = view.draw(count, lambda n: jax.random.randint(label_key, (n,), 0, self.classes))
+        return view("generator", z, label)[0], (label,)
+
+    def discriminator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Hinge loss (equation 4)."""
+        real = batch["image"]
+        fake, fake_label = self._fake(view, key, len(real))
+        label = (batch["label"],) if self.classes else ()
+        real_logits, _ = view("discriminator", real, *label)
+        fake_logits, _ = view("discriminator", fake, *fake_label)
+        loss = losses.hinge.discriminator(real_logits, fake_logits)
+        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+
+    def generator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Minus the mean logit (equation 4)."""
+        fake, label = self._fake(view, key, len(batch["image"]))
+        logits, _ = view("discriminator", fake, *label)
+        return losses.hinge.generator(logits), {}
+
+    def attention(
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None = None
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b hw/4 hw/16"]]:
+        """Samples, and where each place of the map looks among the pooled ones: rows sum to 1."""
+        return view("generator", *((latents,) if labels is None else (latents, labels)))
+
+    def generate(
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None
+    ) -> Float[Array, "b h w c"]:
+        """Samples in [-1, 1]."""
+        return self.attention(view, latents, labels)[0]

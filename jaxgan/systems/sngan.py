@@ -1,0 +1,234 @@
+"""SNGAN: spectral normalisation, with a projection discriminator for labelled data.
+
+Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks",
+ICLR 2018; Miyato, Koyama, "cGANs with Projection Discriminator", ICLR 2018. ResNets, hinge loss,
+every weight of the discriminator divided by an estimate of its largest singular value.
+
+Follows the authors' Chainer code where the papers leave room: the generator moves first in an
+iteration and on twice the batch, and the discriminator's last layer has no bias. One
+thing differs: Chainer runs a power iteration in every forward pass, also in the generator's turn;
+here it runs once for each update of the discriminator. There is no weight average in the papers;
+`ema_decay` adds one.
+"""
+
+import dataclasses
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxgan import losses
+from jaxgan.nn.initializers import Init, glorot_uniform
+from jaxgan.nn.layers import Conv, Dense, Embed
+from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
+from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
+from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+
+RESIDUAL = glorot_uniform(math.sqrt(2))  # the 3x3 convolutions of residual blocks
+PLAIN = glorot_uniform()  # every other layer
+BATCH_NORM_EPSILON = 2e-5  # Chainer's default
+
+
+class Generator(nn.Module):
+    """Latents, and labels if `classes`, to images in [-1, 1].
+
+    Attributes:
+        channels: after the first dense layer, then after each block that doubles the size.
+        shape: of an image.
+        classes: 0 for batch norm without labels.
+        dtype: compute type.
+    """
+
+    channels: tuple[int, ...]
+    shape: tuple[int, ...]
+    classes: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b z"], *label: Int[Array, "b"], train: bool
+    ) -> Float[Array, "b h w c"]:
+        """[b, latent] and, for a conditional generator, labels [b] to images [b, h, w, c]."""
+        norm = partial(BatchNorm, epsilon=BATCH_NORM_EPSILON)
+        block_norm = norm
+        if self.classes:
+            block_norm = partial(ClassBatchNorm, classes=self.classes, epsilon=BATCH_NORM_EPSILON)
+        base, *wider = self.channels
+        height, width = (side // 2 ** len(wider) for side in self.shape[:2])
+        h = Dense(height * width * base, initializer=PLAIN, dtype=self.dtype, name="dense")(z)
+        h = h.reshape(-1, height, width, base)
+        for index, features in enumerate(wider):
+            h = GeneratorBlock(
+                features,
+                norm=block_norm,
+                initializer=RESIDUAL,
+                shortcut_init=PLAIN,
+                dtype=self.dtype,
+                name=f"block{index + 1}",
+            )(h, *label, train=train)
+        h = nn.relu(norm(name="norm")(h, train=train))
+        h = Conv(self.shape[-1], initializer=PLAIN, dtype=self.dtype, name="conv")(h)
+        return jnp.tanh(h.astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """Images, and labels if `classes`, to logits: psi(phi(x)) + <embed(y), phi(x)>.
+
+    Attributes:
+        channels: after each block.
+        halvings: how many blocks, from the first, halve the size.
+        classes: 0 for no projection.
+        dtype: compute type.
+    """
+
+    channels: tuple[int, ...]
+    halvings: int
+    classes: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *label: Int[Array, "b"], train: bool
+    ) -> Float[Array, "b"]:
+        """Images [b, h, w, c] and, for a conditional discriminator, labels [b] to logits [b]."""
+        h = x
+        for index, features in enumerate(self.channels):
+            h = DiscriminatorBlock(
+                features,
+                hidden=features if index == 0 else None,
+                first=index == 0,
+                down=index < self.halvings,
+                initializer=RESIDUAL,
+                shortcut_init=PLAIN,
+                reparam=SpectralNorm,
+                dtype=self.dtype,
+                name=f"block{index + 1}",
+            )(h)
+        h = nn.relu(h).astype(jnp.float32).sum((1, 2))
+        logits = Dense(1, use_bias=False, initializer=PLAIN, reparam=SpectralNorm, name="dense")(h)[:, 0]
+        if self.classes:
+            embed = Embed(
+                h.shape[-1],
+                classes=self.classes,
+                initializer=Init(PLAIN.kernel),
+                reparam=partial(SpectralNorm, axis=0),
+                name="embed",
+            )
+            logits += jnp.sum(embed(*label) * h, -1)
+        return logits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SNGAN(System):
+    """Spectrally normalised GAN; with `classes`, conditional batch norm and projection."""
+
+    shape: tuple[int, ...] = (32, 32, 3)
+    """Height, width and channels of an image."""
+    generator_channels: tuple[int, ...] = (256, 256, 256, 256)
+    """Channels of the first map, then after each doubling of the size."""
+    discriminator_channels: tuple[int, ...] = (128, 128, 128, 128)
+    """Channels after each block."""
+    halvings: int = 2
+    """Blocks of the discriminator, from the first, that halve the size."""
+    learning_rate: float = 2e-4
+    """Adam's step size, for both players."""
+    betas: tuple[float, float] = (0.0, 0.9)
+    """Adam's decay rates."""
+    discriminator_updates: int = 5
+    """Updates of the discriminator for one of the generator."""
+    generator_batch: int = 2
+    """The generator's batch in multiples of the discriminator's."""
+    decay: tuple[int, int] = (0, 0)
+    """Iterations between which the step size falls linearly to 0; equal ones: it does not."""
+    ema_decay: float = 0.0
+    """Decay an iteration of the generator's weight average; 0: none, as in the papers."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The generator and the discriminator."""
+        dtype = jnp.dtype(self.dtype)
+        return {
+            "generator": Generator(self.generator_channels, self.shape, self.classes, dtype),
+            "discriminator": Discriminator(
+                self.discriminator_channels, self.halvings, self.classes, dtype
+            ),
+        }
+
+    def inputs(self) -> dict[str, tuple]:
+        """Latents and images, with labels if conditional."""
+        label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
+        return {
+            "generator": (jnp.zeros((1, self.latent)), *label),
+            "discriminator": (jnp.zeros((1, *self.shape)), *label),
+        }
+
+    def ema(self) -> dict[str, float]:
+        """The generator, where a decay is set."""
+        return {"generator": self.ema_decay} if self.ema_decay else {}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the generator, then the discriminator `discriminator_updates` times."""
+        return (
+            Stage(
+                players=(
+                    Player(
+                        name="generator",
+                        owns=("generator",),
+                        loss=self.generator_loss,
+                        optimizer=self._adam(1),
+                        reuse=True,
+                        writes=("generator",),
+                    ),
+                    Player(
+                        name="discriminator",
+                        owns=("discriminator",),
+                        loss=self.discriminator_loss,
+                        optimizer=self._adam(self.discriminator_updates),
+                        repeats=self.discriminator_updates,
+                        writes=("discriminator",),
+                    ),
+                )
+            ),
+        )
+
+    def _adam(self, updates: int) -> optax.GradientTransformation:
+        start, end = (iteration * updates for iteration in self.decay)
+        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
+        return optax.adam(rate if end > start else self.learning_rate, *self.betas)
+
+    def _fake(
+        self, view: View, key: PRNGKeyArray, count: int
+    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, "b"], ...]]:
+        """Images, and in a tuple the labels drawn for them, if conditional."""
+        latent_key, label_key = jax.random.split(key)
+        label: tuple[Int[Array, "b"], ...] = ()
+        if self.classes:
+            label = (
+                view.draw(count, lambda n: jax.random.randint(label_key, (n,), 0, self.classes)),
+            )
+        z = view.draw(count, partial(self.draw_latents, latent_key))
+        return view("generator", z, *label), label
+
+    def discriminator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Hinge loss (SNGAN, equation 16)."""
+        real = batch["image"]
+        fake, fake_label = self._fake(view, key, len(real))
+        label = (batch["label"],) if self.classes else ()
+        real_logits = view("discriminator", real, *label)
+        fake_logits = view("discriminator", fake, *fake_label)
+        loss = losses.hinge.discriminator(real_logits, fake_logits)
+        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+
+    def generator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Minus the mean logit (SNGAN, equation 17)."""
+        fake, label = self._fake(view, key, self.generator_batch * len(batch["image"]))
+        return losses.hinge.generator(view("discriminator", fake, *label)), {}

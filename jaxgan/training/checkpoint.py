@@ -1,0 +1,94 @@
+"""Checkpoints: the whole State through Orbax, written in the background, read back with care."""
+
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxgan.errors import UserError
+from jaxgan.system import State
+
+
+class Checkpoints:
+    """The checkpoints of a run, `FOLDER/STEP/`.
+
+    A save goes to a temporary folder that is renamed when it is whole, so a killed or failed save
+    leaves the one before. Use it as a context: leaving waits for the last save.
+    """
+
+    def __init__(self, folder: Path, *, keep: int | None = None):
+        """Opens a folder, which need not exist.
+
+        Args:
+            folder: where the checkpoints are.
+            keep: how many of the latest stay; None keeps all (for readers).
+        """
+        self._manager = ocp.CheckpointManager(
+            folder.resolve(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None),
+            item_handlers=ocp.StandardCheckpointHandler(),
+        )
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._manager.close()
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest checkpoint; None if there is none."""
+        return self._manager.latest_step()
+
+    def save(self, state: State) -> None:
+        """Saves the State under its step, if it is not there; returns while bytes are written."""
+        step = int(state.step)
+        if step not in self._manager.all_steps():
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+
+    def restore(self, like: State) -> State:
+        """The newest State that can be read, on the devices that `like` names.
+
+        A checkpoint that cannot be read is passed over, with a warning that says so.
+
+        Args:
+            like: the State's shapes, types and shardings (`jax.ShapeDtypeStruct` leaves).
+
+        Raises:
+            UserError: there is no checkpoint, or none that can be read.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if not steps:
+            raise UserError(f"{self._folder} holds no checkpoint: train the run first")
+        for step in steps:
+            try:
+                return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+            except Exception as error:
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                logging.getLogger("jaxgan").warning(
+                    "checkpoint %s cannot be read (%s); falling back to the one before",
+                    self._folder / str(step),
+                    reason[0][:200],
+                )
+        raise UserError(f"{self._folder}: none of {len(steps)} checkpoints can be read")
+
+    def drop_after(self, step: int) -> None:
+        """Removes checkpoints newer than `step`: the unreadable ones that a restore passed over."""
+        for newer in [s for s in self._manager.all_steps() if s > step]:
+            self._manager.delete(newer)
+
+
+def abstract(state: State, sharding: jax.sharding.Sharding) -> State:
+    """Shapes, types and one sharding for all of a State's arrays, as `restore` takes them."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
+    )

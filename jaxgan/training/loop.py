@@ -1,0 +1,109 @@
+"""The training loop: an iterator over iterations, so that whoever runs it decides what to do."""
+
+import collections
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from jaxgan.parallel.mesh import batch_sharding
+from jaxgan.system import Batch, Metrics, Stage, State, System
+from jaxgan.training.step import make_step
+
+
+class Batches(Protocol):
+    """A source of batches: element `step` is the batch of that step."""
+
+    def iterate(self, start: int) -> Iterable[dict[str, np.ndarray]]:
+        """This process's part of the batches from step `start` on."""
+        ...
+
+
+class Moment(NamedTuple):
+    """What there is after an iteration. `state` is valid until the next one is asked for.
+
+    Attributes:
+        step: iterations done.
+        stage: the stage it was in.
+        state: the State.
+        metrics: {player: {metric: scalar}}, still on the device.
+    """
+
+    step: int
+    stage: Stage
+    state: State
+    metrics: dict[str, Metrics]
+
+
+def spans(stages: tuple[Stage, ...], steps: int) -> list[tuple[Stage, int, int]]:
+    """Each stage with its first step and the first of the next, for a run of `steps` iterations."""
+    ends = list(itertools.accumulate(stage.steps or steps for stage in stages))
+    begins = [0, *ends[:-1]]
+    return [
+        (stage, begin, min(end, steps) if stage.steps else steps)
+        for stage, begin, end in zip(stages, begins, ends, strict=True)
+        if begin < steps
+    ]
+
+
+def train(
+    system: System,
+    state: State,
+    batches_of: Callable[[Stage], Batches],
+    *,
+    steps: int,
+    seed: int = 0,
+    micro: int = 1,
+    mesh: Mesh,
+) -> Iterator[Moment]:
+    """Iterates from `state.step` to `steps`, yielding after every iteration.
+
+    The stage is a function of the step, so a run resumes inside one or on its border: `enter` runs
+    when an iteration begins a stage, after whatever was done at the end of the one before.
+
+    Args:
+        system: the GAN.
+        state: where to begin; it is donated.
+        batches_of: the data of a stage.
+        steps: iterations of the whole run.
+        seed: of the run.
+        micro: micro-batches an update.
+        mesh: devices; `state` is replicated over them.
+    """
+    for stage, begin, end in spans(system.stages(), steps):
+        step = int(state.step)
+        if step >= end:
+            continue
+        advance = make_step(system, stage, seed=seed, micro=micro, mesh=mesh)
+        leading = (stage.draws > 1) + (micro > 1)
+        feed = _to_devices(batches_of(stage).iterate(step), batch_sharding(mesh, leading=leading))
+        if stage.enter is not None and step == begin:
+            first = next(feed)
+            feed = itertools.chain([first], feed)
+            key = jax.random.fold_in(jax.random.key(seed), begin)
+            state = jax.jit(stage.enter, donate_argnums=0)(state, first, key)
+        for number, batch in zip(range(step, end), feed, strict=False):
+            # A copy between host and device that nobody asked for would stall both.
+            with jax.transfer_guard("disallow"):
+                state, metrics = advance(state, batch)
+            yield Moment(number + 1, stage, state, metrics)
+
+
+def _to_devices(
+    batches: Iterable[dict[str, np.ndarray]], sharding: NamedSharding, ahead: int = 2
+) -> Iterator[Batch]:
+    """Places batches on the devices, `ahead` of their use."""
+    queue: collections.deque[Batch] = collections.deque()
+    for batch in batches:
+        queue.append(
+            {
+                name: jax.make_array_from_process_local_data(sharding, x)
+                for name, x in batch.items()
+            }
+        )
+        if len(queue) > ahead:
+            yield queue.popleft()
+    yield from queue

@@ -1,0 +1,51 @@
+"""Samples as pictures: image grids, and scatter plots for points in the plane."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+
+def to_uint8(images: Float[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
+    """Images in [-1, 1] as bytes, rounded to the nearest."""
+    return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def as_image(pixels: UInt8[np.ndarray, "h w c"]) -> Image.Image:
+    """A Pillow image of 1 (grey), 3 (RGB) or 4 (RGBA) channels."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> Image.Image:
+    """Images in rows of `columns` (a square by default), 2 pixels apart; grey if c is 1."""
+    count, height, width, channels = images.shape
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    rows = math.ceil(count / columns)
+    gap = 2
+    canvas = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8
+    )
+    for index, image in enumerate(images):
+        top, left = (height + gap) * (index // columns), (width + gap) * (index % columns)
+        canvas[top : top + height, left : left + width] = image
+    return as_image(canvas)
+
+
+def scatter(
+    points: Float[np.ndarray, "n 2"], real: Float[np.ndarray, "m 2"] | None = None
+) -> Image.Image:
+    """Points in the plane, over `real` ones in grey; 512 x 512 pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.12, 5.12), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.08, 0.06, 0.9, 0.92))
+    if real is not None:
+        axes.scatter(real[:, 0], real[:, 1], s=6, c="0.75", linewidths=0, label="data")
+    axes.scatter(points[:, 0], points[:, 1], s=6, c="C0", linewidths=0, label="generated")
+    axes.set_aspect("equal", "datalim")
+    axes.legend(loc="upper right", frameon=False)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,0 +1,137 @@
+"""What a run tells: metrics.jsonl, TensorBoard events, sample pictures, a progress line."""
+
+import json
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from jaxgan.system import Metrics, Stage, State
+from jaxgan.training.loop import Moment
+
+
+class Diverged(RuntimeError):
+    """A metric is not a number, or infinite: the step, the player and the metric."""
+
+
+class Report:
+    """Collects metrics on the device and, when asked, writes them down. A context manager.
+
+    `record` after every iteration only keeps references: the host does not wait. `log` fetches
+    everything since the last call, refuses what is not finite, and writes one row.
+    """
+
+    def __init__(self, folder: Path, *, start: int, steps: int, images: int, console: Console):
+        """Opens the files of a run for appending.
+
+        Args:
+            folder: the run's.
+            start: iterations done before this process.
+            steps: iterations of the whole run.
+            images: real images an iteration sees.
+            console: where progress is shown: a live line on a terminal, else a line a row.
+        """
+        self._folder, self._images, self._console = folder, images, console
+        self._held: list[tuple[int, Stage, dict[str, Metrics]]] = []
+        self._rows = (folder / "metrics.jsonl").open("a")
+        self._events = SummaryWriter(str(folder), purge_step=start)
+        self._clock, self._step = time.perf_counter(), start
+        self._steps = steps
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(
+            folder.name, total=steps, completed=start, text="compiling"
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        self._rows.close()
+        self._events.close()
+
+    def record(self, moment: Moment) -> None:
+        """Keeps an iteration's metrics, where they are: on the device."""
+        self._held.append((moment.step, moment.stage, moment.metrics))
+        self._progress.update(self._task, completed=moment.step)
+
+    def check(self) -> dict[str, float]:
+        """Fetches what is held; the latest of each metric, as {"player/metric": value}.
+
+        Raises:
+            Diverged: the first value that is not finite.
+        """
+        latest: dict[str, float] = {}
+        values = jax.device_get([metrics for _, _, metrics in self._held])
+        for (step, stage, _), metrics in zip(self._held, values, strict=True):
+            for player in stage.players:
+                if (step - 1) % player.every:
+                    continue  # it rested, and its metrics are zeros
+                for name, value in metrics[player.name].items():
+                    if not math.isfinite(value):
+                        raise Diverged(f"step {step}: {player.name}/{name} is {float(value)}")
+                    latest[f"{player.name}/{name}"] = float(value)
+        return latest
+
+    def log(self, moment: Moment) -> None:
+        """Writes a row: the latest metrics, the spectral norms, images per second."""
+        row: dict[str, float] = {"step": moment.step, **self.check(), **_sigmas(moment.state)}
+        self._held.clear()
+        now = time.perf_counter()
+        row["images_per_second"] = (
+            (moment.step - self._step) * self._images / max(now - self._clock, 1e-9)
+        )
+        self._clock, self._step = now, moment.step
+        self._rows.write(json.dumps(row) + "\n")
+        self._rows.flush()
+        for name, value in row.items():
+            if name != "step":
+                self._events.add_scalar(name, value, moment.step)
+        losses = "  ".join(f"{n} {v:.3f}" for n, v in row.items() if n.endswith("/loss"))
+        text = f"{row['images_per_second']:.0f} images/s  {losses}"
+        self._progress.update(self._task, text=text)
+        if not self._console.is_terminal:
+            self._console.print(f"step {moment.step}/{self._steps}  {text}", highlight=False)
+
+    def picture(self, step: int, image: Image.Image) -> None:
+        """Saves a picture of samples as samples/STEP.png and as an event."""
+        (self._folder / "samples").mkdir(exist_ok=True)
+        image.save(self._folder / "samples" / f"{step:08d}.png")
+        pixels = np.asarray(image)
+        layout = "HWC" if pixels.ndim == 3 else "HW"
+        self._events.add_image("samples", pixels, step, dataformats=layout)
+
+
+def _sigmas(state: State) -> dict[str, float]:
+    """Estimated spectral norms, {"spectral/network/layer": sigma}."""
+    found: dict[str, Any] = {}
+    for network, collections in state.stats.items():
+        spectral = collections.get("spectral", {}) if isinstance(collections, dict) else {}
+        for path, value in jax.tree_util.tree_leaves_with_path(spectral):
+            *layer, leaf = (entry.key for entry in path)
+            if leaf == "sigma":
+                name = "/".join(part for part in layer if not part.startswith("SpectralNorm"))
+                found[f"spectral/{network}/{name}"] = value
+    return {name: float(value) for name, value in jax.device_get(found).items()}

@@ -1,0 +1,237 @@
+"""The one training step: every player moves in turn, then the averages, then the clock."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from jaxgan.system import Batch, Metrics, Player, Stage, State, System, View, check
+
+Step = Callable[[State, Batch], tuple[State, dict[str, Metrics]]]
+
+_INIT = 0xFFFFFFFF  # what the seed's key is folded with at the start; steps never reach it
+
+
+def init(system: System, seed: int = 0, *, mesh: Mesh | None = None) -> State:
+    """The State before the first iteration, made by one compiled program straight into place.
+
+    With a mesh, every array is replicated over its devices. The same seed gives the same State on
+    any number of devices.
+    """
+    stages = system.stages()
+    check(system, stages)
+
+    def build() -> State:
+        params, stats = system.init(jax.random.fold_in(jax.random.key(seed), _INIT))
+        players = {player.slot: player for stage in stages for player in stage.players}
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            stats=stats,
+            opt={
+                slot: player.optimizer.init({name: params[name] for name in player.owns})
+                for slot, player in players.items()
+            },
+            ema={name: _averaged(name, params, stats) for name in system.ema()},
+        )
+
+    return jax.jit(build, out_shardings=_replicated(mesh))()
+
+
+def make_step(
+    system: System,
+    stage: Stage | None = None,
+    *,
+    seed: int = 0,
+    micro: int = 1,
+    mesh: Mesh | None = None,
+) -> Step:
+    """Compiles-on-first-use `step(state, batch) -> (state, {player: {metric: scalar}})`.
+
+    The state is donated: keep the one that comes back. `batch` is {"image": ..., "label": ...}
+    with leading axes [draws, micro, b], of which those that are 1 are left out: draws is
+    `stage.draws`, the fresh batches that one iteration consumes (1 + n_critic and the like). Each
+    update averages its gradient over `micro` micro-batches.
+
+    Metrics of a player that moves lazily are zeros in the iterations in which it rests.
+
+    Args:
+        system: the GAN.
+        stage: one of `system.stages()`; the first if None.
+        seed: with `state.step` the only source of randomness.
+        micro: micro-batches an update.
+        mesh: devices; every array in `state` is kept replicated over them.
+    """
+    stages = system.stages() if stage is None else (stage,)
+    check(system, stages)
+    stage = stages[0]
+    networks = system.networks()
+    averages = system.ema()
+    move = partial(_move, networks=networks, inputs=system.inputs(), micro=micro, mesh=mesh)
+
+    def step(state: State, batch: Batch) -> tuple[State, dict[str, Metrics]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        draws = _leading_axes(batch, stage.draws, micro)
+        emitted: dict[str, Array] = {}
+        metrics: dict[str, Metrics] = {}
+        used = 0
+        for index, player in enumerate(stage.players):
+            seen = _batches_for(player, draws, used)
+            used += 0 if player.reuse else player.repeats
+            turn = partial(move, player, key=jax.random.fold_in(key, index), emitted=emitted)
+            state, metrics[player.name], out = _lazily(player, turn, state, seen)
+            emitted = {**emitted, **out}
+        ema = {
+            name: _decay(state.ema[name], _averaged(name, state.params, state.stats), rate, state)
+            for name, rate in averages.items()
+        }
+        return state.replace(step=state.step + 1, ema=ema), metrics
+
+    return jax.jit(step, donate_argnums=0, out_shardings=_replicated(mesh))
+
+
+def _replicated(mesh: Mesh | None) -> NamedSharding | None:
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+
+
+def _leading_axes(batch: Batch, draws: int, micro: int) -> Batch:
+    """Puts back the axes `draws` and `micro` where they were left out for being 1."""
+    lead = tuple(n for n in (draws, micro) if n > 1)
+    for name, x in batch.items():
+        if x.shape[: len(lead)] != lead:
+            raise ValueError(
+                f"batch[{name!r}] has shape {x.shape}; this step takes leading axes {lead} for "
+                f"{draws} draws and {micro} micro-batches, and then the batch"
+            )
+    return {name: x.reshape(draws, micro, *x.shape[len(lead) :]) for name, x in batch.items()}
+
+
+def _batches_for(player: Player, draws: Batch, used: int) -> Batch:
+    """The next `repeats` draws, or the last one `repeats` times: [repeats, micro, b, ...]."""
+    if not player.reuse:
+        return {name: x[used : used + player.repeats] for name, x in draws.items()}
+    last = max(used - 1, 0)
+    return {name: jnp.repeat(x[last : last + 1], player.repeats, 0) for name, x in draws.items()}
+
+
+def _lazily(
+    player: Player, turn: Callable, state: State, batches: Batch
+) -> tuple[State, Metrics, dict[str, Array]]:
+    """Lets a lazy player move on every n-th iteration only."""
+    if player.every == 1:
+        return turn(state, batches)
+    moved = jax.eval_shape(turn, state, batches)
+    if moved[2]:
+        raise ValueError(f"player {player.name!r} rests at times, so it cannot emit {[*moved[2]]}")
+    rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), moved[1])
+    return jax.lax.cond(
+        state.step % player.every == 0, turn, lambda state, _: (state, rest, {}), state, batches
+    )
+
+
+def _move(
+    player: Player,
+    state: State,
+    batches: Batch,
+    *,
+    key: PRNGKeyArray,
+    emitted: dict[str, Array],
+    networks: dict[str, nn.Module],
+    inputs: dict[str, tuple],
+    micro: int,
+    mesh: Mesh | None,
+) -> tuple[State, Metrics, dict[str, Array]]:
+    """A player's turn: `repeats` updates on batches [repeats, micro, b, ...]."""
+    def update(carry: Any, seen: Any) -> Any:
+        owned, stats, opt = carry
+        batch, repeat = seen
+        for name in player.writes:
+            stats = _power_iteration(name, networks, inputs, {**state.params, **owned}, stats)
+
+        def objective(owned: Any, stats: Any, batch: Batch, part: Any) -> Any:
+            view = View(
+                networks,
+                {**state.params, **owned},
+                stats,
+                train=True,
+                mesh=mesh,
+                micro=(micro, part),
+            )
+            loss, metrics = player.loss(view, batch, jax.random.fold_in(key, repeat))
+            written = {name: view.stats[name] for name in player.writes}
+            return loss, ({**stats, **written}, {"loss": loss, **metrics}, view.out)
+
+        def accumulate(carry: Any, seen: Any) -> Any:
+            grads, stats = carry
+            more, (stats, metrics, out) = jax.grad(objective, has_aux=True)(owned, stats, *seen)
+            return (jax.tree.map(jnp.add, grads, more), stats), (metrics, out)
+
+        if micro == 1:
+            whole = {**{name: x[0] for name, x in batch.items()}, **emitted}
+            grads, (stats, metrics, out) = jax.grad(objective, has_aux=True)(
+                owned, stats, whole, 0
+            )
+        else:
+            zeros = jax.tree.map(jnp.zeros_like, owned)
+            (grads, stats), (metrics, out) = jax.lax.scan(
+                accumulate, (zeros, stats), ({**batch, **emitted}, jnp.arange(micro))
+            )
+            grads = jax.tree.map(lambda g: g / micro, grads)
+            metrics = jax.tree.map(lambda m: m.mean(0), metrics)
+        updates, opt = player.optimizer.update(grads, opt, owned)
+        owned = optax.apply_updates(owned, updates)
+        if player.project is not None:
+            owned = player.project(owned)
+        metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
+        return (owned, stats, opt), (metrics, out)
+
+    owned = {name: state.params[name] for name in player.owns}
+    carry = (owned, state.stats, state.opt[player.slot])
+    if player.repeats == 1:
+        carry, (metrics, out) = update(carry, (jax.tree.map(lambda x: x[0], batches), 0))
+    else:
+        carry, outputs = jax.lax.scan(update, carry, (batches, jnp.arange(player.repeats)))
+        metrics, out = jax.tree.map(lambda x: x[-1], outputs)
+    owned, stats, opt = carry
+    state = state.replace(
+        params={**state.params, **owned}, stats=stats, opt={**state.opt, player.slot: opt}
+    )
+    return state, metrics, out
+
+
+def _power_iteration(
+    name: str,
+    networks: dict[str, nn.Module],
+    inputs: dict[str, tuple],
+    params: dict[str, PyTree],
+    stats: dict[str, PyTree],
+) -> dict[str, PyTree]:
+    """Advances a network's spectral state once.
+
+    It depends on the weights alone. Applying the network to zeros and keeping nothing but the
+    collection "spectral" leaves the compiler just the iterations: the rest is dead code.
+    """
+    if "spectral" not in stats.get(name, {}):
+        return stats
+    _, written = networks[name].apply(
+        {"params": params[name], **stats[name]}, *inputs[name], train=False, mutable=["spectral"]
+    )
+    return {**stats, name: {**stats[name], **written}}
+
+
+def _averaged(name: str, params: dict[str, PyTree], stats: dict[str, PyTree]) -> dict[str, PyTree]:
+    """What the averages of a network cover: parameters and batch norm's buffers."""
+    buffers = {k: v for k, v in stats[name].items() if k == "batch_stats"}
+    return {"params": params[name], **buffers}
+
+
+def _decay(average: PyTree, current: PyTree, rate: Any, state: State) -> PyTree:
+    decay: Float[Array, ""] = rate(state.step) if callable(rate) else rate
+    # In this form a decay of 0 is a copy, to the last bit.
+    return jax.tree.map(lambda a, c: decay * a + (1 - decay) * c, average, current)

@@ -1,0 +1,26 @@
+"""Eight virtual devices for the whole suite, set before JAX starts; and what tests share."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import numpy as np
+import pytest
+
+import jaxgan  # noqa: F401 (before the backend starts: it sets XLA flags)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def one_device() -> jax.sharding.Mesh:
+    from jaxgan.parallel.mesh import make_mesh
+
+    return make_mesh(1, 1)

@@ -1,0 +1,152 @@
+"""Against data sets that are prepared here, so nothing is downloaded."""
+
+import io
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from jaxgan.data import batches, fingerprint, open_source, scan
+from jaxgan.errors import UserError
+
+
+def png(*shape: int, value: int) -> io.BytesIO:
+    # TFDS needs TensorFlow to encode an array, but takes an encoded file as it is.
+    file = io.BytesIO()
+    Image.fromarray(np.full(shape, value, np.uint8)).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
+class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    VERSION = tfds.core.Version("1.0.0")
+    FEATURES: dict
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(self.FEATURES)
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(20), "test": self._generate_examples(4)}
+
+
+class JaxganLabelled(Prepared):
+    FEATURES = {  # noqa: RUF012
+        "image": tfds.features.Image(shape=(6, 6, 3)),
+        "label": tfds.features.ClassLabel(names=["even", "odd"]),
+        "objects": tfds.features.Sequence({"box": tfds.features.BBoxFeature()}),
+    }
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            # One image is grey in a set of colour images, as in ImageNet.
+            image = png(6, 6, value=i) if i == 3 else png(6, 6, 3, value=i)
+            yield i, {"image": image, "label": i % 2, "objects": []}
+
+
+class JaxganSizes(Prepared):
+    FEATURES = {"image": tfds.features.Image(shape=(None, None, 1))}  # noqa: RUF012
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            yield i, {"image": png(6 + i % 2, 6, value=i)}
+
+
+class JaxganWords(Prepared):
+    FEATURES = {"text": tfds.features.Text()}  # noqa: RUF012
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            yield i, {"text": str(i)}
+
+
+class JaxganAbsent(JaxganWords):
+    pass
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    tfds.disable_progress_bar()
+    for name in ("jaxgan_labelled", "jaxgan_sizes", "jaxgan_words"):
+        tfds.builder(name, data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def place(prepared, monkeypatch):
+    # What the environment variable TFDS_DATA_DIR sets, but TFDS reads that when it is imported.
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(prepared))
+
+
+def test_it_is_read_at_random_and_without_tensorflow():
+    source = open_source("tfds:jaxgan_labelled")
+    assert (len(source), source.shape, source.classes) == (20, (6, 6, 3), ("even", "odd"))
+    items = [source[i] for i in (7, 2, 7)]
+    assert set(items[0]) == {"image", "label"}
+    np.testing.assert_array_equal(items[0]["image"], items[2]["image"])
+    for item in items:
+        assert item["image"].dtype == np.uint8
+        assert item["label"] == item["image"][0, 0, 0] % 2
+        assert item["label"].dtype == np.int32
+    assert "tensorflow" not in sys.modules
+
+
+def test_splits_and_versions():
+    assert len(open_source("tfds:jaxgan_labelled:test")) == 4
+    assert len(open_source("tfds:jaxgan_labelled:train[:25%]")) == 5
+    assert len(open_source("tfds:jaxgan_labelled:1.0.0:test")) == 4
+    assert fingerprint(open_source("tfds:jaxgan_labelled")) == fingerprint(
+        open_source("tfds:jaxgan_labelled:1.0.0:train")
+    )
+    assert fingerprint(open_source("tfds:jaxgan_labelled")) != fingerprint(
+        open_source("tfds:jaxgan_labelled:test")
+    )
+
+
+def test_batches_hold_every_item_with_its_label():
+    source = open_source("tfds:jaxgan_labelled")
+    report = scan(source, shape=(6, 6, 3), classes=2)
+    assert report.text() == "tfds:jaxgan_labelled: 20 images, 6x6x3, 2 classes"
+    batch = batches(source, shape=(6, 6, 3), classes=2, batch=20)[0]
+    values = np.rint((batch["image"][:, 0, 0, 0] + 1) * 127.5).astype(int)
+    assert sorted(values) == list(range(20))
+    np.testing.assert_array_equal(batch["label"], values % 2)
+
+
+def test_it_can_be_sent_to_worker_processes():
+    source = pickle.loads(pickle.dumps(open_source("tfds:jaxgan_labelled")))
+    assert source[3]["image"].shape == (6, 6, 1)
+
+
+def test_images_of_many_sizes():
+    source = open_source("tfds:jaxgan_sizes")
+    assert source.shape is None
+    assert source.classes == ()
+    with pytest.raises(UserError, match=r"different sizes \(tfds:jaxgan_sizes .*add --resize$"):
+        scan(source, shape=(6, 6, 1), classes=0)
+    assert scan(source, shape=(6, 6, 1), classes=0, resize=True).found == "6x6 to 7x6"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("tfds:jaxgan_labeled", r"no data set 'jaxgan_labeled': did you mean tfds:jaxgan_labelled"),
+        ("tfds:jaxgan_labelled:valid", r"no split 'valid', expected one of test, train$"),
+        ("tfds:jaxgan_labelled:9.9.9", r"cannot be loaded at version 9.9.9"),
+        ("tfds:jaxgan_words", r"has the features text, expected one called 'image'"),
+        (
+            "tfds:jaxgan_absent",
+            r"not prepared in .*: run python -c .*data_source\('jaxgan_absent'\)",
+        ),
+        ("tfds:", r"expected tfds:NAME or tfds:NAME:SPLIT$"),
+    ],
+)
+def test_what_cannot_be_opened_is_told_in_one_line(spec, message):
+    with pytest.raises(UserError, match=message) as caught:
+        open_source(spec)
+    assert "\n" not in str(caught.value)

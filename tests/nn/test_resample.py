@@ -1,0 +1,180 @@
+"""Every form of a resampling convolution is the same function, and that of PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from jaxgan.errors import UserError
+from jaxgan.nn import resample
+
+
+def arrays(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def nchw(x):
+    return torch.from_numpy(x).permute(0, 3, 1, 2)
+
+
+def oihw(kernel):
+    return torch.from_numpy(kernel).permute(3, 2, 0, 1)
+
+
+def nhwc(x):
+    return x.detach().permute(0, 2, 3, 1).numpy()
+
+
+def value_and_gradients(f, x, kernel):
+    """Result, gradients of a random projection, and gradients of a penalty on its gradient."""
+
+    def projection(x, kernel):
+        y = f(x, kernel)
+        return jnp.sum(jnp.sin(y) * jnp.arange(y.size).reshape(y.shape) / y.size), y
+
+    def penalty(x, kernel):
+        gradients, y = jax.grad(projection, (0, 1), has_aux=True)(x, kernel)
+        return sum(jnp.sum(g**2) for g in gradients), (y, gradients)
+
+    return jax.tree.leaves(jax.jit(jax.grad(penalty, (0, 1), has_aux=True))(x, kernel))
+
+
+def assert_equal_forms(f, forms, x, kernel):
+    first, *others = [
+        value_and_gradients(lambda x, k, form=form: f(x, k, form=form), x, kernel) for form in forms
+    ]
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            scale = np.abs(a).max()
+            np.testing.assert_allclose(b / scale, a / scale, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (1, 1), (5, 3), (2, 7)])
+def test_conv_up_forms_agree_and_match_torch(size):
+    x, kernel = arrays((2, *size, 3), (3, 3, 3, 5))
+    kernel /= 5
+    assert_equal_forms(resample.conv_up, ["plain", "native", "phases"], x, kernel)
+    up = F.interpolate(nchw(x), scale_factor=2, mode="nearest")
+    expected = nhwc(F.conv2d(up, oihw(kernel), padding=1))
+    np.testing.assert_allclose(resample.conv_up(x, kernel), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (2, 2), (6, 10)])
+def test_conv_down_forms_agree_and_match_torch(size):
+    x, kernel = arrays((2, *size, 3), (3, 3, 3, 5))
+    kernel /= 5
+    assert_equal_forms(resample.conv_down, ["plain", "native", "phases"], x, kernel)
+    expected = nhwc(F.avg_pool2d(F.conv2d(nchw(x), oihw(kernel), padding=1), 2))
+    np.testing.assert_allclose(resample.conv_down(x, kernel), expected, atol=1e-5)
+
+
+def test_pointwise_kernels_commute_with_resampling():
+    x, kernel = arrays((2, 4, 6, 3), (1, 1, 3, 5))
+    plain = jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+    np.testing.assert_allclose(resample.conv_up(x, kernel), resample.upsample(plain), atol=1e-5)
+    np.testing.assert_allclose(resample.conv_down(x, kernel), resample.downsample(plain), atol=1e-5)
+
+
+TRANSPOSED = {  # name: (k, stride, padding, output_padding, size)
+    "dcgan": (4, 2, 1, 0, (4, 4)),
+    "dcgan, odd": (4, 2, 1, 0, (3, 5)),
+    "projection": (4, 1, 0, 0, (1, 1)),
+    "projection of a map": (4, 1, 0, 0, (2, 3)),
+    "cyclegan": (3, 2, 1, 1, (4, 5)),
+    "five": (5, 2, 2, 1, (3, 4)),
+    "cogan": (6, 1, 1, 0, (3, 4)),
+    "stride 3": (3, 3, 0, 0, (2, 3)),
+    "odd result": (3, 2, 0, 0, (2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_conv_transpose_forms_agree_and_match_torch(name):
+    k, stride, padding, output_padding, size = TRANSPOSED[name]
+    x, kernel = arrays((2, *size, 3), (k, k, 3, 5))
+    kernel /= 5
+    how = {"stride": stride, "padding": padding, "output_padding": output_padding}
+
+    def f(x, kernel, form=None):
+        return resample.conv_transpose(x, kernel, **how, form=form)
+
+    forms = ["native", "phases"] + ["matmul"] * (size == (1, 1) and output_padding == 0)
+    assert_equal_forms(f, forms, x, kernel)
+    weight = torch.from_numpy(kernel[::-1, ::-1].copy()).permute(2, 3, 0, 1)
+    expected = nhwc(F.conv_transpose2d(nchw(x), weight, **how))
+    np.testing.assert_allclose(f(x, kernel), expected, atol=1e-5)
+
+
+STRIDED = {  # name: (k, stride, padding, size)
+    "dcgan": (4, 2, 1, (8, 6)),
+    "dcgan, odd": (4, 2, 1, (7, 5)),
+    "score": (4, 1, 0, (4, 4)),
+    "patch": (4, 1, 1, (5, 6)),
+    "cyclegan": (3, 2, 1, (6, 7)),
+    "five": (5, 2, 2, (8, 9)),
+    "pointwise": (1, 1, 0, (3, 4)),
+    "patches": (3, 3, 0, (7, 6)),
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_conv_forms_agree_and_match_torch(name):
+    k, stride, padding, size = STRIDED[name]
+    x, kernel = arrays((2, *size, 3), (k, k, 3, 5))
+    kernel /= 5
+    how = {"stride": stride, "padding": padding}
+
+    def f(x, kernel, form=None):
+        return resample.conv(x, kernel, **how, form=form)
+
+    assert_equal_forms(f, ["native", "phases"] + ["matmul"] * (size == (k, k)), x, kernel)
+    expected = nhwc(F.conv2d(nchw(x), oihw(kernel), **how))
+    np.testing.assert_allclose(f(x, kernel), expected, atol=1e-5)
+
+
+def test_down_undoes_up_and_shapes():
+    (x,) = arrays((2, 3, 5, 4))
+    assert resample.upsample(x).shape == (2, 6, 10, 4)
+    np.testing.assert_array_equal(resample.downsample(resample.upsample(x)), x)
+    expected = F.avg_pool2d(nchw(x[:, :2, :4]), 2)
+    np.testing.assert_allclose(resample.downsample(x[:, :2, :4]), nhwc(expected), atol=1e-6)
+
+
+def test_odd_images_cannot_be_halved():
+    x, kernel = arrays((1, 5, 4, 1), (3, 3, 1, 1))
+    with pytest.raises(UserError, match="5x4"):
+        resample.downsample(x)
+    with pytest.raises(UserError, match="5x4"):
+        resample.conv_down(x, kernel)
+
+
+def test_backend_chooses_the_form_and_is_part_of_the_jit_cache():
+    x, kernel = arrays((1, 4, 4, 2), (3, 3, 2, 2))
+    f = jax.jit(resample.conv_up)
+
+    def dilated():
+        return "lhs_dilate = [2, 2]" in f.lower(x, kernel).as_text()
+
+    with resample.backend("cpu"):
+        assert not dilated()
+    with resample.backend("tpu"):
+        assert dilated()
+    with resample.backend("cpu"):
+        assert not dilated()
+
+
+def test_kernels_are_summed_in_float32():
+    # Three taps whose bfloat16 sum would lose the smallest one.
+    kernel = np.zeros((3, 3, 1, 1), np.float32)
+    kernel[:2, 0, 0, 0] = 256, 1
+    kernel[2, 0, 0, 0] = -256
+    assert resample.widen(kernel.astype(jnp.bfloat16)).dtype == jnp.float32
+    x = np.ones((1, 4, 4, 1), np.float32)
+    for form in ("native", "phases"):
+        y = resample.conv_up(x, kernel, dtype=jnp.bfloat16, form=form)
+        assert y.dtype == jnp.bfloat16
+        # Interior odd rows see 257 (to 256 or 258 in bfloat16) and -256, even ones 256 and -255.
+        assert y.shape == (1, 8, 8, 1)

@@ -1,0 +1,145 @@
+"""Small systems whose every step can be computed by hand, for tests of the engine."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from jaxgan import Player, Stage, System, losses
+from jaxgan.nn.layers import Dense
+from jaxgan.nn.norm import BatchNorm
+from jaxgan.nn.spectral import SpectralNorm
+
+
+class Number(nn.Module):
+    """One parameter, `x`, times the input."""
+
+    start: float
+
+    @nn.compact
+    def __call__(self, scale, *, train):
+        return scale * self.param("x", nn.initializers.constant(self.start), ())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Numbers(System):
+    """Two numbers, a and b, moved by the players that a test gives."""
+
+    shape: tuple[int, ...] = ()
+    players: tuple[Player, ...] = ()
+    decays: tuple[tuple[str, float], ...] = ()
+
+    def networks(self):
+        return {"a": Number(1.0), "b": Number(2.0)}
+
+    def inputs(self):
+        return {"a": (jnp.zeros(1),), "b": (jnp.zeros(1),)}
+
+    def stages(self):
+        return (Stage(players=self.players),)
+
+    def ema(self):
+        return dict(self.decays)
+
+
+class Generator(nn.Module):
+    width: int
+    norm: bool
+
+    @nn.compact
+    def __call__(self, z, *, train):
+        h = Dense(self.width, inert_bias=self.norm, name="hidden")(z)
+        if self.norm:
+            h = BatchNorm(name="norm")(h, train=train)
+        return Dense(2, name="out")(nn.relu(h))
+
+
+class Discriminator(nn.Module):
+    width: int
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        h = nn.leaky_relu(Dense(self.width, reparam=SpectralNorm, name="hidden")(x), 0.2)
+        return Dense(1, reparam=SpectralNorm, name="out")(h)[:, 0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TinyGAN(System):
+    """A GAN on points: batch norm in G, spectral norm in D, an average of G."""
+
+    shape: tuple[int, ...] = (2,)
+    latent: int = 4
+    width: int = 8
+    norm: bool = True
+    repeats: int = 1
+    learning_rate: float = 1e-2
+
+    def networks(self):
+        return {
+            "generator": Generator(self.width, self.norm),
+            "discriminator": Discriminator(self.width),
+        }
+
+    def inputs(self):
+        return {"generator": (jnp.zeros((1, self.latent)),), "discriminator": (jnp.zeros((1, 2)),)}
+
+    def ema(self):
+        return {"generator": 0.9}
+
+    def stages(self):
+        adam = optax.adam(self.learning_rate, b1=0.5)
+        return (
+            Stage(
+                players=(
+                    Player(
+                        name="discriminator",
+                        owns=("discriminator",),
+                        loss=self.discriminator_loss,
+                        optimizer=adam,
+                        repeats=self.repeats,
+                        writes=("discriminator",),
+                    ),
+                    Player(
+                        name="generator",
+                        owns=("generator",),
+                        loss=self.generator_loss,
+                        optimizer=adam,
+                        reuse=True,
+                        writes=("generator",),
+                    ),
+                )
+            ),
+        )
+
+    def fake(self, view, batch, key):
+        z = view.draw(len(batch["image"]), partial(self.draw_latents, key))
+        return view("generator", z)
+
+    def discriminator_loss(self, view, batch, key):
+        real = view("discriminator", batch["image"])
+        fake = view("discriminator", self.fake(view, batch, key))
+        return losses.hinge.discriminator(real, fake), {"real_logits": real.mean()}
+
+    def generator_loss(self, view, batch, key):
+        return losses.hinge.generator(view("discriminator", self.fake(view, batch, key))), {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StagedGAN(TinyGAN):
+    """TinyGAN in two stages; the second has a smaller batch and enters by halving G's weights."""
+
+    first: int = 4
+
+    def stages(self):
+        (stage,) = super().stages()
+        return (
+            dataclasses.replace(stage, steps=self.first),
+            dataclasses.replace(stage, batch=8, enter=self.enter),
+        )
+
+    def enter(self, state, batch, key):
+        halved = jax.tree.map(lambda x: x / 2, state.params["generator"])
+        return state.replace(params={**state.params, "generator": halved})

@@ -1,0 +1,265 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tests.toys import Numbers, TinyGAN
+
+from jaxgan import Player, init, make_step
+from jaxgan.parallel.mesh import batch_sharding, make_mesh
+from jaxgan.training.step import _power_iteration
+
+
+def towards(name, sign=1.0):
+    """Loss of a player: squared distance of its number to the mean of the batch."""
+
+    def loss(view, batch, key):
+        value = view(name, jnp.ones(()))
+        return sign * jnp.mean((value - batch["image"]) ** 2), {"value": value}
+
+    return loss
+
+
+def player(name, loss=None, **options):
+    return Player(
+        name=name,
+        owns=(name,),
+        loss=loss or towards(name),
+        optimizer=options.pop("optimizer", optax.sgd(0.25)),
+        **options,
+    )
+
+
+def value(state, name):
+    return float(state.params[name]["x"])
+
+
+def test_players_move_in_turn_and_draw_fresh_batches_or_reuse_the_last():
+    system = Numbers(players=(player("a", repeats=2), player("b", reuse=True)))
+    step = make_step(system)
+    state = init(system)
+    first, second = np.full(4, 3.0, np.float32), np.full(4, 7.0, np.float32)
+    state, metrics = step(state, {"image": np.stack([first, second])})
+    # SGD with rate 1/4 on (x - m)^2 goes half the way to m: 1 -> 2 -> 4.5, and b: 2 -> 4.5.
+    assert value(state, "a") == pytest.approx(4.5)
+    assert value(state, "b") == pytest.approx(4.5)
+    assert int(state.step) == 1
+    assert float(metrics["a"]["value"]) == 2.0  # of the last repeat, before its update
+    assert float(metrics["a"]["loss"]) == 25.0
+    assert float(metrics["a"]["gradient_norm"]) == 10.0
+
+
+def test_a_lazy_player_moves_on_every_nth_iteration():
+    system = Numbers(players=(player("a"), player("b", every=3, reuse=True)))
+    step, state = make_step(system), init(system)
+    seen = []
+    for _ in range(5):
+        state, metrics = step(state, {"image": np.full(2, 4.0, np.float32)})
+        seen.append((value(state, "b"), float(metrics["b"]["loss"])))
+    assert seen == [(3.0, 4.0), (3.0, 0.0), (3.0, 0.0), (3.5, 1.0), (3.5, 0.0)]
+
+
+def test_a_lazy_player_cannot_emit():
+    def loss(view, batch, key):
+        view.out["fake"] = batch["image"]
+        return view("a", jnp.ones(())), {}
+
+    system = Numbers(players=(player("a", loss, every=2),))
+    with pytest.raises(ValueError, match="rests at times"):
+        make_step(system)(init(system), {"image": np.ones(2, np.float32)})
+
+
+def test_emitted_arrays_reach_later_players():
+    def emit(view, batch, key):
+        view.out["target"] = 2 * batch["image"]
+        return towards("a")(view, batch, key)
+
+    def follow(view, batch, key):
+        return towards("b")(view, {"image": batch["target"]}, key)
+
+    system = Numbers(players=(player("a", emit), player("b", follow, reuse=True)))
+    for micro, shape in ((1, (4,)), (2, (2, 2))):
+        images = np.full(shape, 4.0, np.float32)
+        state, _ = make_step(system, micro=micro)(init(system), {"image": images})
+        assert value(state, "b") == pytest.approx(5.0)  # half the way from 2 to 8
+
+
+def test_projection_follows_the_update():
+    clip = lambda params: jax.tree.map(lambda x: jnp.clip(x, -1.5, 1.5), params)  # noqa: E731
+    system = Numbers(players=(player("a", project=clip),))
+    state, _ = make_step(system)(init(system), {"image": np.full(2, 9.0, np.float32)})
+    assert value(state, "a") == 1.5
+
+
+def test_players_that_share_a_slot_share_their_moments():
+    momentum = optax.sgd(0.25, momentum=1.0)
+    shared = (
+        player("a", optimizer=momentum),
+        Player(
+            name="again",
+            owns=("a",),
+            loss=towards("a"),
+            optimizer=momentum,
+            slot="a",
+            reuse=True,
+        ),
+    )
+    system = Numbers(players=shared)
+    state = init(system)
+    assert set(state.opt) == {"a"}
+    state, _ = make_step(system)(state, {"image": np.full(2, 3.0, np.float32)})
+    # Gradients -4 then -2; the second update carries the momentum of the first: 1 + 1 + (1 + .5).
+    assert value(state, "a") == pytest.approx(3.5)
+
+
+@pytest.mark.parametrize(
+    ("players", "message"),
+    [
+        ((player("a"), dataclasses.replace(player("b"), slot="a")), "must own the same"),
+        ((dataclasses.replace(player("a"), owns=("c",)),), "owns"),
+    ],
+)
+def test_broken_contracts_are_named(players, message):
+    with pytest.raises(ValueError, match=message):
+        init(Numbers(players=players))
+
+
+def test_average_is_a_copy_at_first_and_then_decays():
+    system = Numbers(players=(player("a"),), decays=(("a", 0.75),))
+    step, state = make_step(system), init(system)
+    assert float(state.ema["a"]["params"]["x"]) == 1.0
+    xs, average = [], 1.0
+    for _ in range(4):
+        state, _ = step(state, {"image": np.full(2, 3.0, np.float32)})
+        xs.append(value(state, "a"))
+        average = 0.75 * average + 0.25 * xs[-1]
+        assert float(state.ema["a"]["params"]["x"]) == pytest.approx(average)
+
+
+def test_a_decay_of_zero_copies_to_the_last_bit_with_buffers(rng):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Copied(TinyGAN):
+        def ema(self):
+            return {"generator": lambda step: jnp.where(step < 2, 0.0, 0.5)}
+
+    step, state = make_step(Copied()), init(Copied())
+    batch = {"image": rng.normal(size=(16, 2)).astype(np.float32)}
+    for _ in range(2):
+        state, _ = step(state, batch)
+        live = {
+            "params": state.params["generator"],
+            "batch_stats": state.stats["generator"]["batch_stats"],
+        }
+        jax.tree.map(np.testing.assert_array_equal, state.ema["generator"], live)
+    state, _ = step(state, batch)
+    different = jax.tree.map(
+        lambda a, b: bool((a != b).any()),
+        state.ema["generator"]["params"],
+        state.params["generator"],
+    )
+    assert all(jax.tree.leaves(different))
+
+
+def test_the_state_is_donated(rng):
+    system = TinyGAN()
+    state = init(system)
+    batch = {"image": rng.normal(size=(16, 2)).astype(np.float32)}
+    new, _ = make_step(system)(state, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt, state.ema)))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(new))
+
+
+def test_only_declared_statistics_move(rng):
+    """In D's turn G runs in training mode, but its running means stay: D does not write them."""
+    system = TinyGAN()
+    (stage,) = system.stages()
+    just_d = dataclasses.replace(stage, players=stage.players[:1])
+    before = jax.tree.map(np.asarray, init(system).stats)
+    state, _ = make_step(system, just_d)(
+        init(system), {"image": rng.normal(size=(16, 2)).astype(np.float32)}
+    )
+    jax.tree.map(np.testing.assert_array_equal, state.stats["generator"], before["generator"])
+    moved = state.stats["discriminator"]["spectral"]["hidden"]["SpectralNorm_0"]["u"]
+    was = before["discriminator"]["spectral"]["hidden"]["SpectralNorm_0"]["u"]
+    assert (np.asarray(moved) != was).any()
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_power_iteration_runs_once_an_update(rng, repeats):
+    """However often the loss applies D; checked against the iteration written out in NumPy."""
+    system = TinyGAN(repeats=repeats, learning_rate=0.0)
+    state = init(system)
+    spectral = state.stats["discriminator"]["spectral"]["hidden"]["SpectralNorm_0"]
+    u = np.asarray(spectral["u"], np.float64)
+    matrix = np.asarray(state.params["discriminator"]["hidden"]["kernel"], np.float64).T
+    for _ in range(repeats):
+        v = matrix.T @ u / np.linalg.norm(matrix.T @ u)
+        u = matrix @ v / np.linalg.norm(matrix @ v)
+    images = rng.normal(size=(repeats, 16, 2)).astype(np.float32)
+    batch = {"image": images if repeats > 1 else images[0]}
+    state, _ = make_step(system)(state, batch)
+    spectral = state.stats["discriminator"]["spectral"]["hidden"]["SpectralNorm_0"]
+    np.testing.assert_allclose(spectral["u"], u, atol=1e-5)
+    np.testing.assert_allclose(spectral["sigma"], u @ matrix @ v, rtol=1e-5)
+
+
+def test_power_iteration_ignores_networks_without_spectral_state():
+    system = Numbers(players=(player("a"),))
+    state = init(system)
+    assert _power_iteration("a", {}, {}, state.params, state.stats) is state.stats
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_micro_batches_equal_one_batch_without_batch_norm(rng, repeats):
+    system = TinyGAN(norm=False, repeats=repeats)
+    images = rng.normal(size=(repeats, 16, 2)).astype(np.float32)
+    states = []
+    for micro in (1, 4):
+        step, state = make_step(system, micro=micro), init(system)
+        shape = (*(n for n in (repeats, micro) if n > 1), 16 // micro, 2)
+        for _ in range(3):
+            state, metrics = step(state, {"image": images.reshape(shape)})
+        states.append((state, metrics))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *states)
+
+
+def test_a_wrong_batch_shape_is_named(rng):
+    system = TinyGAN(repeats=2)
+    with pytest.raises(ValueError, match=r"leading axes \(2,\) for 2 draws"):
+        make_step(system)(init(system), {"image": np.zeros((16, 2), np.float32)})
+
+
+def test_same_seed_same_bits_and_another_seed_differs(rng):
+    system = TinyGAN()
+    batch = {"image": rng.normal(size=(16, 2)).astype(np.float32)}
+
+    def train(seed):
+        step, state = make_step(system, seed=seed), init(system, seed)
+        for _ in range(3):
+            state, _ = step(state, batch)
+        return state
+
+    jax.tree.map(np.testing.assert_array_equal, train(1), train(1))
+    a, b = (train(s).params["generator"]["out"]["kernel"] for s in (1, 2))
+    assert (np.asarray(a) != np.asarray(b)).any()
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+def test_eight_devices_equal_one(rng, micro):
+    """Batch norm sees the global batch, and latents are drawn at global shape."""
+    system = TinyGAN(repeats=2)
+    shape = (2, *((micro,) if micro > 1 else ()), 32 // micro, 2)
+    images = rng.normal(size=shape).astype(np.float32)
+    states = []
+    for mesh in (make_mesh(1, 1), make_mesh(8, 1), make_mesh(4, 2)):
+        step, state = make_step(system, micro=micro, mesh=mesh), init(system, mesh=mesh)
+        sharding = batch_sharding(mesh, leading=images.ndim - 2)
+        batch = {"image": jax.device_put(images, sharding)}
+        for _ in range(4):
+            state, metrics = step(state, batch)
+        assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
+        states.append(jax.device_get((state, metrics)))
+    for other in states[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), states[0], other)
