@@ -1,11 +1,11 @@
 """Generative adversarial networks in pure functional JAX.
 
-    run = jaxgan.open("runs/quickstart")        # a run on disk
-    images = run.sample(16, label=3, seed=0)    # uint8 [16, 28, 28, 1]
+run = jaxgan.open("runs/quickstart")        # a run on disk
+images = run.sample(16, label=3, seed=0)    # uint8 [16, 28, 28, 1]
 
-    state = jaxgan.init(system, seed=0)         # or without any file
-    step = jaxgan.make_step(system)
-    state, metrics = step(state, {"image": images})
+state = jaxgan.init(system, seed=0)         # or without any file
+step = jaxgan.make_step(system)
+state, metrics = step(state, {"image": images})
 """
 
 from jaxgan.backend import tune_cpu

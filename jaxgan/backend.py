@@ -1,13 +1,31 @@
-"""What XLA is told before it starts, so that users need not know."""
+"""What depends on the hardware: XLA's settings, and which of several equal programs to build."""
 
 import importlib.util
 import mmap
 import os
 from pathlib import Path
+from typing import Any, Literal
 
 import jax
 
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
+
+# A jit cache key: a step traced for this machine is traced anew when it is compiled for another.
+_target = jax.make_user_context(None)
+
+
+def target(name: Literal["cpu", "gpu", "tpu"]) -> Any:
+    """Context manager: build programs for `name` instead of the backend of this process.
+
+    For programs that are compiled for hardware that this machine lacks. It is part of the key of
+    jit's caches, so the same jitted function is traced once per backend.
+    """
+    return _target(name)
+
+
+def on_cpu() -> bool:
+    """Whether the program being traced is for a CPU."""
+    return (_target.value or jax.default_backend()) == "cpu"
 
 
 def tune_cpu() -> None:
@@ -38,7 +56,7 @@ def _knows(flag: str) -> bool:
 
 def keep_compilations() -> None:
     """Compiled programs survive the process, in ~/.cache/jaxgan unless JAX is told a place."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxgan" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -146,9 +146,18 @@ def from_json(text: str) -> Experiment:
         UserError: JSON that does not parse, an unknown key, a missing one, or a wrong type.
     """
     try:
-        return _converter().structure(json.loads(text), Experiment)
+        facts = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"config is not JSON: {error}") from error
+    system = facts.get("system") if isinstance(facts, dict) else None
+    if not isinstance(system, dict):
+        raise UserError('config: it must be an object with an object "system"')
+    converter, kind = _converter(), _system_class(str(system.pop("type", "")))
+    converter.register_structure_hook_func(
+        lambda wanted: wanted is System, lambda value, _: converter.structure(value, kind)
+    )
+    try:
+        return converter.structure(facts, Experiment)
     except cattrs.BaseValidationError as error:
         raise UserError("config: " + "; ".join(cattrs.transform_error(error))) from error
 
@@ -166,13 +175,6 @@ def _converter() -> cattrs.Converter:
         }
         return {"type": f"{module}:{kind.__qualname__}", **fields}
 
-    def build(value: dict[str, Any], _: type) -> System:
-        value = dict(value)
-        kind = _system_class(value.pop("type", ""))
-        return converter.structure(value, kind)
-
-    # By identity: a predicate on subclasses would send `build` back to itself.
-    converter.register_structure_hook_func(lambda kind: kind is System, build)
     converter.register_unstructure_hook_func(
         lambda kind: isinstance(kind, type) and issubclass(kind, System), describe
     )

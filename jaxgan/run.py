@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import os
@@ -26,7 +25,6 @@ from jaxgan.parallel.mesh import check_batch, make_mesh, replicated
 from jaxgan.system import Stage, State, System, View
 from jaxgan.training import pictures
 from jaxgan.training.checkpoint import Checkpoints, abstract
-from jaxgan.training.loop import Moment
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report
 from jaxgan.training.sampling import evaluation_view, make_sampler
@@ -115,7 +113,7 @@ class Run:
         label: int | Sequence[int] | None = None,
         truncation: float | None = None,
         seed: int = 0,
-    ) -> tuple[np.ndarray, Int[np.ndarray, "n"] | None]:
+    ) -> tuple[np.ndarray, Int[np.ndarray, n] | None]:
         """As `sample`, with the labels of the images; None for unconditional systems."""
         if num < 1:
             raise UserError(f"asked for {num} images: ask for at least 1")
@@ -125,7 +123,26 @@ class Run:
         samples, drawn = self._sampler(self.state, num, labels, truncation, seed)
         return (samples if samples.ndim == 2 else pictures.to_uint8(samples)), drawn
 
-    def _labels(self, num: int, label: int | Sequence[int]) -> Int[np.ndarray, "num"]:
+    def attention(
+        self, num: int = 8, *, label: int | Sequence[int] | None = None, seed: int = 0
+    ) -> tuple[UInt8[np.ndarray, "n h w c"], tuple[Float[np.ndarray, "n q k"], ...]]:
+        """Images as `sample` draws them, and where each place of the generator's maps looks.
+
+        Returns images and a tuple of attention maps, first to last: [n, queries, keys], both in
+        row order; rows sum to 1.
+
+        Raises:
+            UserError: a system without attention maps.
+        """
+        use = getattr(self.system, "attention", None)
+        if use is None:
+            raise UserError(f"{type(self.system).__name__} has no attention maps to draw")
+        labels = None if label is None else self._labels(num, label)
+        sampler = make_sampler(self.system, use, chunk=min(num, 16))
+        (images, maps), _ = sampler(self.state, num, labels, None, seed)
+        return pictures.to_uint8(images), maps
+
+    def _labels(self, num: int, label: int | Sequence[int]) -> Int[np.ndarray, num]:
         classes = self.system.classes
         if not classes:
             raise UserError(
@@ -245,7 +262,7 @@ def _train(
     state: State,
     source: data.Source,
     checkpoints: Checkpoints,
-    stop: "StopSignals",
+    stop: StopSignals,
 ) -> None:
     """Iterates, and between iterations logs, draws, saves and stops."""
     system, steps = experiment.system, experiment.steps

@@ -126,6 +126,9 @@ def split_over_devices(inputs: PyTree, mesh: Mesh | None) -> PyTree:
     return jax.tree.map(lay, inputs)
 
 
+Decay = float | Callable[[Int[Array, ""]], Float[Array, ""]]
+"""What an average keeps in an iteration, or a schedule of it by step."""
+
 Loss = Callable[[View, Batch, PRNGKeyArray], tuple[Float[Array, ""], Metrics]]
 
 
@@ -137,7 +140,7 @@ class Player:
         name: names the metrics.
         owns: networks whose parameters this player moves.
         loss: (view, batch, key) -> (scalar to minimise, metrics). The batch holds "image"
-            [b, ...] and, for labelled data, "label" [b], and what earlier players put in `view.out`.
+            [b, ...], for labelled data "label" [b], and what earlier players put in `view.out`.
         optimizer: optax transformation over {network: parameters} of `owns`.
         slot: names the optimiser state. Players with equal slots share it (and own the same).
         repeats: updates an iteration (WGAN's n_critic).
@@ -217,7 +220,7 @@ class System(ABC):
     def stages(self) -> tuple[Stage, ...]:
         """The stages in order. Built once a run: a new closure would be a new compilation."""
 
-    def ema(self) -> dict[str, float | Callable[[Int[Array, ""]], Float[Array, ""]]]:
+    def ema(self) -> Mapping[str, Decay]:
         """{network: decay an iteration, or a schedule of it by step}: networks to average."""
         return {}
 
@@ -249,14 +252,15 @@ class System(ABC):
 
 
 def check(system: System, stages: Sequence[Stage]) -> None:
-    """Refuses a system that breaks the contract, naming what is wrong. Costs nothing at run time."""
+    """Refuses a system that breaks the contract, and names what is wrong."""
     networks = set(system.networks())
     owners: dict[str, tuple[str, ...]] = {}
     for stage in stages:
         for player in stage.players:
             if unknown := set(player.owns) - networks:
                 raise ValueError(
-                    f"player {player.name!r} owns {sorted(unknown)}; networks are {sorted(networks)}"
+                    f"player {player.name!r} owns {sorted(unknown)}, "
+                    f"but the networks are {sorted(networks)}"
                 )
             if owners.setdefault(player.slot, player.owns) != player.owns:
                 raise ValueError(

@@ -1,7 +1,12 @@
 """Eight virtual devices for the whole suite, set before JAX starts; and what tests share."""
 
 import os
+import tempfile
 
+# Tests compile the same small programs again and again: once is enough.
+_CACHE = tempfile.TemporaryDirectory(prefix="jaxgan-tests-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )

@@ -31,7 +31,7 @@ class Options:
     seed: int = 0
     """Of the latents: equal seeds give equal images."""
     attention: bool = False
-    """Draw, beside each image, where its centre looks: for systems with attention maps."""
+    """Draw, beside each image, where four places of it look: for systems with attention maps."""
 
 
 def main(argv: list[str]) -> int:
@@ -44,6 +44,13 @@ def main(argv: list[str]) -> int:
     run = Run(folder)
     num, labels, columns = _labels(options, run)
     _check_out(options.out)
+    if options.attention:
+        if options.out.suffix != ".png":
+            raise UserError(f"--out is {options.out}: attention maps are drawn as a .png")
+        images, maps = run.attention(num, label=labels, seed=options.seed)
+        pictures.attention(images, maps[-1]).save(options.out)
+        print(f"{options.out}: attention in {num} samples of {folder}")
+        return 0
     images, drawn = run.sample_with_labels(
         num, label=labels, truncation=options.truncation, seed=options.seed
     )
@@ -85,11 +92,10 @@ def _check_out(out: Path) -> None:
         raise UserError(f"--out is {out}: that is a {'folder' if out.is_dir() else 'file'}")
 
 
-def _write(
-    out: Path, images: np.ndarray, labels: np.ndarray | None, columns: int | None
-) -> None:
+def _write(out: Path, images: np.ndarray, labels: np.ndarray | None, columns: int | None) -> None:
     if out.suffix == ".npz":
-        np.savez_compressed(out, images=images, **({} if labels is None else {"labels": labels}))
+        arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
+        np.savez_compressed(out, allow_pickle=False, **arrays)
     elif images.ndim == 2:
         if out.suffix != ".png":
             raise UserError(f"--out is {out}: points are drawn as one .png, or saved as .npz")

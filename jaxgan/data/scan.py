@@ -46,10 +46,13 @@ class Report:
 
     def text(self) -> str:
         """Return one line on the data set, then one on each of the first classes."""
-        what = "points" if len(self.shape) == 1 else "images"
-        line = f"{self.name}: {self.count:,} {what}, {self.found}"
-        if self.found != text(self.shape):
-            line += f" made {text(self.shape)}"
+        line = f"{self.name}: {self.count:,} "
+        if len(self.shape) == 1:
+            line += _holds(self.shape)
+        else:
+            line += f"images, {self.found}"
+            if self.found != text(self.shape):
+                line += f" made {text(self.shape)}"
         if self.classes:
             unused = "" if self.conditional else " (not used)"
             line += f", {len(self.classes)} classes{unused}"
@@ -150,7 +153,7 @@ def scan(
         found = text(source.shape or ())
     else:
         fit = Fit(shape=_image_shape(shape), resize=resize, crop=crop)
-        found = _fits(source, fit)
+        found = _fits(source, fit, labelled=classes > 0)
     counts: list[int | None] = [None] * len(source.classes)
     if source.labels is not None:
         counts = np.bincount(source.labels, minlength=len(source.classes)).tolist()
@@ -175,10 +178,10 @@ def _holds(shape: tuple[int, ...] | None) -> str:
     return "images" if shape is None else f"{text(shape)} images"
 
 
-def _fits(source: Source, fit: Fit) -> str:
+def _fits(source: Source, fit: Fit, *, labelled: bool) -> str:
     """Check that every image read can be fitted; return what shapes they have."""
     firsts: dict[tuple[int, ...], str] = {}
-    for name, shape in _shapes(source):
+    for name, shape in _shapes(source, labelled=labelled):
         firsts.setdefault(shape, name)
     sizes: dict[tuple[int, ...], str] = {}
     for shape, name in firsts.items():
@@ -188,8 +191,8 @@ def _fits(source: Source, fit: Fit) -> str:
             others = [other for other in sizes if other != size]
             if others and not fit.resize and fit.crop is None:
                 raise UserError(
-                    f"{source.name} holds images of different sizes ({name} is {text(size)}, "
-                    f"{sizes[others[0]]} is {text(others[0])}), the system draws "
+                    f"{source.name} holds images of different sizes (height x width: {name} is "
+                    f"{text(size)}, {sizes[others[0]]} is {text(others[0])}), the system draws "
                     f"{text(fit.shape)}: add --resize"
                 )
             raise UserError(f"{name} {problem}")
@@ -200,15 +203,14 @@ def _fits(source: Source, fit: Fit) -> str:
     return f"{text(ordered[0])}x{' or '.join(map(str, counts))}"
 
 
-def _shapes(source: Source) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _shapes(source: Source, *, labelled: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield name and shape of every file of a folder, in order, or of another source's first."""
     if not isinstance(source, Folder):
         for index in range(min(_SAMPLE, len(source))):
             item = source[index]
-            label = item.get("label", 0)
-            if not 0 <= label < max(1, len(source.classes)):
+            if labelled and not 0 <= item["label"] < len(source.classes):
                 raise UserError(
-                    f"{source.name}: item {index} has the label {label}, expected 0 to "
+                    f"{source.name}: item {index} has the label {item['label']}, expected 0 to "
                     f"{len(source.classes) - 1}: choose a split that is labelled"
                 )
             yield f"{source.name} (item {index})", item["image"].shape

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data.base import Item, Source
-from jaxgan.data.image import read
+from jaxgan.data.image import channels, read
 from jaxgan.errors import UserError
 
 
@@ -22,18 +22,21 @@ class Tfds(Source):
       records: Examples with "image" still encoded.
       version: name/config/version, as TFDS calls it.
       split: Such as "train" or "train[:10%]".
+      depth: Channels that TFDS promises, to which images are converted; None if it does not.
     """
 
     records: Sequence[dict[str, Any]] = dataclasses.field(repr=False)
     version: str
     split: str
+    depth: int | None
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Item:
         record = self.records[index]
-        item: Item = {"image": read(io.BytesIO(record["image"]))}
+        image = read(io.BytesIO(record["image"]))
+        item: Item = {"image": image if self.depth is None else channels(image, self.depth)}
         return {**item, "label": np.int32(record["label"])} if self.classes else item
 
     def identity(self) -> Iterator[bytes]:
@@ -62,12 +65,12 @@ def open_tfds(name: str) -> Tfds:
     prepare = f"python -c \"import tensorflow_datasets as t; t.data_source('{dataset}')\""
     prepare += " (needs, once, pip install tensorflow)"
     try:
-        builder = tfds.builder(dataset, file_format="array_record")
+        builder = tfds.builder(dataset)
     except DatasetNotFoundError:
         near = difflib.get_close_matches(dataset, tfds_names(), n=1, cutoff=0.0)[0]
         raise UserError(f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?") from None
     except (ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).strip().partition("\n")[0]
         raise UserError(f"TFDS cannot open {dataset!r}: {reason}") from error
     if not builder.is_prepared():
         raise UserError(f"{name} is not prepared in {builder.data_dir}: run {prepare}")
@@ -79,8 +82,8 @@ def open_tfds(name: str) -> Tfds:
         )
     if features["image"].np_dtype == np.float32:
         raise UserError(f"{name} has float32 images, expected 8 or 16 bits: choose another one")
-    # Encoded images go through `read` like any file: TFDS's own decoder keeps a grey JPEG grey in
-    # a set of colour images. Other images of an example (masks) need not be decoded at all.
+    # Encoded images go through `read` like any file: what TFDS's own decoder makes of palettes and
+    # alpha depends on whether OpenCV is installed. Other images of an example stay undecoded.
     image = tfds.features.Image
     skip = {k: tfds.decode.SkipDecoding() for k, f in features.items() if isinstance(f, image)}
     try:
@@ -103,6 +106,7 @@ def open_tfds(name: str) -> Tfds:
         records=records,
         version=builder.info.full_name,
         split=split,
+        depth=shape[-1],
     )
 
 

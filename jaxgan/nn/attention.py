@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax.nn import initializers as jinit
 from jaxtyping import Array, Float
 
+from jaxgan.backend import on_cpu
 from jaxgan.errors import UserError
 from jaxgan.nn.initializers import TORCH, Init
 from jaxgan.nn.layers import Conv, Reparam
@@ -23,9 +24,54 @@ def _attend(
     query, key, value = (a.reshape(b, -1, a.shape[-1]) for a in (query, key, value))
     logits = jnp.einsum("bnk,bmk->bnm", query, key, preferred_element_type=jnp.float32)
     attention = jax.nn.softmax(logits, axis=-1)
-    # In the value's type the map that backpropagation keeps is half the size under bfloat16.
-    out = jnp.einsum("bnm,bmv->bnv", attention.astype(value.dtype), value)
+    if on_cpu() and jax.device_count() == 1:
+        # The map above is then computed only for those who look at it.
+        out = _attend_by_sample(query, key, value)
+    else:
+        # In the value's type the map that backpropagation keeps is half the size under bfloat16.
+        out = jnp.einsum("bnm,bmv->bnv", attention.astype(value.dtype), value)
     return out.reshape(b, h, w, -1), attention
+
+
+@jax.custom_vjp
+def _attend_by_sample(
+    query: Float[Array, "b n k"], key: Float[Array, "b m k"], value: Float[Array, "b m v"]
+) -> Float[Array, "b n v"]:
+    """The same output, one sample after the other: a map of 1024 x 1024 stays in a CPU's cache.
+
+    Nothing of the maps is kept for the gradient but the logarithms of their rows' sums, from which
+    they are computed again (Dao et al. 2022, appendix B). Maps are transposed, [keys, queries]: so
+    sums run along memory.
+    """
+    return _attend_forward(query, key, value)[0]
+
+
+def _attend_forward(query, key, value):  # type: ignore[no-untyped-def]
+    def one(inputs):  # type: ignore[no-untyped-def]
+        q, k, v = (a.astype(jnp.float32) for a in inputs)
+        logits = k @ q.T
+        top = logits.max(0)
+        weights = jnp.exp(logits - top)
+        total = weights.sum(0)
+        out = ((v.T @ weights) / total).T
+        return out.astype(inputs[2].dtype), top + jnp.log(total)
+
+    out, log_total = jax.lax.map(one, (query, key, value))
+    return out, (query, key, value, out, log_total)
+
+
+def _attend_backward(saved, g):  # type: ignore[no-untyped-def]
+    def one(inputs):  # type: ignore[no-untyped-def]
+        q, k, v, out, log_total, g = (a.astype(jnp.float32) for a in inputs)
+        attention = jnp.exp(k @ q.T - log_total)
+        by_logits = attention * (v @ g.T - (g * out).sum(-1))
+        grads = (by_logits.T @ k, by_logits @ q, attention @ g)
+        return tuple(d.astype(a.dtype) for d, a in zip(grads, inputs[:3], strict=True))
+
+    return jax.lax.map(one, (*saved, g))
+
+
+_attend_by_sample.defvjp(_attend_forward, _attend_backward)
 
 
 def _key_channels(channels: int) -> int:

@@ -1,4 +1,4 @@
-"""Initialisers that the papers name, as one value a layer takes: a kernel and a bias initialiser."""
+"""Initialisers that the papers name: one for a layer's kernel and one for its bias, together."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -45,7 +45,7 @@ def normal(std: float) -> Init:
 
 
 def glorot_uniform(gain: float = 1.0) -> Init:
-    """Glorot's uniform kernels times `gain`, zero biases (SNGAN: gain sqrt(2) in residual blocks)."""
+    """Glorot's uniform kernels times `gain` (SNGAN: sqrt(2) in residual blocks), zero biases."""
     return Init(jinit.variance_scaling(gain**2, "fan_avg", "uniform"))
 
 

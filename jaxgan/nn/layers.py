@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxgan.nn import resample
 from jaxgan.nn.initializers import TORCH, Init, normal
+from jaxgan.nn.reduce import add_bias
 
 Reparam = Callable[[], nn.Module]
 
@@ -45,7 +46,7 @@ class _Layer(nn.Module):
         bias = self.param("bias", self.initializer.bias(fan_in), (self.features,), jnp.float32)
         if self.inert_bias:
             bias = jax.lax.stop_gradient(bias)
-        return y + bias.astype(y.dtype)
+        return add_bias(y, bias)
 
 
 class Dense(_Layer):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxgan.nn.initializers import TORCH, Init, Initializer
 from jaxgan.nn.layers import Dense, Reparam
+from jaxgan.nn.reduce import scale_shift, standardize
 
 
 def _standardize(
@@ -37,7 +38,7 @@ def _affine(
     """x * scale + bias with the module's parameters `scale` [c] and `bias` [c]."""
     scale = module.param("scale", scale_init, x.shape[-1:], jnp.float32)
     bias = module.param("bias", bias_init, x.shape[-1:], jnp.float32)
-    return x * scale + bias
+    return scale_shift(x, scale, bias)
 
 
 def _per_sample(v: Float[Array, "b c"], x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
@@ -63,19 +64,13 @@ class _BatchStandardize(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
         x = x.astype(jnp.float32)
         if train:
-            # Both moments need x alone, so XLA reads x once and, where the batch is split over
-            # devices, sends both in one all-reduce. (Stacking x and x^2 would copy x twice.)
-            # var loses about 1e-7 mean^2 to cancellation: harmless while |mean| < 1000 std.
-            axes = tuple(range(x.ndim - 1))
-            mean, mean_square = jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)
-            var = jnp.maximum(mean_square - jnp.square(mean), 0.0)
+            y, mean, var = standardize(x, self.epsilon)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 keep = self.momentum
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean
                 running_var.value = keep * running_var.value + (1 - keep) * var
-        else:
-            mean, var = running_mean.value, running_var.value
-        return (x - mean) * jax.lax.rsqrt(var + self.epsilon)
+            return y
+        return (x - running_mean.value) * jax.lax.rsqrt(running_var.value + self.epsilon)
 
 
 class BatchNorm(_BatchStandardize):
@@ -132,8 +127,8 @@ class ClassBatchNorm(_BatchStandardize):
         shape = (self.classes, x.shape[-1])
         scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", self.bias_init, shape, jnp.float32)
-        y = self.standardize(x, train) * _per_sample(jnp.take(scale, label, axis=0), x)
-        return (y + _per_sample(jnp.take(bias, label, axis=0), x)).astype(x.dtype)
+        scale, bias = (jnp.take(table, label, axis=0) for table in (scale, bias))
+        return scale_shift(self.standardize(x, train), scale, bias).astype(x.dtype)
 
 
 class LinearBatchNorm(_BatchStandardize):
@@ -155,7 +150,7 @@ class LinearBatchNorm(_BatchStandardize):
     ) -> Float[Array, "b *s c"]:
         """As `BatchNorm`, with the affine map of each sample's condition."""
 
-        def linear(name: str) -> Float[Array, "b *s c"]:
+        def linear(name: str) -> Float[Array, "b c"]:
             layer = Dense(
                 x.shape[-1],
                 use_bias=False,
@@ -164,9 +159,9 @@ class LinearBatchNorm(_BatchStandardize):
                 dtype=x.dtype,
                 name=name,
             )
-            return _per_sample(layer(condition), x)
+            return layer(condition).astype(jnp.float32)
 
-        y = self.standardize(x, train) * (1 + linear("scale")) + linear("bias")
+        y = scale_shift(self.standardize(x, train), 1 + linear("scale"), linear("bias"))
         return y.astype(x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Residual blocks of the ResNet GANs: WGAN-GP, SNGAN, SAGAN and BigGAN differ in their arguments."""
+"""Residual blocks of the ResNet GANs, which differ in their arguments alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +20,8 @@ class GeneratorBlock(nn.Module):
         features: output channels, of both convolutions.
         norm: factory of a norm whose `__call__` takes (x, *condition, train).
         up: doubles the size; otherwise a shortcut of equal channels is the identity.
+        inert_bias: nothing but such blocks and a batch norm follow, which add, scale and repeat the
+            last biases and then subtract what they became; False where attention sees them.
         initializer: initialiser of the 3x3 convolutions.
         shortcut_init: initialiser of the shortcut.
         reparam: reparametrisation of all kernels.
@@ -29,6 +31,7 @@ class GeneratorBlock(nn.Module):
     features: int
     norm: Callable[..., nn.Module]
     up: bool = True
+    inert_bias: bool = True
     initializer: Init = TORCH
     shortcut_init: Init = TORCH
     reparam: Reparam | None = None
@@ -38,15 +41,11 @@ class GeneratorBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w i"], *condition: Array, train: bool
     ) -> Float[Array, "b y x o"]:
-        """`condition` (labels, or class and latent vectors) goes to both norms.
-
-        All biases are inert: up to the last batch norm of a generator, blocks only add, scale and
-        repeat them, and the next batch norm subtracts what they became.
-        """
+        """`condition` (labels, or class and latent vectors) goes to both norms."""
         scale = "up" if self.up else None
-        conv = partial(_conv(self), inert_bias=True)
+        conv = partial(_conv(self), inert_bias=self.inert_bias)
         h = nn.relu(self.norm(name="norm1")(x, *condition, train=train))
-        h = conv(3, self.features, "conv1", self.initializer, scale)(h)
+        h = conv(3, self.features, "conv1", self.initializer, scale, inert_bias=True)(h)
         h = nn.relu(self.norm(name="norm2")(h, *condition, train=train))
         h = conv(3, self.features, "conv2", self.initializer)(h)
         if self.up or x.shape[-1] != self.features:

@@ -1,4 +1,4 @@
-"""Spectral normalisation by stateful power iteration (Miyato et al. 2018, section 2.1, appendix A)."""
+"""Spectral normalisation by stateful power iteration (Miyato et al. 2018, appendix A)."""
 
 import jax
 import jax.numpy as jnp
@@ -43,10 +43,14 @@ class SpectralNorm(nn.Module):
         sigma = self.variable("spectral", "sigma", lambda: jnp.ones(()))
         if self.is_mutable_collection("spectral"):
             fixed = jax.lax.stop_gradient(matrix)
-            # A fresh u says nothing: start from a useful estimate, as PyTorch's parametrisation does.
-            for _ in range(self.iterations + 15 * self.is_initializing()):
-                v.value = _unit(fixed.T @ u.value, self.epsilon)
-                u.value = _unit(fixed @ v.value, self.epsilon)
+
+            def iterate(_: int, vectors: tuple[Array, Array]) -> tuple[Array, Array]:
+                right = _unit(fixed.T @ vectors[0], self.epsilon)
+                return _unit(fixed @ right, self.epsilon), right
+
+            # A fresh u says nothing: start from an estimate, as PyTorch's parametrisation does.
+            count = self.iterations + 15 * self.is_initializing()
+            u.value, v.value = jax.lax.fori_loop(0, count, iterate, (u.value, v.value))
         estimate = jax.lax.stop_gradient(u.value) @ matrix @ jax.lax.stop_gradient(v.value)
         if self.is_mutable_collection("spectral"):
             sigma.value = jax.lax.stop_gradient(estimate)

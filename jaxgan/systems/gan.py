@@ -49,8 +49,9 @@ class Generator(nn.Module):
         """[b, latent] to [b, *shape]."""
         h = z
         for index, features in enumerate(self.hidden):
-            h = Dense(features, dtype=self.dtype, name=f"dense{index + 1}")(h)
-            if self.batch_norm and index:
+            norm = self.batch_norm and index > 0
+            h = Dense(features, inert_bias=norm, dtype=self.dtype, name=f"dense{index + 1}")(h)
+            if norm:
                 h = BatchNorm(name=f"norm{index + 1}")(h, train=train)
             h = nn.leaky_relu(h, self.slope)
         h = Dense(math.prod(self.shape), name="output")(h.astype(jnp.float32))

@@ -54,7 +54,11 @@ class Generator(nn.Module):
     ) -> tuple[Float[Array, "b h w c"], Maps]:
         """[b, latent] to [b, h, w, c], and the maps [b, n, n] of n = hw/16 and hw/4 places."""
         conv = partial(ConvTranspose, initializer=TORCH_TRANSPOSED, dtype=self.dtype)
-        spectral = partial(SpectralNorm, axis=-2)  # a row per input channel
+        normed = partial(
+            conv,
+            inert_bias=True,  # a batch norm follows
+            reparam=partial(SpectralNorm, axis=-2),  # a row per input channel
+        )
         layers = doublings(self.shape)
         h = z[:, None, None]
         maps: Maps = ()
@@ -62,9 +66,9 @@ class Generator(nn.Module):
             features = self.width << (layers - 1 - index)
             name = f"conv{index + 1}"
             if index == 0:
-                h = conv(features, stride=1, padding=0, reparam=spectral, name=name)(h)
+                h = normed(features, stride=1, padding=0, name=name)(h)
             else:
-                h = conv(features, reparam=spectral, name=name)(h)
+                h = normed(features, name=name)(h)
             h = nn.relu(BatchNorm(name=f"norm{index + 1}")(h, train=train))
             if index >= layers - 2:
                 h, attention = SelfAttention(name=f"attention{index + 3 - layers}")(h)

@@ -76,6 +76,7 @@ class Generator(nn.Module):
             h = GeneratorBlock(
                 features,
                 norm=block_norm,
+                inert_bias=index == len(wider) - 1,
                 shortcut_init=WEIGHTS,
                 **common,
                 name=f"block{index + 1}",

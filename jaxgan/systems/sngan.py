@@ -13,6 +13,7 @@ here it runs once for each update of the discriminator. There is no weight avera
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -56,7 +57,7 @@ class Generator(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """[b, latent] and, for a conditional generator, labels [b] to images [b, h, w, c]."""
         norm = partial(BatchNorm, epsilon=BATCH_NORM_EPSILON)
-        block_norm = norm
+        block_norm: Callable[..., nn.Module] = norm
         if self.classes:
             block_norm = partial(ClassBatchNorm, classes=self.classes, epsilon=BATCH_NORM_EPSILON)
         base, *wider = self.channels
@@ -111,7 +112,8 @@ class Discriminator(nn.Module):
                 name=f"block{index + 1}",
             )(h)
         h = nn.relu(h).astype(jnp.float32).sum((1, 2))
-        logits = Dense(1, use_bias=False, initializer=PLAIN, reparam=SpectralNorm, name="dense")(h)[:, 0]
+        psi = Dense(1, use_bias=False, initializer=PLAIN, reparam=SpectralNorm, name="dense")
+        logits = psi(h)[:, 0]
         if self.classes:
             embed = Embed(
                 h.shape[-1],
@@ -206,7 +208,7 @@ class SNGAN(System):
     ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, "b"], ...]]:
         """Images, and in a tuple the labels drawn for them, if conditional."""
         latent_key, label_key = jax.random.split(key)
-        label: tuple[Int[Array, "b"], ...] = ()
+        label: tuple[Int[Array, b], ...] = ()
         if self.classes:
             label = (
                 view.draw(count, lambda n: jax.random.randint(label_key, (n,), 0, self.classes)),

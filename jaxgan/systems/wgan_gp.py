@@ -72,11 +72,13 @@ class GoodBlock(nn.Module):
             name="conv1",
         )(h)
         h = nn.relu(self.norm(name="norm2")(h, *condition, **options))
-        h = conv(self.features, scale=None if up else "down", name="conv2")(h)
+        # Going up a batch norm follows, sooner or later, and subtracts what the biases became.
+        h = conv(self.features, inert_bias=up, scale=None if up else "down", name="conv2")(h)
         shortcut = Conv(
             self.features,
             kernel_size=1,
             scale=self.scale,
+            inert_bias=up,
             initializer=PLAIN,
             dtype=self.dtype,
             name="shortcut",

@@ -89,6 +89,4 @@ class Checkpoints:
 
 def abstract(state: State, sharding: jax.sharding.Sharding) -> State:
     """Shapes, types and one sharding for all of a State's arrays, as `restore` takes them."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
-    )
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)

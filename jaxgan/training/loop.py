@@ -99,10 +99,7 @@ def _to_devices(
     queue: collections.deque[Batch] = collections.deque()
     for batch in batches:
         queue.append(
-            {
-                name: jax.make_array_from_process_local_data(sharding, x)
-                for name, x in batch.items()
-            }
+            {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}
         )
         if len(queue) > ahead:
             yield queue.popleft()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, ImageDraw
 
 
 def to_uint8(images: Float[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
@@ -30,6 +30,39 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> Im
         top, left = (height + gap) * (index // columns), (width + gap) * (index % columns)
         canvas[top : top + height, left : left + width] = image
     return as_image(canvas)
+
+
+def attention(
+    images: UInt8[np.ndarray, "n h w c"], maps: Float[np.ndarray, "n q k"]
+) -> Image.Image:
+    """A row for each image: itself with four marked places, then where each of them looks.
+
+    Args:
+        images: grey or RGB.
+        maps: of square grids of queries and keys, in row order.
+    """
+    side = images.shape[1]
+    queries, keys = (math.isqrt(count) for count in maps.shape[1:])
+    colours = [(255, 64, 64), (64, 200, 64), (64, 128, 255), (255, 200, 0)]
+    spots = [(1, 1), (1, 3), (3, 1), (3, 3)]  # in quarters
+    cells = []
+    for image, looks in zip(images, maps, strict=True):
+        rgb = as_image(image).convert("RGB")
+        pixels = np.asarray(rgb, np.float32)
+        marked = rgb.copy()
+        draw = ImageDraw.Draw(marked)
+        heats = []
+        for (row, column), colour in zip(spots, colours, strict=True):
+            radius = max(1, side // 24)
+            y, x = row * side // 4, column * side // 4
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+            weights = looks[row * queries // 4 * queries + column * queries // 4]
+            heat = Image.fromarray((weights / weights.max()).reshape(keys, keys).astype(np.float32))
+            smooth = np.asarray(heat.resize((side, side), Image.Resampling.BICUBIC)).clip(0, 1)
+            tint = np.array(colour, np.float32)
+            heats.append(0.35 * pixels + 0.65 * smooth[..., None] * tint)
+        cells += [np.asarray(marked), *(np.clip(h, 0, 255).astype(np.uint8) for h in heats)]
+    return grid(np.stack(cells), columns=1 + len(spots))
 
 
 def scatter(

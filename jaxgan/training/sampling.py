@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, PyTree
 
 from jaxgan.system import State, System, View
 
@@ -21,30 +21,43 @@ def evaluation_view(system: System, state: State) -> View:
     return View(system.networks(), params, stats, train=False)
 
 
+Use = Callable[[View, jax.Array, jax.Array | None], PyTree]
+"""What to do with latents and labels: `System.generate`, or another such method."""
+
+
 def make_sampler(
-    system: System, *, chunk: int = 100
-) -> Callable[..., Float[np.ndarray, "n ..."]]:
+    system: System, use: Use | None = None, *, chunk: int = 100
+) -> Callable[..., tuple[PyTree, Int[np.ndarray, "n"] | None]]:
     """Compiles-on-first-use `sample(state, num, labels=None, truncation=None, seed=0)`.
 
     Sample i is a function of (state, labels[i], truncation, seed, i) alone: asking for more, or
     drawing in chunks, changes none of those before. Without `labels` a conditional system draws
-    uniform ones. Returns (samples [num, *shape], labels [num] or None).
+    uniform ones. Returns (what `use` makes of them, labels [num] or None), on the host.
 
     Args:
-        system: has `draw_latents` and `generate`.
+        system: whose latents and networks.
+        use: `system.generate` if None.
         chunk: samples a call of the compiled program; the last ones are filled up to it.
     """
+    use = use or system.generate
 
     @partial(jax.jit, static_argnames="truncation")
-    def draw(state: State, index: jax.Array, labels: jax.Array, seed: jax.Array, truncation):
+    def draw(
+        state: State,
+        index: jax.Array,
+        labels: jax.Array,
+        seed: jax.Array,
+        truncation: float | None,
+    ) -> tuple[PyTree, jax.Array]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
         z_keys, y_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         latents = jax.vmap(lambda key: system.draw_latents(key, 1, truncation)[0])(z_keys)
+        view = evaluation_view(system, state)
         if not system.classes:
-            return system.generate(evaluation_view(system, state), latents, None), labels
+            return use(view, latents, None), labels
         random = jax.vmap(lambda key: jax.random.randint(key, (), 0, system.classes))(y_keys)
         labels = jnp.where(labels < 0, random, labels)
-        return system.generate(evaluation_view(system, state), latents, labels), labels
+        return use(view, latents, labels), labels
 
     def sample(
         state: State,
@@ -52,7 +65,7 @@ def make_sampler(
         labels: Int[np.ndarray, "num"] | None = None,
         truncation: float | None = None,
         seed: int = 0,
-    ) -> tuple[Float[np.ndarray, "num ..."], Int[np.ndarray, "num"] | None]:
+    ) -> tuple[PyTree, Int[np.ndarray, "num"] | None]:
         padded = -(-num // chunk) * chunk
         wanted = np.full(padded, -1, np.int32)  # -1: draw one
         if labels is not None:
@@ -60,13 +73,9 @@ def make_sampler(
         parts = []
         for start in range(0, padded, chunk):
             index = np.arange(start, start + chunk, dtype=np.uint32)
-            parts.append(
-                jax.device_get(
-                    draw(state, index, wanted[start : start + chunk], np.uint32(seed), truncation)
-                )
-            )
-        samples = np.concatenate([s for s, _ in parts])[:num]
-        drawn = np.concatenate([y for _, y in parts])[:num] if system.classes else None
-        return samples, drawn
+            part = draw(state, index, wanted[start : start + chunk], np.uint32(seed), truncation)
+            parts.append(jax.device_get(part))
+        samples, drawn = jax.tree.map(lambda *xs: np.concatenate(xs)[:num], *parts)
+        return samples, drawn if system.classes else None
 
     return sample

@@ -1,5 +1,6 @@
 """The one training step: every player moves in turn, then the averages, then the clock."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -91,7 +92,7 @@ def make_step(
             name: _decay(state.ema[name], _averaged(name, state.params, state.stats), rate, state)
             for name, rate in averages.items()
         }
-        return state.replace(step=state.step + 1, ema=ema), metrics
+        return dataclasses.replace(state, step=state.step + 1, ema=ema), metrics
 
     return jax.jit(step, donate_argnums=0, out_shardings=_replicated(mesh))
 
@@ -148,6 +149,7 @@ def _move(
     mesh: Mesh | None,
 ) -> tuple[State, Metrics, dict[str, Array]]:
     """A player's turn: `repeats` updates on batches [repeats, micro, b, ...]."""
+
     def update(carry: Any, seen: Any) -> Any:
         owned, stats, opt = carry
         batch, repeat = seen
@@ -174,9 +176,7 @@ def _move(
 
         if micro == 1:
             whole = {**{name: x[0] for name, x in batch.items()}, **emitted}
-            grads, (stats, metrics, out) = jax.grad(objective, has_aux=True)(
-                owned, stats, whole, 0
-            )
+            grads, (stats, metrics, out) = jax.grad(objective, has_aux=True)(owned, stats, whole, 0)
         else:
             zeros = jax.tree.map(jnp.zeros_like, owned)
             (grads, stats), (metrics, out) = jax.lax.scan(
@@ -199,8 +199,8 @@ def _move(
         carry, outputs = jax.lax.scan(update, carry, (batches, jnp.arange(player.repeats)))
         metrics, out = jax.tree.map(lambda x: x[-1], outputs)
     owned, stats, opt = carry
-    state = state.replace(
-        params={**state.params, **owned}, stats=stats, opt={**state.opt, player.slot: opt}
+    state = dataclasses.replace(
+        state, params={**state.params, **owned}, stats=stats, opt={**state.opt, player.slot: opt}
     )
     return state, metrics, out
 

@@ -49,7 +49,10 @@ def test_a_report_says_what_resizing_starts_from(tmp_path):
 
 
 def test_points_are_reported():
-    assert scan(open_source("ring"), shape=(2,), classes=0).text() == "ring: 100,000 points, 2"
+    assert (
+        scan(open_source("ring"), shape=(2,), classes=0).text()
+        == "ring: 100,000 points of 2 numbers"
+    )
 
 
 def test_files_of_any_channels_suit_any_system(tmp_path):
@@ -80,7 +83,10 @@ def test_the_first_damaged_file_is_named(tmp_path):
 
 def test_mixed_sizes_name_two_files(tmp_path):
     source = folder(tmp_path, {"a.png": (8, 8), "b.png": (8, 8), "c.png": (6, 9)})
-    refused(source, r"different sizes \(.*/c.png is 6x9, .*/a.png is 8x8\).*: add --resize$")
+    refused(
+        source,
+        r"different sizes \(height x width: .*/c.png is 6x9, .*/a.png is 8x8\).*: add --resize$",
+    )
     assert scan(source, shape=(8, 8, 3), classes=0, resize=True).count == 3
 
 

@@ -1,7 +1,9 @@
 """Against data sets that are prepared here, so nothing is downloaded."""
 
 import io
+import json
 import pickle
+import shutil
 import sys
 
 import numpy as np
@@ -48,6 +50,14 @@ class JaxganLabelled(Prepared):
             yield i, {"image": image, "label": i % 2, "objects": []}
 
 
+class JaxganUnlabelled(JaxganLabelled):
+    """As test splits of competitions are: every label is -1."""
+
+    def _generate_examples(self, count):
+        for i, example in super()._generate_examples(count):
+            yield i, {**example, "label": -1}
+
+
 class JaxganSizes(Prepared):
     FEATURES = {"image": tfds.features.Image(shape=(None, None, 1))}  # noqa: RUF012
 
@@ -72,7 +82,7 @@ class JaxganAbsent(JaxganWords):
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     tfds.disable_progress_bar()
-    for name in ("jaxgan_labelled", "jaxgan_sizes", "jaxgan_words"):
+    for name in ("jaxgan_labelled", "jaxgan_unlabelled", "jaxgan_sizes", "jaxgan_words"):
         tfds.builder(name, data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
@@ -89,7 +99,8 @@ def test_it_is_read_at_random_and_without_tensorflow():
     items = [source[i] for i in (7, 2, 7)]
     assert set(items[0]) == {"image", "label"}
     np.testing.assert_array_equal(items[0]["image"], items[2]["image"])
-    for item in items:
+    for item in (source[i] for i in range(20)):
+        assert item["image"].shape == (6, 6, 3)
         assert item["image"].dtype == np.uint8
         assert item["label"] == item["image"][0, 0, 0] % 2
         assert item["label"].dtype == np.int32
@@ -118,16 +129,37 @@ def test_batches_hold_every_item_with_its_label():
     np.testing.assert_array_equal(batch["label"], values % 2)
 
 
+def test_one_prepared_for_sequential_reading_is_refused(tmp_path, prepared, monkeypatch):
+    shutil.copytree(prepared, tmp_path / "tfds")
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))
+    folder = tmp_path / "tfds/jaxgan_labelled/1.0.0"
+    info = json.loads((folder / "dataset_info.json").read_text())
+    (folder / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
+    for file in folder.glob("*.array_record-*"):
+        file.rename(folder / file.name.replace("array_record", "tfrecord"))
+    with pytest.raises(UserError, match=r"prepared as tfrecord in .*: delete that folder and run"):
+        open_source("tfds:jaxgan_labelled")
+
+
+def test_labels_that_are_none_are_found():
+    source = open_source("tfds:jaxgan_unlabelled")
+    with pytest.raises(UserError, match="has the label -1, expected 0 to 1: choose a split"):
+        scan(source, shape=(6, 6, 3), classes=2)
+    assert scan(source, shape=(6, 6, 3), classes=0).count == 20
+
+
 def test_it_can_be_sent_to_worker_processes():
     source = pickle.loads(pickle.dumps(open_source("tfds:jaxgan_labelled")))
-    assert source[3]["image"].shape == (6, 6, 1)
+    assert source[3]["image"].shape == (6, 6, 3)
 
 
 def test_images_of_many_sizes():
     source = open_source("tfds:jaxgan_sizes")
     assert source.shape is None
     assert source.classes == ()
-    with pytest.raises(UserError, match=r"different sizes \(tfds:jaxgan_sizes .*add --resize$"):
+    with pytest.raises(
+        UserError, match=r"different sizes \(height x width: tfds:jaxgan_sizes .*add --resize$"
+    ):
         scan(source, shape=(6, 6, 1), classes=0)
     assert scan(source, shape=(6, 6, 1), classes=0, resize=True).found == "6x6 to 7x6"
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jaxgan.errors import UserError
-from jaxgan.nn.attention import PooledSelfAttention, SelfAttention
+from jaxgan.nn.attention import PooledSelfAttention, SelfAttention, _attend_by_sample
 from jaxgan.nn.initializers import normal
 from jaxgan.nn.spectral import SpectralNorm
 
@@ -222,3 +222,22 @@ def test_odd_maps_are_refused(shape):
 def test_narrow_maps_are_refused(layer):
     with pytest.raises(UserError, match=r"over 4 channels.*at least 8"):
         layer.init(jax.random.key(0), jnp.zeros((1, 4, 4, 4)))
+
+
+def test_attention_by_sample_is_the_same_function(rng: np.random.Generator):
+    """What a single CPU device computes, in value and gradient; the suite has eight devices."""
+    query, key = rng.normal(size=(2, 3, 16, 4)).astype(np.float32)
+    value, weight = rng.normal(size=(2, 3, 16, 8)).astype(np.float32)
+
+    def plain(query, key, value):
+        maps = jax.nn.softmax(jnp.einsum("bnk,bmk->bnm", query, key))
+        return jnp.einsum("bnm,bmv->bnv", maps, value)
+
+    def loss(f):
+        return lambda *inputs: jnp.sum(weight * f(*inputs))
+
+    inputs = (query, key, value)
+    np.testing.assert_allclose(_attend_by_sample(*inputs), plain(*inputs), atol=1e-5)
+    got = jax.grad(loss(_attend_by_sample), (0, 1, 2))(*inputs)
+    want = jax.grad(loss(plain), (0, 1, 2))(*inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)

@@ -1,5 +1,7 @@
 """DCGAN for 64x64 images in PyTorch, from its layer table: the networks of PyTorch's example."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ class Generator(nn.Module):
     def __init__(self, latent: int = 100, width: int = 64, channels: int = 3):
         super().__init__()
         sizes = (latent, 8 * width, 4 * width, 2 * width, width, channels)
-        for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+        for index, (before, after) in enumerate(pairwise(sizes), 1):
             stride, padding = (1, 0) if index == 1 else (2, 1)
             conv = nn.ConvTranspose2d(before, after, 4, stride, padding, bias=False)
             self.add_module(f"conv{index}", conv)
@@ -30,7 +32,7 @@ class Discriminator(nn.Module):
     def __init__(self, width: int = 64, channels: int = 3):
         super().__init__()
         sizes = (channels, width, 2 * width, 4 * width, 8 * width)
-        for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+        for index, (before, after) in enumerate(pairwise(sizes), 1):
             self.add_module(f"conv{index}", nn.Conv2d(before, after, 4, 2, 1, bias=False))
             if index > 1:
                 self.add_module(f"norm{index}", nn.BatchNorm2d(after))

@@ -1,8 +1,8 @@
 """Weights between the PyTorch networks here and Flax: layers correspond by name.
 
-Layouts: convolution (o, i, h, w) to (h, w, i, o); transposed convolution (i, o, h, w), flipped, to
-(h, w, i, o); linear (o, i) to (i, o). A linear layer that makes a map orders its outputs (c, h, w) in
-PyTorch and (h, w, c) in Flax.
+Layouts: convolution (o, i, h, w) to (h, w, i, o); transposed convolution (i, o, h, w), flipped,
+to (h, w, i, o); linear (o, i) to (i, o). A linear layer that makes a map orders its outputs
+(c, h, w) in PyTorch and (h, w, c) in Flax.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def to_flax(network: nn.Module) -> Variables:
         tree = variables
         for name in path[:-1]:
             tree = tree.setdefault(name, {})
-        tree[path[-1]] = np.ascontiguousarray(forth(tensor.detach().numpy()))
+        tree[path[-1]] = np.array(forth(tensor.detach().numpy()), order="C")
     for tree in _spectral(variables.get("spectral", {})):
         tree["sigma"] = np.ones((), np.float32)  # is only read
     return variables

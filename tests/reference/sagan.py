@@ -4,6 +4,8 @@ Spectral norm is PyTorch's own, with the rows that that code takes: a transposed
 channels.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +35,7 @@ class Generator(nn.Module):
     def __init__(self, latent: int = 128, width: int = 64):
         super().__init__()
         sizes = (latent, 8 * width, 4 * width, 2 * width, width)
-        for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+        for index, (before, after) in enumerate(pairwise(sizes), 1):
             stride, padding = (1, 0) if index == 1 else (2, 1)
             conv = nn.ConvTranspose2d(before, after, 4, stride, padding)
             self.add_module(f"conv{index}", spectral_norm(conv, dim=0))
@@ -58,7 +60,7 @@ class Discriminator(nn.Module):
     def __init__(self, width: int = 64):
         super().__init__()
         sizes = (3, width, 2 * width, 4 * width, 8 * width)
-        for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+        for index, (before, after) in enumerate(pairwise(sizes), 1):
             self.add_module(f"conv{index}", spectral_norm(nn.Conv2d(before, after, 4, 2, 1)))
         self.attention1 = SelfAttention(4 * width)
         self.attention2 = SelfAttention(8 * width)

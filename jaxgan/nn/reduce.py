@@ -1,0 +1,111 @@
+"""Sums over positions, and what is built on them, in the form that a backend is fast at.
+
+The gradients of biases, gains and batch norm are sums over all positions of a map. XLA for CPUs
+walks each channel through memory on its own and computes what it sums anew for every sum: 13 ms
+for 16x32x32x64 numbers (jaxlib 0.10.2, two cores), where a product with a row of ones takes 1.7 ms.
+So here sums on a CPU are such products, and what is summed is computed once. Other backends get
+plain sums: there XLA fuses well, and a float32 product may not be one (TPUs round its factors).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxgan.backend import on_cpu
+
+
+def position_sum(x: Float[Array, "b *n c"]) -> Float[Array, "b c"]:
+    """Sum over all axes but the first and the last."""
+    if not on_cpu():
+        return x.sum(tuple(range(1, x.ndim - 1)))
+    rows = x.reshape(len(x), -1, x.shape[-1])
+    return jnp.einsum("n,bnc->bc", jnp.ones(rows.shape[1], x.dtype), rows)
+
+
+def channel_sum(x: Float[Array, "b *n c"]) -> Float[Array, "c"]:
+    """Sum over all axes but the last."""
+    if not on_cpu():
+        return x.sum(tuple(range(x.ndim - 1)))
+    return position_sum(x).sum(0)  # in two stages, which is also more exact
+
+
+def _sum_to(x: Float[Array, "b *n c"], shape: tuple[int, ...]) -> Float[Array, "..."]:
+    return channel_sum(x) if len(shape) == 1 else position_sum(x)
+
+
+def _spread(v: Float[Array, "..."], x: Float[Array, "b *n c"]) -> Float[Array, "..."]:
+    """[c] or [b, c], shaped to broadcast over the positions of x."""
+    return v if v.ndim == 1 else v.reshape(len(v), *(1,) * (x.ndim - 2), -1)
+
+
+@jax.custom_vjp
+def add_bias(x: Float[Array, "*n c"], bias: Float[Array, "c"]) -> Float[Array, "*n c"]:
+    """x + bias, in the type of x."""
+    return x + bias.astype(x.dtype)
+
+
+def _add_bias_forward(x, bias):  # type: ignore[no-untyped-def]
+    return add_bias(x, bias), bias
+
+
+def _add_bias_backward(bias, g):  # type: ignore[no-untyped-def]
+    return g, channel_sum(g.astype(bias.dtype))
+
+
+add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+
+
+@jax.custom_vjp
+def scale_shift(
+    x: Float[Array, "b *n c"], scale: Float[Array, "..."], shift: Float[Array, "..."]
+) -> Float[Array, "b *n c"]:
+    """x * scale + shift, with scale and shift per channel [c] or per sample and channel [b, c]."""
+    return x * _spread(scale, x) + _spread(shift, x)
+
+
+def _scale_shift_forward(x, scale, shift):  # type: ignore[no-untyped-def]
+    return scale_shift(x, scale, shift), (x, scale)
+
+
+def _scale_shift_backward(saved, g):  # type: ignore[no-untyped-def]
+    x, scale = saved
+    g = jax.lax.optimization_barrier(g)  # computed once, not once in every sum
+    return g * _spread(scale, x), _sum_to(g * x, scale.shape), _sum_to(g, scale.shape)
+
+
+scale_shift.defvjp(_scale_shift_forward, _scale_shift_backward)
+
+
+@jax.custom_vjp
+def standardize(
+    x: Float[Array, "*n c"], epsilon: float
+) -> tuple[Float[Array, "*n c"], Float[Array, "c"], Float[Array, "c"]]:
+    """(x - mean) / sqrt(var + epsilon) over all axes but the last; also mean and biased var.
+
+    Both moments need x alone, so it is read once and, where it is split over devices, both travel
+    in one all-reduce. var loses about 1e-7 mean^2 to cancellation: harmless while |mean| < 1000
+    std. No gradient flows through the moments that are returned: they are for running statistics.
+    """
+    return _standardize_forward(x, epsilon)[0]
+
+
+def _standardize_forward(x, epsilon):  # type: ignore[no-untyped-def]
+    count = x.size // x.shape[-1]
+    mean = channel_sum(x) / count
+    var = jnp.maximum(channel_sum(jnp.square(x)) / count - jnp.square(mean), 0.0)
+    inverse = jax.lax.rsqrt(var + epsilon)
+    y = (x - mean) * inverse
+    return (y, mean, var), (x, mean, inverse)
+
+
+def _standardize_backward(saved, cotangents):  # type: ignore[no-untyped-def]
+    x, mean, inverse = saved
+    g = jax.lax.optimization_barrier(cotangents[0])
+    count = x.size // x.shape[-1]
+    g_mean = channel_sum(g) / count
+    gy_mean = (channel_sum(g * x) / count - mean * g_mean) * inverse
+    y = (x - mean) * inverse
+    return inverse * (g - g_mean - y * gy_mean), None
+
+
+standardize.defvjp(_standardize_forward, _standardize_backward)

@@ -1,0 +1,167 @@
+"""What a user gets wrong is answered in one line, with status 2, and nothing is written."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan.cli import main
+
+CONFIG = """
+from jaxgan import Data, Experiment, Mesh
+from jaxgan.systems.sngan import SNGAN
+config = Experiment(
+    system=SNGAN(shape=(8, 8, 1), classes={classes}, generator_channels=(8, 8), halvings=1,
+                 discriminator_channels=(8, 8), latent=4),
+    data=Data(source="digits"), batch=8, steps=1, mesh=Mesh(data=1))
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with configs and data sets, good and bad."""
+    (tmp_path / "tiny.py").write_text(CONFIG.format(classes=10))
+    (tmp_path / "plain.py").write_text(CONFIG.format(classes=0))
+
+    def images(folder, sizes):
+        (tmp_path / folder).mkdir(parents=True)
+        for index, size in enumerate(sizes):
+            pixels = np.random.default_rng(index).integers(0, 255, (size, size), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{index}.png")
+
+    images("good", [8] * 8)
+    images("mixed", [8, 9, 8])
+    images("classes/only", [8] * 4)
+    images("truncated", [8] * 3)
+    whole = (tmp_path / "truncated" / "1.png").read_bytes()
+    (tmp_path / "truncated" / "1.png").write_bytes(whole[: len(whole) // 2])
+    images("text", [8] * 3)
+    (tmp_path / "text" / "2.png").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes").write_text("a file")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train"], "no CONFIG given"),
+        (["train", "tinny.py"], "did you mean tiny.py?"),
+        (["train", "notes"], "config"),
+        (["train", "tiny.py", "--bacth", "4"], "unknown option --bacth; did you mean --batch?"),
+        (["train", "tiny.py", "--system.latnt", "4"], "did you mean --system.latent?"),
+        (["train", "tiny.py", "--batch", "many"], "--batch"),
+        (["train", "tiny.py", "--batch"], "Missing value for argument '--batch'"),
+        (["train", "tiny.py", "--batch", "9", "--micro", "2"], "not divisible by 1 devices x 2"),
+        (["train", "tiny.py", "--batch", "12", "--mesh.data", "8"], "choose a multiple of 8"),
+        (["train", "tiny.py", "--mesh.data", "9"], "there are 8 devices"),
+        (["train", "tiny.py", "--system.dtype", "float16"], "float16"),
+        (["train", "tiny.py", "stray"], "unexpected argument 'stray'"),
+        (["train", "tiny.py", "--data", "missing"], "missing"),
+        (["train", "tiny.py", "--data", "mnist5"], "mnist5k"),
+        (["train", "plain.py", "--data", "empty"], "empty"),
+        (["train", "plain.py", "--data", "truncated"], "1.png"),
+        (["train", "plain.py", "--data", "text"], "2.png"),
+        (["train", "plain.py", "--data", "mixed"], "--resize"),
+        (["train", "tiny.py", "--data", "good"], "good"),
+        (["train", "tiny.py", "--data", "classes"], "class"),
+        (["train", "tiny.py", "--data", "tfds:mnisst"], "mnist"),
+        (["train", "tiny.py", "--data", "mnist5k"], "28x28x1"),
+        (["train", "tiny.py", "--system.classes", "7"], "--system.classes 10"),
+        (["train", "tiny.py", "--out", "other"], "holds no run"),
+        (["train", "tiny.py", "--out", "notes/run"], "may write"),
+        (["sample", "other", "--out", "x.png"], "holds no run"),
+        (["sample", "nothing", "--out", "x.png"], "does not exist"),
+        (["sample"], "no RUN given"),
+        (["info", "nothing"], "does not exist"),
+        (["info", "tinny.py"], "did you mean tiny.py?"),
+        (["trian", "tiny.py"], "no command 'trian'; did you mean train?"),
+        (["configs", "--folder", "empty"], "no configs"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(place, monkeypatch, capsys, arguments, expected):
+    monkeypatch.chdir(place)
+    before = sorted(place.rglob("*"))
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("jaxgan: error: ")
+    assert expected in err
+    assert [p for p in sorted(place.rglob("*")) if "__pycache__" not in str(p)] == before
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny.py").write_text(CONFIG.format(classes=10))
+    assert main(["train", str(folder / "tiny.py"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--label", "10", "--out", "x.png"], "10 classes, 0 to 9"),
+        (["--labels", "1,b", "--out", "x.png"], "whole numbers"),
+        (["--label", "1", "--each-label", "--out", "x.png"], "exclude each other"),
+        (["--truncation", "-1", "--out", "x.png"], "above 0"),
+        (["--num", "0", "--out", "x.png"], "at least 1"),
+        (["--out", "x.gif"], ".png"),
+        (["--out", "nowhere/x.png"], "no folder nowhere"),
+        (["--num", "4"], "--out"),
+        (["--attention", "--out", "x.png"], "no attention maps"),
+    ],
+)
+def test_mistakes_in_sampling(run, tmp_path, monkeypatch, capsys, options, expected):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", str(run), *options]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert expected in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_system_is_refused(run, tmp_path, capsys):
+    (tmp_path / "ring.py").write_text(
+        "from tests.toys import TinyGAN\nfrom jaxgan import *\n"
+        "config = Experiment(system=TinyGAN(), data=Data(source='ring'), mesh=Mesh(data=1))"
+    )
+    assert main(["train", str(tmp_path / "ring.py"), "--out", str(run)]) == 2
+    assert "holds a run of SNGAN, not of TinyGAN" in capsys.readouterr().err
+
+
+def test_info_of_a_run_and_of_its_config_agree(run, capsys):
+    assert main(["info", str(run), "--json"]) == 0
+    of_run = json.loads(capsys.readouterr().out)
+    assert main(["info", str(run.parent / "tiny.py"), "--json"]) == 0
+    of_config = json.loads(capsys.readouterr().out)
+    assert of_run.pop("step") == 1
+    assert len(of_run.pop("state_sha256")) == 64
+    assert of_run == of_config
+    assert set(of_run) >= {"system", "networks", "players", "stages"}
+    assert main(["info", str(run)]) == 0
+    assert "discriminator" in capsys.readouterr().out
+
+
+def test_samples_of_every_form(run, tmp_path, capsys):
+    def sample(*options):
+        assert main(["sample", str(run), *options]) == 0
+
+    sample("--num", "5", "--label", "3", "--out", str(tmp_path / "a.npz"))
+    with np.load(tmp_path / "a.npz") as file:
+        assert file["images"].shape == (5, 8, 8, 1)
+        assert file["images"].dtype == np.uint8
+        assert list(file["labels"]) == [3] * 5
+    sample("--num", "5", "--labels", "1,2", "--out", str(tmp_path / "b.npz"))
+    with np.load(tmp_path / "b.npz") as file:
+        assert list(file["labels"]) == [1, 2, 1, 2, 1]
+    sample("--num", "2", "--each-label", "--out", str(tmp_path / "c.png"))
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.size == (2 * 8 + 2, 10 * 8 + 9 * 2)
+    sample("--num", "3", "--seed", "1", "--truncation", "0.5", "--out", str(tmp_path / "folder"))
+    assert len(list((tmp_path / "folder").glob("*.png"))) == 3
+    assert "3 samples" in capsys.readouterr().out

@@ -1,0 +1,141 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from jaxgan.errors import UserError
+from jaxgan.system import View
+from jaxgan.systems.sagan import SAGAN, Discriminator, Generator
+from jaxgan.training.step import init, make_step
+from tests.reference import sagan as reference
+from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax, to_torch
+
+TINY = SAGAN(shape=(16, 16, 3), latent=5, width=8)
+
+
+def sharpen(network):
+    """Makes untrained attention look somewhere."""
+    for attention in (network.attention1, network.attention2):
+        attention.query.weight.mul_(8)
+        attention.key.weight.mul_(8)
+    return network
+
+
+@torch.no_grad()
+def test_generator_and_its_maps_match_torch(rng):
+    network = sharpen(randomise(reference.Generator(latent=12, width=8)))
+    z = rng.normal(size=(2, 12)).astype(np.float32)
+    images, maps = Generator(8, (64, 64, 3)).apply(to_flax(network), z, train=False)
+    theirs, *their_maps = network(torch.from_numpy(z))
+    assert theirs.std() > 1e-2
+    np.testing.assert_allclose(images, images_from_torch(theirs), atol=2e-5)
+    for ours, expected, n in zip(maps, their_maps, (16**2, 32**2), strict=True):
+        assert ours.shape == (2, n, n)
+        assert expected.max() > 2 / n
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-6)
+
+
+@torch.no_grad()
+def test_discriminator_and_its_maps_match_torch(rng):
+    network = sharpen(randomise(reference.Discriminator(width=8)))
+    x = rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+    logits, maps = Discriminator(8).apply(to_flax(network), x, train=False)
+    theirs, *their_maps = network(images_to_torch(x))
+    np.testing.assert_allclose(logits, theirs, rtol=1e-4, atol=1e-6)
+    for ours, expected, n in zip(maps, their_maps, (8**2, 4**2), strict=True):
+        assert ours.shape == (2, n, n)
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("make", "ours", "shape"),
+    [
+        (reference.Generator, Generator(8, (64, 64, 3)), (1, 128)),
+        (reference.Discriminator, Discriminator(8), (1, 64, 64, 3)),
+    ],
+)
+def test_power_iteration_is_that_of_the_reference(make, ours, shape):
+    """v = W'u, then u = Wv, W with the rows of torch's first axis: inputs where transposed."""
+    network = make(width=8)
+    written = jax.jit(
+        lambda v: ours.apply(v, np.zeros(shape), train=False, mutable=["spectral"])[1]
+    )(to_flax(network))
+    for conv in (network.conv1, network.conv2, network.conv3, network.conv4):
+        weight = conv.parametrizations.weight
+        matrix = weight.original.flatten(1)
+        weight[0]._v.copy_(torch.nn.functional.normalize(matrix.T @ weight[0]._u, dim=0))
+        weight[0]._u.copy_(torch.nn.functional.normalize(matrix @ weight[0]._v, dim=0))
+    for name, expected in to_flax(network)["spectral"].items():
+        for vector in ("u", "v"):
+            result = written["spectral"][name]["SpectralNorm_0"][vector]
+            np.testing.assert_allclose(result, expected["SpectralNorm_0"][vector], atol=1e-5)
+
+
+def test_weights_survive_the_way_to_flax_and_back():
+    for make in (reference.Generator, reference.Discriminator):
+        network, copy = make(width=8), make(width=8)
+        to_torch(to_flax(network), copy)
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, copy.state_dict()[name]), name
+
+
+def test_attention_starts_as_the_identity():
+    """With gamma 0 no weight of the attention matters, to the last bit."""
+    system = SAGAN(latent=5, width=8)
+    variables = to_flax(reference.Generator(latent=5, width=8).eval())
+    params, stats = variables.pop("params"), {"generator": variables}
+    z = np.ones((2, 5), np.float32)
+    view = View(system.networks(), {"generator": params}, stats, train=False)
+    images, maps = system.attention(view, z)
+    for name in ("attention1", "attention2"):
+        assert params[name]["gamma"] == 0
+        params[name] = jax.tree.map(lambda p: p + (p.ndim > 0), params[name])
+    other, other_maps = system.attention(view, z)
+    np.testing.assert_array_equal(images, other)
+    assert abs(maps[0] - other_maps[0]).max() > 1e-4
+    np.testing.assert_array_equal(system.generate(view, z, None), other)
+    for attention in other_maps:
+        np.testing.assert_allclose(attention.sum(-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", [16, 32, 128])
+def test_attention_sits_at_the_same_places_at_other_sizes(side):
+    system = SAGAN(shape=(side, side, 3), width=8)
+    outputs = jax.eval_shape(
+        lambda key: {
+            name: network.init_with_output(key, *system.inputs()[name], train=True)[0]
+            for name, network in system.networks().items()
+        },
+        jax.random.key(0),
+    )
+    images, maps = outputs["generator"]
+    assert images.shape == (1, side, side, 3)
+    assert [m.shape[1] for m in maps] == [(side // 4) ** 2, (side // 2) ** 2]
+    logits, maps = outputs["discriminator"]
+    assert logits.shape == (1,)
+    assert [m.shape[1] for m in maps] == [64, 16]
+
+
+def test_spectral_state_moves_in_its_owners_turn_only():
+    (stage,) = TINY.stages()
+    stage = dataclasses.replace(stage, players=stage.players[:1])
+    state = init(TINY)
+    before = jax.device_get(state.stats)
+    batch = {"image": np.zeros((2, 16, 16, 3), np.float32)}
+    after, metrics = make_step(TINY, stage)(state, batch)
+    same = jax.tree.map(np.array_equal, before, jax.device_get(after.stats))
+    assert all(jax.tree.leaves(same["generator"]))
+    assert not any(
+        leaf["SpectralNorm_0"]["u"] for leaf in same["discriminator"]["spectral"].values()
+    )
+    assert {"real_logits", "fake_logits"} <= set(metrics["discriminator"])
+
+
+def test_shapes_without_two_maps_are_refused():
+    with pytest.raises(UserError, match="16x16"):
+        SAGAN(shape=(8, 8, 3))
+    with pytest.raises(UserError, match="side 8, 16, 32"):
+        SAGAN(shape=(60, 60, 3))

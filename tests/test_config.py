@@ -1,0 +1,88 @@
+import dataclasses
+import json
+
+import pytest
+
+from jaxgan import Data, Experiment, Log, UserError, config
+from jaxgan.systems.sngan import SNGAN
+from tests.toys import TinyGAN
+
+
+def experiment(**changes):
+    return Experiment(
+        system=SNGAN(classes=10, generator_channels=(8, 4)),
+        data=Data(source="digits", resize=True),
+        log=Log(every=7),
+        **changes,
+    )
+
+
+def test_json_round_trip_keeps_every_field_and_the_systems_class():
+    original = experiment(batch=3, micro=3, seed=5)
+    text = config.to_json(original)
+    assert json.loads(text)["system"]["type"] == "jaxgan.systems.sngan:SNGAN"
+    assert config.from_json(text) == original
+
+
+def test_a_system_from_a_config_file_is_found_again(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import dataclasses\n"
+        "from tests.toys import TinyGAN\n"
+        "from jaxgan import Data, Experiment\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+        "class Mine(TinyGAN):\n"
+        "    extra: float = 1.5\n"
+        "config = Experiment(system=Mine(extra=2.5), data=Data(source='ring'))\n"
+    )
+    original = config.load(file)
+    restored = config.from_json(config.to_json(original))
+    assert restored == original
+    assert restored.system.extra == 2.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(bacth=1), "bacth"),
+        (lambda d: d["system"].update(latnet=1), "latnet"),
+        (lambda d: d["system"].update(type="jaxgan.systems.sngan:Nothing"), "cannot be imported"),
+        (lambda d: d["system"].update(type="pathlib:Path"), r"no jaxgan\.System"),
+        (lambda d: d["system"].pop("type"), "cannot be imported"),
+        (lambda d: d.update(batch="many"), "batch"),
+        (lambda d: d.pop("data"), "data"),
+    ],
+)
+def test_json_is_read_strictly(change, message):
+    facts = json.loads(config.to_json(experiment()))
+    change(facts)
+    with pytest.raises(UserError, match=message) as caught:
+        config.from_json(json.dumps(facts))
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_json_is_told():
+    with pytest.raises(UserError, match="not JSON"):
+        config.from_json("{")
+
+
+def test_differences_name_what_changes_the_result_and_nothing_else():
+    a = experiment()
+    free = dataclasses.replace(a, steps=1, log=Log(every=1), mesh=config.Mesh(data=2))
+    assert list(config.differences(free, a)) == []
+    other = dataclasses.replace(a, batch=8, system=dataclasses.replace(a.system, latent=3))
+    assert list(config.differences(other, a)) == [
+        "system.latent: 3 here, 128 in the run",
+        "batch: 8 here, 64 in the run",
+    ]
+    assert list(config.differences(dataclasses.replace(a, system=TinyGAN()), a)) == [
+        "system: TinyGAN here, SNGAN in the run"
+    ]
+
+
+def test_a_missing_config_names_the_nearest(tmp_path):
+    (tmp_path / "quickstart.py").write_text("")
+    with pytest.raises(UserError, match=r"did you mean .*quickstart\.py"):
+        config.load(tmp_path / "quikstart.py")
+    with pytest.raises(UserError, match=r"must set config = "):
+        config.load(tmp_path / "quickstart.py")
