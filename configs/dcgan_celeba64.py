@@ -1,7 +1,7 @@
 """DCGAN on CelebA at 64x64, by the recipe of PyTorch's example.
 
-Expected: a Frechet distance of 21.4, published by Heusel et al. 2017 (TTUR, table 1) for DCGAN on
-CelebA; their crop and their evaluation differ in details.
+Expected: a Frechet distance near 21.4, which Heusel et al. 2017 (TTUR) publish for DCGAN on CelebA;
+their networks, crop and evaluation differ in details.
 Hardware: one GPU; a guess: under an hour on an A100.
 
     jaxgan train configs/dcgan_celeba64.py

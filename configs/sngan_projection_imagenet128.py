@@ -17,6 +17,7 @@ config = Experiment(
         generator_channels=(1024, 1024, 512, 256, 128, 64),
         discriminator_channels=(64, 128, 256, 512, 1024, 1024),
         halvings=5,
+        last_bias=True,
         decay=(400_000, 450_000),
     ),
     data=Data(source="tfds:imagenet2012", resize=True, flip=True),

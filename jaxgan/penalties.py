@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from jaxgan.errors import UserError
 from jaxgan.losses import at_least_float32
@@ -30,16 +30,16 @@ def _squared_gradient_norms(critic: Critic, x: Float[Array, "b ..."]) -> Float[A
 
 
 def _interpolate(
-    real: Float[Array, "b ..."], fake: Float[Array, "b ..."], key: PRNGKeyArray
+    real: Float[Array, "b ..."], fake: Float[Array, "b ..."], epsilon: Float[Array, "b"]
 ) -> Float[Array, "b ..."]:
-    """ε real + (1 - ε) fake, with one ε ~ U[0, 1) per sample."""
+    """ε real + (1 - ε) fake."""
     if real.shape != fake.shape:
         raise UserError(
             f"a penalty between real {real.shape} and fake {fake.shape} samples needs equal "
             "shapes: draw as many fakes as reals, of the same size"
         )
     real, fake = at_least_float32(real), at_least_float32(fake)
-    epsilon = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
+    epsilon = epsilon.astype(real.dtype).reshape(-1, *(1,) * (real.ndim - 1))
     return epsilon * real + (1 - epsilon) * fake
 
 
@@ -47,19 +47,20 @@ def gradient_penalty(
     critic: Critic,
     real: Float[Array, "b ..."],
     fake: Float[Array, "b ..."],
-    key: PRNGKeyArray,
+    epsilon: Float[Array, "b"],
     target: float = 1.0,
 ) -> Float[Array, ""]:
     """E (‖∇ critic(x̂)‖₂ - target)² on x̂ between real and fake (WGAN-GP; Gulrajani et al. 2017).
 
-    Weighted by λ = 10 there. The norm is a plain square root, and its derivative is taken as 0
-    where the gradient is exactly 0, so a constant critic gives target² and no NaN. A penalty
-    relative to another target, as ProGAN has it on CIFAR-10, is this one divided by target².
+    x̂ = ε real + (1 - ε) fake, with one `epsilon` ~ U[0, 1) per sample. Weighted by λ = 10 there.
+    The norm is a plain square root, and its derivative is taken as 0 where the gradient is exactly
+    0, so a constant critic gives target² and no NaN. A penalty relative to another target, as
+    ProGAN has it on CIFAR-10, is this one divided by target².
 
     Raises:
       UserError: real and fake differ in shape.
     """
-    squares = _squared_gradient_norms(critic, _interpolate(real, fake, key))
+    squares = _squared_gradient_norms(critic, _interpolate(real, fake, epsilon))
     positive = squares > 0
     # Both branches of a `where` are differentiated, so the root must not see the zeros either.
     norms = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
@@ -67,17 +68,20 @@ def gradient_penalty(
 
 
 def zero_centred(
-    critic: Critic, real: Float[Array, "b ..."], fake: Float[Array, "b ..."], key: PRNGKeyArray
+    critic: Critic,
+    real: Float[Array, "b ..."],
+    fake: Float[Array, "b ..."],
+    epsilon: Float[Array, "b"],
 ) -> Float[Array, ""]:
     """E ‖∇ critic(x̂)‖² on x̂ between real and fake (0-GP; Thanh-Tung et al. 2019).
 
-    Without R1's factor 1/2. The authors' two-dimensional examples differentiate the probability,
-    not the logit: for that, pass the critic followed by a sigmoid.
+    x̂ as in `gradient_penalty`. Without R1's factor 1/2. The authors' two-dimensional examples
+    differentiate the probability, not the logit: for that, pass the critic followed by a sigmoid.
 
     Raises:
       UserError: real and fake differ in shape.
     """
-    return _squared_gradient_norms(critic, _interpolate(real, fake, key)).mean()
+    return _squared_gradient_norms(critic, _interpolate(real, fake, epsilon)).mean()
 
 
 def r1(critic: Critic, real: Float[Array, "b ..."]) -> Float[Array, ""]:

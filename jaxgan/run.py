@@ -28,7 +28,7 @@ from jaxgan.training.checkpoint import Checkpoints, abstract
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report
 from jaxgan.training.sampling import evaluation_view, make_sampler
-from jaxgan.training.step import init
+from jaxgan.training.step import init, state_shapes
 
 
 class Stopped(Exception):
@@ -166,7 +166,7 @@ def open_run(folder: str | Path) -> Run:
 
 def state_like(system: System, sharding: jax.sharding.Sharding) -> State:
     """Shapes, types and shardings of a system's State, without computing any of it."""
-    return abstract(jax.eval_shape(lambda: init(system)), sharding)
+    return abstract(state_shapes(system), sharding)
 
 
 def state_sha256(state: State) -> str:

@@ -8,7 +8,7 @@ what the networks are and what the losses say stands in one file a paper in `jax
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.struct
 import jax
@@ -17,6 +17,8 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from jaxgan.errors import UserError
 
 Batch = Mapping[str, Array]
 Metrics = dict[str, Float[Array, ""]]
@@ -82,6 +84,25 @@ class View:
         outputs, written = self._apply(network, inputs, options, mutable)
         self.stats[network] = {**stats, **written}
         return outputs
+
+    def together(self, network: str, *batches: tuple) -> tuple[Any, ...]:
+        """Applies a network once to several batches of one size; their outputs, one by one.
+
+        For networks that treat every sample alone (no batch norm): one large product is faster
+        than two small ones. Samples are interleaved, so that a batch that is split over devices
+        stays where it is; end to end, parts of it would travel.
+
+        `real, fake = view.together("discriminator", (x, label), (generated, its_label))`
+        """
+
+        def interleave(*parts: Array) -> Array:
+            return jnp.stack(parts, 1).reshape(-1, *parts[0].shape[1:])
+
+        outputs = self(network, *jax.tree.map(interleave, *batches))
+        return tuple(
+            jax.tree.map(lambda x: x.reshape(-1, len(batches), *x.shape[1:])[:, i], outputs)  # noqa: B023
+            for i in range(len(batches))
+        )
 
     def draw(self, count: int, sampler: Callable[[int], Array]) -> Array:
         """Random rows for this (micro-)batch: `view.draw(b, lambda n: normal(key, (n, 128)))`.
@@ -199,6 +220,9 @@ class System(ABC):
     methods, pure functions of a view; `generate` is the one that `jaxgan sample` uses.
     """
 
+    conditional: ClassVar[bool] = False
+    # Whether this system can use labels; others refuse `classes`.
+
     shape: tuple[int, ...]
     """Shape of one sample: height, width, channels of an image, or (dimensions,) of a point."""
     classes: int = 0
@@ -243,6 +267,10 @@ class System(ABC):
             return jax.random.normal(key, shape)
         return jax.random.truncated_normal(key, -truncation, truncation, shape)
 
+    def draw_labels(self, key: PRNGKeyArray, count: int) -> Int[Array, "count"]:
+        """Classes, uniformly: what labels generated images have in training."""
+        return jax.random.randint(key, (count,), 0, self.classes)
+
     def generate(
         self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None
     ) -> Float[Array, "b ..."]:
@@ -253,6 +281,11 @@ class System(ABC):
 
 def check(system: System, stages: Sequence[Stage]) -> None:
     """Refuses a system that breaks the contract, and names what is wrong."""
+    if system.classes and not system.conditional:
+        raise UserError(
+            f"{type(system).__name__} learns without labels, but system.classes is "
+            f"{system.classes}: set it to 0, or take a conditional system"
+        )
     networks = set(system.networks())
     owners: dict[str, tuple[str, ...]] = {}
     for stage in stages:

@@ -115,7 +115,11 @@ def torch_step(case: Case) -> Callable[[], None]:
 def jax_step(case: Case) -> Callable[[], None]:
     advance = jaxgan.make_step(case.system)
     state = jaxgan.init(case.system)
-    batch = {"image": jnp.asarray(np.random.default_rng(0).normal(size=(case.batch, *case.system.shape)), jnp.float32)}
+    batch = {
+        "image": jnp.asarray(
+            np.random.default_rng(0).normal(size=(case.batch, *case.system.shape)), jnp.float32
+        )
+    }
 
     def step() -> None:
         nonlocal state

@@ -17,6 +17,10 @@ REAL, FAKE = RNG.normal(size=(2, 4, 3, 3, 2)).astype(np.float32)
 WEIGHT = RNG.normal(size=(3, 3, 2)).astype(np.float32)
 
 
+def mix(x, key):
+    return jax.random.uniform(key, (len(x),))
+
+
 def linear(x, w=WEIGHT):
     return jnp.einsum("bhwc,hwc->b", x, w)
 
@@ -26,10 +30,10 @@ def test_linear_critic_is_penalised_independently_of_the_data():
     for real, fake in ((REAL, FAKE), (100 * FAKE, REAL)):
         np.testing.assert_allclose(r1(linear, real), norm**2 / 2, rtol=1e-6)
         np.testing.assert_allclose(r2(linear, fake), norm**2 / 2, rtol=1e-6)
-        zero = zero_centred(linear, real, fake, KEY)
+        zero = zero_centred(linear, real, fake, mix(real, KEY))
         np.testing.assert_allclose(zero, norm**2, rtol=1e-6)
         for target in (1.0, 2.5):
-            penalty = gradient_penalty(linear, real, fake, KEY, target)
+            penalty = gradient_penalty(linear, real, fake, mix(real, KEY), target)
             np.testing.assert_allclose(penalty, (norm - target) ** 2, rtol=1e-5)
 
 
@@ -47,7 +51,9 @@ def test_half_precision_samples_are_penalised_in_float32(dtype):
         return linear(x.astype(dtype), WEIGHT.astype(dtype))
 
     for value in (
-        gradient_penalty(critic, REAL.astype(dtype), FAKE.astype(dtype), KEY),
+        gradient_penalty(
+            critic, REAL.astype(dtype), FAKE.astype(dtype), mix(REAL.astype(dtype), KEY)
+        ),
         r1(critic, REAL.astype(dtype)),
         drift(jnp.array([100.0, 300.0], dtype)),  # 300² overflows float16
     ):
@@ -58,7 +64,7 @@ def test_half_precision_samples_are_penalised_in_float32(dtype):
 
 def test_gradient_of_a_flat_critic_is_zero_not_nan():
     def penalty(w):
-        return gradient_penalty(lambda x: linear(x, w), REAL, FAKE, KEY)
+        return gradient_penalty(lambda x: linear(x, w), REAL, FAKE, mix(REAL, KEY))
 
     value, gradient = jax.jit(jax.value_and_grad(penalty))(jnp.zeros_like(WEIGHT))
     assert value == 1
@@ -74,7 +80,7 @@ def test_squared_norms_are_over_all_axes_of_a_sample_and_averaged_over_samples()
     np.testing.assert_allclose(r1(square, REAL), (REAL**2).sum() / 4 / 2, rtol=1e-6)
     np.testing.assert_allclose(r2(square, FAKE), (FAKE**2).sum() / 4 / 2, rtol=1e-6)
     norms = np.sqrt((REAL**2).sum((1, 2, 3)))
-    same = gradient_penalty(square, REAL, REAL, KEY)
+    same = gradient_penalty(square, REAL, REAL, mix(REAL, KEY))
     np.testing.assert_allclose(same, ((norms - 1) ** 2).mean(), rtol=1e-5)
 
 
@@ -83,20 +89,22 @@ def test_interpolates_are_uniform_on_the_segment_with_one_weight_per_sample():
     n = 500
     one, none = jnp.ones((1, 10, n // 10)), jnp.zeros((1, 10, n // 10))
     keys = jax.random.split(KEY, 400)
-    draws = jax.jit(jax.vmap(lambda key: zero_centred(square, one, none, key)))(keys)
+    draws = jax.jit(jax.vmap(lambda key: zero_centred(square, one, none, mix(one, key))))(keys)
     assert stats.kstest(np.sqrt(np.asarray(draws) / n), "uniform").pvalue > 0.01
     # Different samples of one batch draw differently: their mean is that of ε², not one draw.
-    batch = zero_centred(square, jnp.ones((10_000, 1)), jnp.zeros((10_000, 1)), KEY)
+    batch = zero_centred(
+        square, jnp.ones((10_000, 1)), jnp.zeros((10_000, 1)), mix(jnp.ones((10_000, 1)), KEY)
+    )
     np.testing.assert_allclose(batch, 1 / 3, atol=0.01)
     # Off the segment's line there is nothing: between equal ends everything is the end.
-    ends = zero_centred(square, REAL, REAL, KEY)
+    ends = zero_centred(square, REAL, REAL, mix(REAL, KEY))
     np.testing.assert_allclose(ends, 2 * r1(square, REAL), rtol=1e-6)
 
 
 @pytest.mark.parametrize("penalty", [gradient_penalty, zero_centred])
 def test_unequal_shapes_are_refused(penalty):
     with pytest.raises(UserError, match=r"real \(4, 3, 3, 2\) and fake \(1, 3, 3, 2\)") as e:
-        penalty(linear, REAL, FAKE[:1], KEY)
+        penalty(linear, REAL, FAKE[:1], mix(REAL, KEY))
     assert "\n" not in str(e.value)
 
 
@@ -131,7 +139,7 @@ def test_second_order_gradient_equals_finite_differences():
 
     with jax.enable_x64(True):
         penalties = (
-            lambda p: gradient_penalty(lambda x: mlp(p, x), x, x, KEY),
+            lambda p: gradient_penalty(lambda x: mlp(p, x), x, x, mix(x, KEY)),
             lambda p: r1(lambda x: mlp(p, x), x),
         )
         for k, penalty in enumerate(penalties):
@@ -146,7 +154,7 @@ def test_second_order_gradient_equals_pytorch():
     rng = np.random.default_rng(2)
     params = [rng.normal(size=s).astype(np.float32) for s in ((3, 4), (4,), (4,))]
     x = rng.normal(size=(5, 3)).astype(np.float32)
-    penalty = lambda p: gradient_penalty(lambda x: mlp(p, x), x, x, KEY)  # noqa: E731
+    penalty = lambda p: gradient_penalty(lambda x: mlp(p, x), x, x, mix(x, KEY))  # noqa: E731
     gradients = jax.jit(jax.grad(penalty))(params)
 
     w1, b1, w2 = theirs = [torch.tensor(p, requires_grad=True) for p in params]
@@ -164,7 +172,7 @@ def test_optimum_of_wgan_gp_between_two_points():
     def objective(w):
         critic = lambda x: w * x[:, 0]  # noqa: E731
         adversarial = losses.wasserstein.discriminator(critic(real), critic(fake))
-        return adversarial + 10 * gradient_penalty(critic, real, fake, KEY)
+        return adversarial + 10 * gradient_penalty(critic, real, fake, mix(real, KEY))
 
     def step(w, _):
         return w - 0.02 * jax.grad(objective)(w), None
@@ -183,7 +191,7 @@ def test_trained_critic_scores_real_samples_higher():
     def objective(params):
         critic = lambda x: mlp(params, x)  # noqa: E731
         adversarial = losses.wasserstein.discriminator(critic(real), critic(fake))
-        return adversarial + 10 * gradient_penalty(critic, real, fake, KEY)
+        return adversarial + 10 * gradient_penalty(critic, real, fake, mix(real, KEY))
 
     def step(params, _):
         gradient = jax.grad(objective)(params)

@@ -1,10 +1,11 @@
 """Sums over positions, and what is built on them, in the form that a backend is fast at.
 
 The gradients of biases, gains and batch norm are sums over all positions of a map. XLA for CPUs
-walks each channel through memory on its own and computes what it sums anew for every sum: 13 ms
-for 16x32x32x64 numbers (jaxlib 0.10.2, two cores), where a product with a row of ones takes 1.7 ms.
-So here sums on a CPU are such products, and what is summed is computed once. Other backends get
-plain sums: there XLA fuses well, and a float32 product may not be one (TPUs round its factors).
+walks each channel through memory on its own and computes what it sums anew for every sum: 14 ms
+for 32x16x16x256 numbers (jaxlib 0.10.2, two cores), where sums along memory and a product with a
+row of ones take 2 ms. So sums on a CPU are made of these, and what is summed is computed once: a
+step of SNGAN at batch 32 takes 2,780 ms instead of 4,350. Other backends get plain sums: there XLA
+fuses well, and a float32 product may not be one (TPUs round its factors).
 """
 
 import jax
@@ -14,23 +15,18 @@ from jaxtyping import Array, Float
 from jaxgan.backend import on_cpu
 
 
-def position_sum(x: Float[Array, "b *n c"]) -> Float[Array, "b c"]:
-    """Sum over all axes but the first and the last."""
-    if not on_cpu():
-        return x.sum(tuple(range(1, x.ndim - 1)))
-    rows = x.reshape(len(x), -1, x.shape[-1])
-    return jnp.einsum("n,bnc->bc", jnp.ones(rows.shape[1], x.dtype), rows)
-
-
-def channel_sum(x: Float[Array, "b *n c"]) -> Float[Array, "c"]:
+def channel_sum(x: Float[Array, "*n c"]) -> Float[Array, "c"]:
     """Sum over all axes but the last."""
-    if not on_cpu():
+    count, channels = x.size // x.shape[-1], x.shape[-1]
+    if not on_cpu() or count % 128:
         return x.sum(tuple(range(x.ndim - 1)))
-    return position_sum(x).sum(0)  # in two stages, which is also more exact
+    # First along memory, 128 rows onto each other; in two stages it is also more exact.
+    return jnp.ones(128, x.dtype) @ x.reshape(-1, 128, channels).sum(0)
 
 
 def _sum_to(x: Float[Array, "b *n c"], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    return channel_sum(x) if len(shape) == 1 else position_sum(x)
+    """Sum over positions, and over samples unless `shape` is [b, c]."""
+    return channel_sum(x) if len(shape) == 1 else x.sum(tuple(range(1, x.ndim - 1)))
 
 
 def _spread(v: Float[Array, "..."], x: Float[Array, "b *n c"]) -> Float[Array, "..."]:

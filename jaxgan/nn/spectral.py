@@ -35,11 +35,9 @@ class SpectralNorm(nn.Module):
         matrix = jnp.moveaxis(kernel.astype(jnp.float32), self.axis, 0)
         matrix = matrix.reshape(matrix.shape[0], -1)
 
-        def start(rows: int) -> Float[Array, "rows"]:
-            return _unit(jax.random.normal(self.make_rng("params"), (rows,)), self.epsilon)
-
-        u = self.variable("spectral", "u", start, matrix.shape[0])
-        v = self.variable("spectral", "v", start, matrix.shape[1])
+        # Any start does that the weights do not know; random ones take seconds to compile.
+        u = self.variable("spectral", "u", lambda: _unit(jnp.ones(matrix.shape[0]), 0.0))
+        v = self.variable("spectral", "v", lambda: jnp.zeros(matrix.shape[1]))
         sigma = self.variable("spectral", "sigma", lambda: jnp.ones(()))
         if self.is_mutable_collection("spectral"):
             fixed = jax.lax.stop_gradient(matrix)

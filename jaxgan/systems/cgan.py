@@ -8,6 +8,7 @@ image is judged with the class that it was made for.
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,8 @@ class Discriminator(nn.Module):
 class CGAN(dcgan.DCGAN):
     """Conditional DCGAN: a one-hot class joins the latents, constant planes join the image."""
 
+    conditional: ClassVar[bool] = True
+
     classes: int = 10
     """Number of classes."""
 
@@ -105,7 +108,7 @@ class CGAN(dcgan.DCGAN):
     ) -> tuple[Float[Array, "b h w c"], Int[Array, "b"]]:
         """Images and the labels drawn for them."""
         latent_key, label_key = jax.random.split(key)
-        label = view.draw(count, lambda n: jax.random.randint(label_key, (n,), 0, self.classes))
+        label = view.draw(count, partial(self.draw_labels, label_key))
         z = view.draw(count, partial(self.draw_latents, latent_key))
         return view("generator", z, label), label
 

@@ -180,8 +180,7 @@ class SAGAN(System):
         real = batch["image"]
         z = view.draw(len(real), partial(self.draw_latents, key))
         fake, _ = view("generator", z)
-        real_logits, _ = view("discriminator", real)
-        fake_logits, _ = view("discriminator", fake)
+        (real_logits, _), (fake_logits, _) = view.together("discriminator", (real,), (fake,))
         loss = losses.hinge.discriminator(real_logits, fake_logits)
         return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
 

@@ -14,7 +14,7 @@ forward pass; here each runs once an update of its network. The paper averages n
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -140,6 +140,8 @@ class Discriminator(nn.Module):
 class SAGANResNet(System):
     """Self-attention GAN of residual networks; with `classes`, conditional."""
 
+    conditional: ClassVar[bool] = True
+
     shape: tuple[int, ...] = (128, 128, 3)
     """Height, width and channels of an image."""
     classes: int = 1000
@@ -223,7 +225,7 @@ class SAGANResNet(System):
         z = view.draw(count, partial(self.draw_latents, latent_key))
         if not self.classes:
             return view("generator", z)[0], ()
-        label = view.draw(count, lambda n: jax.random.randint(label_key, (n,), 0, self.classes))
+        label = view.draw(count, partial(self.draw_labels, label_key))
         return view("generator", z, label)[0], (label,)
 
     def discriminator_loss(
@@ -233,8 +235,9 @@ class SAGANResNet(System):
         real = batch["image"]
         fake, fake_label = self._fake(view, key, len(real))
         label = (batch["label"],) if self.classes else ()
-        real_logits, _ = view("discriminator", real, *label)
-        fake_logits, _ = view("discriminator", fake, *fake_label)
+        (real_logits, _), (fake_logits, _) = view.together(
+            "discriminator", (real, *label), (fake, *fake_label)
+        )
         loss = losses.hinge.discriminator(real_logits, fake_logits)
         return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
 

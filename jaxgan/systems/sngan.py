@@ -5,16 +5,16 @@ ICLR 2018; Miyato, Koyama, "cGANs with Projection Discriminator", ICLR 2018. Res
 every weight of the discriminator divided by an estimate of its largest singular value.
 
 Follows the authors' Chainer code where the papers leave room: the generator moves first in an
-iteration and on twice the batch, and the discriminator's last layer has no bias. One
-thing differs: Chainer runs a power iteration in every forward pass, also in the generator's turn;
-here it runs once for each update of the discriminator. There is no weight average in the papers;
-`ema_decay` adds one.
+iteration and on twice the batch. One thing differs: Chainer runs a power iteration in every forward
+pass, also in the generator's turn; here it runs once for each update of the discriminator. There is
+no weight average in the papers; `ema_decay` adds one.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxgan import losses
+from jaxgan.errors import UserError
 from jaxgan.nn.initializers import Init, glorot_uniform
 from jaxgan.nn.layers import Conv, Dense, Embed
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
@@ -85,12 +86,14 @@ class Discriminator(nn.Module):
         channels: after each block.
         halvings: how many blocks, from the first, halve the size.
         classes: 0 for no projection.
+        last_bias: a bias in the last layer.
         dtype: compute type.
     """
 
     channels: tuple[int, ...]
     halvings: int
     classes: int
+    last_bias: bool
     dtype: DTypeLike
 
     @nn.compact
@@ -112,8 +115,8 @@ class Discriminator(nn.Module):
                 name=f"block{index + 1}",
             )(h)
         h = nn.relu(h).astype(jnp.float32).sum((1, 2))
-        psi = Dense(1, use_bias=False, initializer=PLAIN, reparam=SpectralNorm, name="dense")
-        logits = psi(h)[:, 0]
+        psi = partial(Dense, initializer=PLAIN, reparam=SpectralNorm, name="dense")
+        logits = psi(1, use_bias=self.last_bias)(h)[:, 0]
         if self.classes:
             embed = Embed(
                 h.shape[-1],
@@ -138,6 +141,8 @@ class SNGAN(System):
     """Channels after each block."""
     halvings: int = 2
     """Blocks of the discriminator, from the first, that halve the size."""
+    last_bias: bool = False
+    """A bias in the discriminator's last layer: the authors' 64- and 128-pixel code has one."""
     learning_rate: float = 2e-4
     """Adam's step size, for both players."""
     betas: tuple[float, float] = (0.0, 0.9)
@@ -151,13 +156,24 @@ class SNGAN(System):
     ema_decay: float = 0.0
     """Decay an iteration of the generator's weight average; 0: none, as in the papers."""
 
+    conditional: ClassVar[bool] = True
+
+    def __post_init__(self):
+        """Refuses images whose sides cannot be halved as often as the blocks do."""
+        unit = 2 ** max(len(self.generator_channels) - 1, self.halvings)
+        if len(self.shape) != 3 or any(side % unit for side in self.shape[:2]):
+            raise UserError(
+                f"image shape {self.shape}: height and width must be multiples of {unit}; "
+                "change `shape`, or the number of channels, which is that of blocks"
+            )
+
     def networks(self) -> dict[str, nn.Module]:
         """The generator and the discriminator."""
         dtype = jnp.dtype(self.dtype)
         return {
             "generator": Generator(self.generator_channels, self.shape, self.classes, dtype),
             "discriminator": Discriminator(
-                self.discriminator_channels, self.halvings, self.classes, dtype
+                self.discriminator_channels, self.halvings, self.classes, self.last_bias, dtype
             ),
         }
 
@@ -210,9 +226,7 @@ class SNGAN(System):
         latent_key, label_key = jax.random.split(key)
         label: tuple[Int[Array, b], ...] = ()
         if self.classes:
-            label = (
-                view.draw(count, lambda n: jax.random.randint(label_key, (n,), 0, self.classes)),
-            )
+            label = (view.draw(count, partial(self.draw_labels, label_key)),)
         z = view.draw(count, partial(self.draw_latents, latent_key))
         return view("generator", z, *label), label
 
@@ -223,8 +237,9 @@ class SNGAN(System):
         real = batch["image"]
         fake, fake_label = self._fake(view, key, len(real))
         label = (batch["label"],) if self.classes else ()
-        real_logits = view("discriminator", real, *label)
-        fake_logits = view("discriminator", fake, *fake_label)
+        real_logits, fake_logits = view.together(
+            "discriminator", (real, *label), (fake, *fake_label)
+        )
         loss = losses.hinge.discriminator(real_logits, fake_logits)
         return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
 

@@ -16,7 +16,7 @@ and so does this.
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -195,6 +195,8 @@ class GoodCritic(nn.Module):
 class WGANGP(System):
     """What all WGANs with gradient penalty share: losses and players. Subclasses add networks."""
 
+    conditional: ClassVar[bool] = True
+
     learning_rate: float = 1e-4
     """Adam's step size, for both players."""
     betas: tuple[float, float] = (0.0, 0.9)
@@ -263,14 +265,13 @@ class WGANGP(System):
         label = (batch["label"],) if self.classes else ()
         z = view.draw(count, partial(self.draw_latents, latent_key))
         fake = view("generator", z, *label)
-        real_logits, class_logits = _split(view("discriminator", real))
-        fake_logits, _ = _split(view("discriminator", fake))
-        # A key for each micro-batch, or all of them would interpolate alike.
+        on_real, on_fake = view.together("discriminator", (real,), (fake,))
+        (real_logits, class_logits), (fake_logits, _) = _split(on_real), _split(on_fake)
         penalty = penalties.gradient_penalty(
             lambda x: _split(view.frozen("discriminator", x))[0],
             real,
             fake,
-            view.draw(1, lambda n: jax.random.split(penalty_key, n))[0],
+            view.draw(count, lambda n: jax.random.uniform(penalty_key, (n,))),
         )
         loss = losses.wasserstein.discriminator(real_logits, fake_logits) + self.penalty * penalty
         metrics = {
@@ -292,7 +293,7 @@ class WGANGP(System):
         z = view.draw(count, partial(self.draw_latents, latent_key))
         if not self.classes:
             return losses.wasserstein.generator(view("discriminator", view("generator", z))), {}
-        label = view.draw(count, lambda n: jax.random.randint(label_key, (n,), 0, self.classes))
+        label = view.draw(count, partial(self.draw_labels, label_key))
         logits, class_logits = view("discriminator", view("generator", z, label))
         class_loss = _cross_entropy(class_logits, label)
         loss = losses.wasserstein.generator(logits) + self.class_weights[1] * class_loss
@@ -389,6 +390,8 @@ class GoodWGANGP(WGANGP):
 class MLPWGANGP(WGANGP):
     """WGAN-GP with perceptrons for points, without classes (section 5.1, figure 1b)."""
 
+    conditional: ClassVar[bool] = False
+
     shape: tuple[int, ...] = (2,)
     """Dimensions of a point."""
     latent: int = 2
@@ -399,10 +402,6 @@ class MLPWGANGP(WGANGP):
     """Adam's decay rates."""
     penalty: float = 0.1
     """Weight of the gradient penalty."""
-
-    def __post_init__(self):
-        if self.classes:
-            raise UserError(f"classes is {self.classes}: perceptrons train without; leave it at 0")
 
     def networks(self) -> dict[str, nn.Module]:
         """The generator and, called discriminator, the critic."""

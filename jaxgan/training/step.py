@@ -12,6 +12,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jaxgan.backend import on_cpu
 from jaxgan.system import Batch, Metrics, Player, Stage, State, System, View, check
 
 Step = Callable[[State, Batch], tuple[State, dict[str, Metrics]]]
@@ -25,24 +26,36 @@ def init(system: System, seed: int = 0, *, mesh: Mesh | None = None) -> State:
     With a mesh, every array is replicated over its devices. The same seed gives the same State on
     any number of devices.
     """
+    # It runs once: on a CPU, optimising the code of all its random draws takes longer than they do.
+    options = {"xla_backend_optimization_level": 0} if on_cpu() else None
+    build = jax.jit(
+        partial(_first_state, system, seed),
+        out_shardings=_replicated(mesh),
+        compiler_options=options,
+    )
+    return build()
+
+
+def state_shapes(system: System) -> State:
+    """Shapes and types of a system's State (`jax.ShapeDtypeStruct`), computing none of it."""
+    return jax.eval_shape(partial(_first_state, system, 0))
+
+
+def _first_state(system: System, seed: int) -> State:
     stages = system.stages()
     check(system, stages)
-
-    def build() -> State:
-        params, stats = system.init(jax.random.fold_in(jax.random.key(seed), _INIT))
-        players = {player.slot: player for stage in stages for player in stage.players}
-        return State(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            stats=stats,
-            opt={
-                slot: player.optimizer.init({name: params[name] for name in player.owns})
-                for slot, player in players.items()
-            },
-            ema={name: _averaged(name, params, stats) for name in system.ema()},
-        )
-
-    return jax.jit(build, out_shardings=_replicated(mesh))()
+    params, stats = system.init(jax.random.fold_in(jax.random.key(seed), _INIT))
+    players = {player.slot: player for stage in stages for player in stage.players}
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        stats=stats,
+        opt={
+            slot: player.optimizer.init({name: params[name] for name in player.owns})
+            for slot, player in players.items()
+        },
+        ema={name: _averaged(name, params, stats) for name in system.ema()},
+    )
 
 
 def make_step(

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jaxgan.errors import UserError
 from jaxgan.backend import target
+from jaxgan.errors import UserError
 from jaxgan.nn import resample
 
 # The tests spend their time compiling.

@@ -20,6 +20,11 @@ from tests.reference.port import (
 TINY = DCGAN(shape=(16, 16, 1), latent=5, width=4, learning_rate=1e-3)
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def state():
     return init(TINY)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import Player, init, make_step
+from jaxgan import Player, UserError, init, make_step
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.training.step import _power_iteration
 from tests.toys import Numbers, TinyGAN
@@ -261,3 +261,8 @@ def test_eight_devices_equal_one(rng, micro):
         states.append(jax.device_get((state, metrics)))
     for other in states[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), states[0], other)
+
+
+def test_classes_are_refused_by_systems_that_learn_without():
+    with pytest.raises(UserError, match="learns without labels"):
+        init(TinyGAN(classes=3))
