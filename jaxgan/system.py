@@ -232,6 +232,9 @@ class System(ABC):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that convolutions and matrix products run in; state stays float32."""
 
+    ema_decay: float = 0.0
+    """What the average of the generator's weights keeps in an iteration; 0: no average."""
+
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """{name: Linen module}, whose `__call__` takes the keyword `train`."""
@@ -246,7 +249,7 @@ class System(ABC):
 
     def ema(self) -> Mapping[str, Decay]:
         """{network: decay an iteration, or a schedule of it by step}: networks to average."""
-        return {}
+        return {"generator": self.ema_decay} if self.ema_decay else {}
 
     def init(self, key: PRNGKeyArray) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
         """(params, stats) at the start. Systems with arrays of their own in `stats` extend it."""

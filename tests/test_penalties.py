@@ -51,9 +51,7 @@ def test_half_precision_samples_are_penalised_in_float32(dtype):
         return linear(x.astype(dtype), WEIGHT.astype(dtype))
 
     for value in (
-        gradient_penalty(
-            critic, REAL.astype(dtype), FAKE.astype(dtype), mix(REAL.astype(dtype), KEY)
-        ),
+        gradient_penalty(critic, REAL.astype(dtype), FAKE.astype(dtype), mix(REAL, KEY)),
         r1(critic, REAL.astype(dtype)),
         drift(jnp.array([100.0, 300.0], dtype)),  # 300² overflows float16
     ):
@@ -92,9 +90,8 @@ def test_interpolates_are_uniform_on_the_segment_with_one_weight_per_sample():
     draws = jax.jit(jax.vmap(lambda key: zero_centred(square, one, none, mix(one, key))))(keys)
     assert stats.kstest(np.sqrt(np.asarray(draws) / n), "uniform").pvalue > 0.01
     # Different samples of one batch draw differently: their mean is that of ε², not one draw.
-    batch = zero_centred(
-        square, jnp.ones((10_000, 1)), jnp.zeros((10_000, 1)), mix(jnp.ones((10_000, 1)), KEY)
-    )
+    ones, zeros = jnp.ones((10_000, 1)), jnp.zeros((10_000, 1))
+    batch = zero_centred(square, ones, zeros, mix(ones, KEY))
     np.testing.assert_allclose(batch, 1 / 3, atol=0.01)
     # Off the segment's line there is nothing: between equal ends everything is the end.
     ends = zero_centred(square, REAL, REAL, mix(REAL, KEY))

@@ -153,8 +153,6 @@ class SNGAN(System):
     """The generator's batch in multiples of the discriminator's."""
     decay: tuple[int, int] = (0, 0)
     """Iterations between which the step size falls linearly to 0; equal ones: it does not."""
-    ema_decay: float = 0.0
-    """Decay an iteration of the generator's weight average; 0: none, as in the papers."""
 
     conditional: ClassVar[bool] = True
 
@@ -184,10 +182,6 @@ class SNGAN(System):
             "generator": (jnp.zeros((1, self.latent)), *label),
             "discriminator": (jnp.zeros((1, *self.shape)), *label),
         }
-
-    def ema(self) -> dict[str, float]:
-        """The generator, where a decay is set."""
-        return {"generator": self.ema_decay} if self.ema_decay else {}
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the generator, then the discriminator `discriminator_updates` times."""

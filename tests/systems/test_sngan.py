@@ -51,7 +51,7 @@ def test_discriminator_matches_torch(classes, rng):
     network = randomise(reference.Discriminator(width=16, classes=classes))
     x = rng.uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
     label = (np.array([1, 0, 3]),) if classes else ()
-    ours = Discriminator((16,) * 4, 2, classes, jnp.float32)
+    ours = Discriminator((16,) * 4, 2, classes, False, jnp.float32)
     ours = ours.apply(to_flax(network), x, *label, train=False)
     theirs = network(images_to_torch(x), *map(torch.from_numpy, label))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
@@ -114,7 +114,7 @@ def test_class_without_embedding_is_the_unconditional_discriminator(projection):
     table[2] = 0
     params = {**variables["params"], "embed": {"kernel": table}}
     conditional = network.apply({**variables, "params": params}, x, np.array([2, 2]), train=False)
-    plain = Discriminator((8,) * 4, 2, 0, jnp.float32).apply(variables, x, train=False)
+    plain = Discriminator((8,) * 4, 2, 0, False, jnp.float32).apply(variables, x, train=False)
     np.testing.assert_array_equal(conditional, plain)
 
 

@@ -1,0 +1,47 @@
+"""Minutes of training: what a GAN draws, not what its losses say. Run with `pytest -m slow`."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+from sklearn.svm import SVC
+
+from jaxgan import Mesh, config, data
+from jaxgan.run import train
+
+pytestmark = pytest.mark.slow
+
+
+def trained(name, folder, **system):
+    experiment = config.load(f"configs/{name}.py")
+    experiment = dataclasses.replace(
+        experiment,
+        mesh=Mesh(data=1),
+        system=dataclasses.replace(experiment.system, **system),
+    )
+    return train(experiment, folder, console=Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 0.97), ("bfloat16", 0.94)])
+def test_quickstart_digits_are_recognised_and_vary(tmp_path, dtype, least):
+    run = trained("quickstart", tmp_path / "run", dtype=dtype)
+    digits = data.open_source("mnist5k").take(np.arange(5000))
+    real, label = digits["image"].reshape(5000, -1).astype(np.float32), digits["label"]
+    judge = SVC(C=5, gamma="scale").fit(real, label)
+    asked = np.repeat(np.arange(10), 50)
+    images = run.sample(500, label=asked).reshape(500, -1).astype(np.float32)
+    assert (judge.predict(images) == asked).mean() >= least
+    for k in range(10):
+        assert images[asked == k].var(0).mean() >= 0.7 * real[label == k].var(0).mean()
+
+
+@pytest.mark.parametrize("name", ["gan_ring", "wgangp_ring"])
+def test_rings_are_covered(tmp_path, name):
+    points = trained(name, tmp_path / "run").sample(2000)
+    centres, std = data.modes("ring")
+    distance = np.linalg.norm(points[:, None] - centres, axis=-1)
+    near = distance.min(1) <= 3 * std
+    assert near.mean() >= 0.9
+    assert len(set(distance.argmin(1)[near])) == 8
