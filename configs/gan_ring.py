@@ -20,8 +20,9 @@ config = Experiment(
         batch_norm=False,
         output="linear",
         learning_rate=1e-3,
+        ema_decay=0.999,
     ),
     data=Data(source="ring"),
-    batch=256,
-    steps=10_000,
+    batch=512,
+    steps=16_000,
 )
