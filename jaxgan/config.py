@@ -57,6 +57,9 @@ class Checkpoint:
     keep: int = 3
     """Latest checkpoints that stay on disk."""
 
+    def __post_init__(self):
+        _check_positive("checkpoint.", self, "every", "keep")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Log:
@@ -68,6 +71,9 @@ class Log:
     """Iterations between sample grids; there is always one at the end."""
     grid: int = 64
     """Images in a sample grid."""
+
+    def __post_init__(self):
+        _check_positive("log.", self, "every", "samples", "grid")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,18 @@ class Experiment:
     mesh: Mesh = dataclasses.field(default=Mesh(), metadata=FREE)
     checkpoint: Checkpoint = dataclasses.field(default=Checkpoint(), metadata=FREE)
     log: Log = dataclasses.field(default=Log(), metadata=FREE)
+
+    def __post_init__(self):
+        _check_positive("", self, "batch", "steps", "micro")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")
+
+
+def _check_positive(prefix: str, settings: Any, *names: str) -> None:
+    for name in names:
+        if getattr(settings, name) < 1:
+            value = getattr(settings, name)
+            raise UserError(f"--{prefix}{name} is {value}: it must be at least 1")
 
 
 def load(path: str | Path) -> Experiment:

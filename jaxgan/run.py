@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -75,6 +76,15 @@ class Run:
             return reader.restore(state_like(self.system, replicated(make_mesh())))
 
     @property
+    def step(self) -> int:
+        """Step of the newest checkpoint; 0 before there is one."""
+        checkpoints = self.folder / "checkpoints"
+        if not checkpoints.is_dir():
+            return 0
+        with Checkpoints(checkpoints) as reader:
+            return reader.latest or 0
+
+    @property
     def view(self) -> View:
         """The networks as they are evaluated: averaged weights where there are, running means."""
         return evaluation_view(self.system, self.state)
@@ -115,16 +125,18 @@ class Run:
         seed: int = 0,
     ) -> tuple[np.ndarray, Int[np.ndarray, n] | None]:
         """As `sample`, with the labels of the images; None for unconditional systems."""
-        if num < 1:
-            raise UserError(f"asked for {num} images: ask for at least 1")
-        if truncation is not None and truncation <= 0:
-            raise UserError(f"truncation is {truncation}: it must be above 0, such as 0.5")
+        _check_drawing(num, truncation)
         labels = None if label is None else self._labels(num, label)
         samples, drawn = self._sampler(self.state, num, labels, truncation, seed)
         return (samples if samples.ndim == 2 else pictures.to_uint8(samples)), drawn
 
     def attention(
-        self, num: int = 8, *, label: int | Sequence[int] | None = None, seed: int = 0
+        self,
+        num: int = 8,
+        *,
+        label: int | Sequence[int] | None = None,
+        truncation: float | None = None,
+        seed: int = 0,
     ) -> tuple[UInt8[np.ndarray, "n h w c"], tuple[Float[np.ndarray, "n q k"], ...]]:
         """Images as `sample` draws them, and where each place of the generator's maps looks.
 
@@ -134,12 +146,13 @@ class Run:
         Raises:
             UserError: a system without attention maps.
         """
+        _check_drawing(num, truncation)
         use = getattr(self.system, "attention", None)
         if use is None:
             raise UserError(f"{type(self.system).__name__} has no attention maps to draw")
         labels = None if label is None else self._labels(num, label)
         sampler = make_sampler(self.system, use, chunk=min(num, 16))
-        (images, maps), _ = sampler(self.state, num, labels, None, seed)
+        (images, maps), _ = sampler(self.state, num, labels, truncation, seed)
         return pictures.to_uint8(images), maps
 
     def _labels(self, num: int, label: int | Sequence[int]) -> Int[np.ndarray, num]:
@@ -153,6 +166,13 @@ class Run:
         if bad := [int(k) for k in labels if not 0 <= k < classes]:
             raise UserError(f"label {bad[0]}: this run has {classes} classes, 0 to {classes - 1}")
         return labels
+
+
+def _check_drawing(num: int, truncation: float | None) -> None:
+    if num < 1:
+        raise UserError(f"asked for {num} images: ask for at least 1")
+    if truncation is not None and truncation <= 0:
+        raise UserError(f"truncation is {truncation}: it must be above 0, such as 0.5")
 
 
 def open_run(folder: str | Path) -> Run:
@@ -196,27 +216,36 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         Diverged: a metric is not finite; the last good checkpoint is kept.
     """
     folder, console = Path(folder), console or Console(file=sys.stderr)
+    system = experiment.system
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
-    stages = experiment.system.stages()
+    stages = system.stages()
     for stage in stages:
         check_batch(stage.batch or experiment.batch, experiment.micro, mesh)
+    like = abstract(state_shapes(system), replicated(mesh))
     resumed = _check_folder(experiment, folder)
     source = data.open_source(experiment.data.source)
     report = _scan(experiment, source)
+    for stage in stages:
+        _batches(experiment, source, stage)
+    _check_same_data(folder, data.fingerprint(source))
     console.print(report.text(), highlight=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(to_json(experiment))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(to_json(experiment))
+        (folder / "data.json").write_text(json.dumps({"fingerprint": data.fingerprint(source)}))
+    except OSError as error:
+        reason = error.strerror
+        raise UserError(f"{folder} cannot be written: {reason}; choose another --out") from error
 
     with (
         Checkpoints(folder / "checkpoints", keep=experiment.checkpoint.keep) as checkpoints,
         StopSignals() as stop,
     ):
         if resumed and checkpoints.latest is not None:
-            state = checkpoints.restore(state_like(experiment.system, replicated(mesh)))
-            checkpoints.drop_after(int(state.step))
+            state = checkpoints.restore(like)
             console.print(f"{folder}: resuming at step {int(state.step)}", highlight=False)
         else:
-            state = init(experiment.system, experiment.seed, mesh=mesh)
+            state = init(system, experiment.seed, mesh=mesh)
         _train(experiment, folder, console, mesh, state, source, checkpoints, stop)
     return Run(folder)
 
@@ -242,6 +271,15 @@ def _check_folder(experiment: Experiment, folder: Path) -> bool:
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"{folder} cannot be written: {parent} is not a folder one may write to")
     return False
+
+
+def _check_same_data(folder: Path, fingerprint: str) -> None:
+    """Refuses to resume on data that has changed: the same steps would see other images."""
+    stored = folder / "data.json"
+    if stored.is_file() and json.loads(stored.read_text())["fingerprint"] != fingerprint:
+        raise UserError(
+            f"the data has changed since {folder} was started: restore it, or choose another --out"
+        )
 
 
 def _scan(experiment: Experiment, source: data.Source) -> data.Report:
@@ -276,30 +314,32 @@ def _train(
         mesh=mesh,
     )
     sampler = make_sampler(system, chunk=experiment.log.grid)
-    draws = system.stages()[0].draws
-    start = int(state.step)
-    with Report(
-        folder, start=start, steps=steps, images=experiment.batch * draws, console=console
-    ) as report:
+    start, end = int(state.step), spans(system.stages(), steps)[-1][2]
+    with Report(folder, start=start, steps=end, console=console) as report:
         for moment in moments:
-            report.record(moment)
-            last = moment.step == steps or stop.received is not None
+            report.record(moment, (moment.stage.batch or experiment.batch) * moment.stage.draws)
+            # Read once: a signal that comes while this step is written takes effect after the next.
+            stopping = stop.received
+            last = moment.step == end or stopping is not None
             if last or moment.step % experiment.log.every == 0 or moment.step == start + 1:
                 report.log(moment)
             if last or moment.step % experiment.log.samples == 0:
                 picture = _sample_picture(system, sampler, moment.state, experiment.log.grid)
                 report.picture(moment.step, picture)
             if last or moment.step % experiment.checkpoint.every == 0:
-                report.check()  # a State that is not finite never replaces a good one
+                report.check()
                 checkpoints.save(moment.state)
-            if stop.received is not None and moment.step < steps:
-                raise Stopped(stop.received, moment.step)
+            if stopping is not None and moment.step < end:
+                raise Stopped(stopping, moment.step)
 
 
 def _batches(experiment: Experiment, source: data.Source, stage: Stage) -> data.Batches:
+    shape = experiment.system.shape
+    if stage.resolution is not None:
+        shape = (stage.resolution, stage.resolution, shape[-1])
     return data.batches(
         source,
-        shape=experiment.system.shape,
+        shape=shape,
         classes=experiment.system.classes,
         batch=stage.batch or experiment.batch,
         draws=stage.draws,

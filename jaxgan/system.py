@@ -292,7 +292,15 @@ def check(system: System, stages: Sequence[Stage]) -> None:
     networks = set(system.networks())
     owners: dict[str, tuple[str, ...]] = {}
     for stage in stages:
+        names = [player.name for player in stage.players]
+        if len(set(names)) < len(names):
+            raise ValueError(f"players of a stage need names of their own, not {names}")
         for player in stage.players:
+            if player.repeats < 1 or player.every < 1:
+                raise ValueError(
+                    f"player {player.name!r}: repeats is {player.repeats} and every "
+                    f"{player.every}, but both count from 1"
+                )
             if unknown := set(player.owns) - networks:
                 raise ValueError(
                     f"player {player.name!r} owns {sorted(unknown)}, "

@@ -19,7 +19,7 @@ from rich.console import Console
 import jaxgan
 from jaxgan import Checkpoint, Data, Experiment, Log, Mesh, UserError
 from jaxgan.run import Run, Stopped, StopSignals, state_sha256, train
-from jaxgan.training.report import Diverged
+from jaxgan.training.checkpoint import Diverged
 from tests.toys import StagedGAN, TinyGAN
 
 QUIET = Console(file=io.StringIO())
@@ -239,6 +239,9 @@ def test_killed_at_a_random_moment_and_resumed_is_bit_identical(tmp_path):
     assert resumed.returncode == 0
     digests = [state_sha256(Run(tmp_path / name).state) for name in ("whole", "killed")]
     assert digests[0] == digests[1]
+    rows = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(row)["step"] for row in rows]
+    assert steps == sorted(set(steps))
 
 
 def test_sample_is_a_function_of_seed_and_position(finished):

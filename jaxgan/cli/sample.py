@@ -1,6 +1,7 @@
 """jaxgan sample RUN: draws images as a grid, an .npz, or a folder of PNGs."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,16 @@ def main(argv: list[str]) -> int:
     if options.attention:
         if options.out.suffix != ".png":
             raise UserError(f"--out is {options.out}: attention maps are drawn as a .png")
-        images, maps = run.attention(num, label=labels, seed=options.seed)
-        pictures.attention(images, maps[-1]).save(options.out)
+        images, maps = run.attention(
+            num, label=labels, truncation=options.truncation, seed=options.seed
+        )
+        _writing(options.out, lambda: pictures.attention(images, maps[-1]).save(options.out))
         print(f"{options.out}: attention in {num} samples of {folder}")
         return 0
     images, drawn = run.sample_with_labels(
         num, label=labels, truncation=options.truncation, seed=options.seed
     )
-    _write(options.out, images, drawn, columns)
+    _writing(options.out, lambda: _write(options.out, images, drawn, columns))
     print(f"{options.out}: {num} samples of {folder}")
     return 0
 
@@ -90,6 +93,13 @@ def _check_out(out: Path) -> None:
         raise UserError(f"--out is {out}: there is no folder {out.parent}")
     if out.is_dir() == bool(out.suffix) and out.exists():
         raise UserError(f"--out is {out}: that is a {'folder' if out.is_dir() else 'file'}")
+
+
+def _writing(out: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise UserError(f"--out is {out}, which cannot be written: {error.strerror}") from error
 
 
 def _write(out: Path, images: np.ndarray, labels: np.ndarray | None, columns: int | None) -> None:

@@ -12,7 +12,7 @@ from jaxgan import config
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.run import Stopped, train
-from jaxgan.training.report import Diverged
+from jaxgan.training.checkpoint import Diverged
 
 
 def main(argv: list[str]) -> int:
@@ -45,6 +45,6 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"{run.folder}: trained to step {given.experiment.steps}; see {run.folder}/samples, or")
+    print(f"{run.folder}: trained to step {run.step}; see {run.folder}/samples, or")
     print(f"  jaxgan sample {run.folder} --num 64 --out samples.png")
     return 0

@@ -34,21 +34,25 @@ def _spread(v: Float[Array, "..."], x: Float[Array, "b *n c"]) -> Float[Array, "
     return v if v.ndim == 1 else v.reshape(len(v), *(1,) * (x.ndim - 2), -1)
 
 
-@jax.custom_vjp
 def add_bias(x: Float[Array, "*n c"], bias: Float[Array, "c"]) -> Float[Array, "*n c"]:
     """x + bias, in the type of x."""
+    return _add_bias(x, bias) if on_cpu() else x + bias.astype(x.dtype)
+
+
+@jax.custom_vjp
+def _add_bias(x, bias):  # type: ignore[no-untyped-def]
     return x + bias.astype(x.dtype)
 
 
 def _add_bias_forward(x, bias):  # type: ignore[no-untyped-def]
-    return add_bias(x, bias), bias
+    return _add_bias(x, bias), bias
 
 
 def _add_bias_backward(bias, g):  # type: ignore[no-untyped-def]
     return g, channel_sum(g.astype(bias.dtype))
 
 
-add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 
 
 @jax.custom_vjp

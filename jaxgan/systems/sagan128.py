@@ -251,9 +251,11 @@ class SAGANResNet(System):
 
     def attention(
         self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None = None
-    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b hw/4 hw/16"]]:
+    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b hw/4 hw/16"]]]:
         """Samples, and where each place of the map looks among the pooled ones: rows sum to 1."""
-        return view("generator", *((latents,) if labels is None else (latents, labels)))
+        inputs = (latents,) if labels is None else (latents, labels)
+        images, attention = view("generator", *inputs)
+        return images, (attention,)
 
     def generate(
         self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None

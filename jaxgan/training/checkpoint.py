@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jaxgan.errors import UserError
@@ -32,6 +33,7 @@ class Checkpoints:
             item_handlers=ocp.StandardCheckpointHandler(),
         )
         self._folder = folder
+        self._unreadable: set[int] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -50,9 +52,17 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: State) -> None:
-        """Saves the State under its step, if it is not there; returns while bytes are written."""
+        """Saves the State under its step, if it is not there; returns while bytes are written.
+
+        Raises:
+            Diverged: an array is not finite; nothing is saved, so the good ones stay.
+        """
         step = int(state.step)
+        if step in self._unreadable:
+            self._manager.delete(step)
+            self._unreadable.remove(step)
         if step not in self._manager.all_steps():
+            _check_finite(state)
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def restore(self, like: State) -> State:
@@ -73,18 +83,33 @@ class Checkpoints:
             try:
                 return self._manager.restore(step, args=ocp.args.StandardRestore(like))
             except Exception as error:
+                self._unreadable.add(step)
                 reason = str(error).strip().splitlines() or [type(error).__name__]
                 logging.getLogger("jaxgan").warning(
                     "checkpoint %s cannot be read (%s); falling back to the one before",
                     self._folder / str(step),
                     reason[0][:200],
                 )
-        raise UserError(f"{self._folder}: none of {len(steps)} checkpoints can be read")
+        raise UserError(
+            f"{self._folder}: none of {len(steps)} checkpoints can be read ({reason[0][:200]})"
+        )
 
-    def drop_after(self, step: int) -> None:
-        """Removes checkpoints newer than `step`: the unreadable ones that a restore passed over."""
-        for newer in [s for s in self._manager.all_steps() if s > step]:
-            self._manager.delete(newer)
+
+class Diverged(RuntimeError):
+    """A metric, or an array of the State, is not a number, or infinite: says where and when."""
+
+
+def _check_finite(state: State) -> None:
+    paths, leaves = zip(*jax.tree_util.tree_leaves_with_path(state), strict=True)
+    for path, finite in zip(paths, jax.device_get(_all_finite(leaves)), strict=True):
+        if not finite:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise Diverged(f"step {int(state.step)}: {name} is not finite")
+
+
+@jax.jit
+def _all_finite(leaves: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    return tuple(jnp.isfinite(leaf).all() for leaf in leaves)
 
 
 def abstract(state: State, sharding: jax.sharding.Sharding) -> State:

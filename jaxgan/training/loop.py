@@ -9,9 +9,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from jaxgan.parallel.mesh import batch_sharding
+from jaxgan.parallel.mesh import batch_sharding, replicated
 from jaxgan.system import Batch, Metrics, Stage, State, System
 from jaxgan.training.step import make_step
+
+_ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never come this far
 
 
 class Batches(Protocol):
@@ -83,8 +85,10 @@ def train(
         if stage.enter is not None and step == begin:
             first = next(feed)
             feed = itertools.chain([first], feed)
-            key = jax.random.fold_in(jax.random.key(seed), begin)
-            state = jax.jit(stage.enter, donate_argnums=0)(state, first, key)
+            # Not the key of the step that follows.
+            key = jax.random.fold_in(jax.random.key(seed), _ENTER - begin)
+            enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=replicated(mesh))
+            state = enter(state, first, key)
         for number, batch in zip(range(step, end), feed, strict=False):
             # A copy between host and device that nobody asked for would stall both.
             with jax.transfer_guard("disallow"):

@@ -5,7 +5,7 @@ import math
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import jax
 import numpy as np
@@ -15,11 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboardX import SummaryWriter
 
 from jaxgan.system import Metrics, Stage, State
+from jaxgan.training.checkpoint import Diverged
 from jaxgan.training.loop import Moment
-
-
-class Diverged(RuntimeError):
-    """A metric is not a number, or infinite: the step, the player and the metric."""
 
 
 class Report:
@@ -29,21 +26,20 @@ class Report:
     everything since the last call, refuses what is not finite, and writes one row.
     """
 
-    def __init__(self, folder: Path, *, start: int, steps: int, images: int, console: Console):
+    def __init__(self, folder: Path, *, start: int, steps: int, console: Console):
         """Opens the files of a run for appending.
 
         Args:
             folder: the run's.
             start: iterations done before this process.
             steps: iterations of the whole run.
-            images: real images an iteration sees.
             console: where progress is shown: a live line on a terminal, else a line a row.
         """
-        self._folder, self._images, self._console = folder, images, console
+        self._folder, self._console, self._images = folder, console, 0
         self._held: list[tuple[int, Stage, dict[str, Metrics]]] = []
-        self._rows = (folder / "metrics.jsonl").open("a")
-        self._events = SummaryWriter(str(folder), purge_step=start)
-        self._clock, self._step = time.perf_counter(), start
+        self._rows = _rows_up_to(folder / "metrics.jsonl", start)
+        self._events = SummaryWriter(str(folder), purge_step=start + 1)
+        self._clock = time.perf_counter()
         self._steps = steps
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -72,8 +68,9 @@ class Report:
         self._rows.close()
         self._events.close()
 
-    def record(self, moment: Moment) -> None:
-        """Keeps an iteration's metrics, where they are: on the device."""
+    def record(self, moment: Moment, images: int) -> None:
+        """Keeps an iteration's metrics, where they are: on the device; it saw so many images."""
+        self._images += images
         self._held.append((moment.step, moment.stage, moment.metrics))
         self._progress.update(self._task, completed=moment.step)
 
@@ -100,10 +97,8 @@ class Report:
         row: dict[str, float] = {"step": moment.step, **self.check(), **_sigmas(moment.state)}
         self._held.clear()
         now = time.perf_counter()
-        row["images_per_second"] = (
-            (moment.step - self._step) * self._images / max(now - self._clock, 1e-9)
-        )
-        self._clock, self._step = now, moment.step
+        row["images_per_second"] = self._images / max(now - self._clock, 1e-9)
+        self._clock, self._images = now, 0
         self._rows.write(json.dumps(row) + "\n")
         self._rows.flush()
         for name, value in row.items():
@@ -122,6 +117,15 @@ class Report:
         pixels = np.asarray(image)
         layout = "HWC" if pixels.ndim == 3 else "HW"
         self._events.add_image("samples", pixels, step, dataformats=layout)
+
+
+def _rows_up_to(path: Path, step: int) -> TextIO:
+    """Opens rows for appending, without those of a killed process that are about to come again."""
+    rows = path.read_text().splitlines(keepends=True) if path.exists() else []
+    kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]
+    if kept != rows:
+        path.write_text("".join(kept))
+    return path.open("a")
 
 
 def _sigmas(state: State) -> dict[str, float]:

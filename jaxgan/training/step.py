@@ -230,7 +230,7 @@ def _power_iteration(
     It depends on the weights alone. Applying the network to zeros and keeping nothing but the
     collection "spectral" leaves the compiler just the iterations: the rest is dead code.
     """
-    if "spectral" not in stats.get(name, {}):
+    if name not in networks or "spectral" not in stats[name]:
         return stats
     _, written = networks[name].apply(
         {"params": params[name], **stats[name]}, *inputs[name], train=False, mutable=["spectral"]

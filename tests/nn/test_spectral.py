@@ -17,9 +17,12 @@ def matrix(kernel, axis):
 
 
 def iterate(layer, variables, x, times):
+    @jax.jit
+    def advance(variables):
+        return {**variables, **layer.apply(variables, x, mutable=["spectral"])[1]}
+
     for _ in range(times):
-        _, new = layer.apply(variables, x, mutable=["spectral"])
-        variables = {**variables, **new}
+        variables = advance(variables)
     return variables
 
 
