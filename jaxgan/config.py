@@ -21,6 +21,13 @@ FREE = {"changes_result": False}
 """Metadata of fields that a resumed run may change: they leave the numbers as they are."""
 
 
+def _check_positive(prefix: str, settings: Any, *names: str) -> None:
+    for name in names:
+        if getattr(settings, name) < 1:
+            value = getattr(settings, name)
+            raise UserError(f"--{prefix}{name} is {value}: it must be at least 1")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
     """What to learn from."""
@@ -98,13 +105,6 @@ class Experiment:
         _check_positive("", self, "batch", "steps", "micro")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")
-
-
-def _check_positive(prefix: str, settings: Any, *names: str) -> None:
-    for name in names:
-        if getattr(settings, name) < 1:
-            value = getattr(settings, name)
-            raise UserError(f"--{prefix}{name} is {value}: it must be at least 1")
 
 
 def load(path: str | Path) -> Experiment:

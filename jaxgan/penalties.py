@@ -23,14 +23,14 @@ from jaxgan.losses import at_least_float32
 Critic = Callable[[Float[Array, "b ..."]], Float[Array, "b ..."]]
 
 
-def _squared_gradient_norms(critic: Critic, x: Float[Array, "b ..."]) -> Float[Array, "b"]:
+def _squared_gradient_norms(critic: Critic, x: Float[Array, "b ..."]) -> Float[Array, " b"]:
     """‖∇ₓ critic(x)‖² of each sample, over all its axes."""
     gradients = jax.grad(lambda x: at_least_float32(critic(x)).sum())(at_least_float32(x))
     return jnp.square(gradients).sum(axis=range(1, gradients.ndim))
 
 
 def _interpolate(
-    real: Float[Array, "b ..."], fake: Float[Array, "b ..."], epsilon: Float[Array, "b"]
+    real: Float[Array, "b ..."], fake: Float[Array, "b ..."], epsilon: Float[Array, " b"]
 ) -> Float[Array, "b ..."]:
     """ε real + (1 - ε) fake."""
     if real.shape != fake.shape:
@@ -47,7 +47,7 @@ def gradient_penalty(
     critic: Critic,
     real: Float[Array, "b ..."],
     fake: Float[Array, "b ..."],
-    epsilon: Float[Array, "b"],
+    epsilon: Float[Array, " b"],
     target: float = 1.0,
 ) -> Float[Array, ""]:
     """E (‖∇ critic(x̂)‖₂ - target)² on x̂ between real and fake (WGAN-GP; Gulrajani et al. 2017).
@@ -71,7 +71,7 @@ def zero_centred(
     critic: Critic,
     real: Float[Array, "b ..."],
     fake: Float[Array, "b ..."],
-    epsilon: Float[Array, "b"],
+    epsilon: Float[Array, " b"],
 ) -> Float[Array, ""]:
     """E ‖∇ critic(x̂)‖² on x̂ between real and fake (0-GP; Thanh-Tung et al. 2019).
 

@@ -26,6 +26,7 @@ from jaxgan.parallel.mesh import check_batch, make_mesh, replicated
 from jaxgan.system import Stage, State, System, View
 from jaxgan.training import pictures
 from jaxgan.training.checkpoint import Checkpoints, abstract
+from jaxgan.training.loop import spans
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report
 from jaxgan.training.sampling import evaluation_view, make_sampler
@@ -123,7 +124,7 @@ class Run:
         label: int | Sequence[int] | None = None,
         truncation: float | None = None,
         seed: int = 0,
-    ) -> tuple[np.ndarray, Int[np.ndarray, n] | None]:
+    ) -> tuple[np.ndarray, Int[np.ndarray, " n"] | None]:
         """As `sample`, with the labels of the images; None for unconditional systems."""
         _check_drawing(num, truncation)
         labels = None if label is None else self._labels(num, label)
@@ -155,7 +156,7 @@ class Run:
         (images, maps), _ = sampler(self.state, num, labels, truncation, seed)
         return pictures.to_uint8(images), maps
 
-    def _labels(self, num: int, label: int | Sequence[int]) -> Int[np.ndarray, num]:
+    def _labels(self, num: int, label: int | Sequence[int]) -> Int[np.ndarray, " num"]:
         classes = self.system.classes
         if not classes:
             raise UserError(
@@ -228,7 +229,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     for stage in stages:
         _batches(experiment, source, stage)
     _check_same_data(folder, data.fingerprint(source))
-    console.print(report.text(), highlight=False)
+    console.print(report.text(), highlight=False, soft_wrap=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(to_json(experiment))
@@ -243,7 +244,9 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     ):
         if resumed and checkpoints.latest is not None:
             state = checkpoints.restore(like)
-            console.print(f"{folder}: resuming at step {int(state.step)}", highlight=False)
+            console.print(
+                f"{folder}: resuming at step {int(state.step)}", highlight=False, soft_wrap=True
+            )
         else:
             state = init(system, experiment.seed, mesh=mesh)
         _train(experiment, folder, console, mesh, state, source, checkpoints, stop)

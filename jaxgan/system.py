@@ -270,12 +270,12 @@ class System(ABC):
             return jax.random.normal(key, shape)
         return jax.random.truncated_normal(key, -truncation, truncation, shape)
 
-    def draw_labels(self, key: PRNGKeyArray, count: int) -> Int[Array, "count"]:
+    def draw_labels(self, key: PRNGKeyArray, count: int) -> Int[Array, " count"]:
         """Classes, uniformly: what labels generated images have in training."""
         return jax.random.randint(key, (count,), 0, self.classes)
 
     def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
     ) -> Float[Array, "b ..."]:
         """Samples [b, *shape] in [-1, 1] from latents and, for conditional systems, labels."""
         inputs = (latents,) if labels is None else (latents, labels)

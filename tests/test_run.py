@@ -226,7 +226,9 @@ def test_killed_at_a_random_moment_and_resumed_is_bit_identical(tmp_path):
             **options,
         )
 
-    assert run("whole", 400).wait() == 0
+    whole = run("whole", 400)
+    whole.communicate()
+    assert whole.returncode == 0
     victim = run("killed", 400)
     while not any(p.name.isdigit() for p in tmp_path.glob("killed/checkpoints/*")):
         assert victim.poll() is None, victim.stderr.read()

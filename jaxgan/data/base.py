@@ -33,7 +33,7 @@ class Source(abc.ABC):
     name: str
     shape: tuple[int, ...] | None
     classes: tuple[str, ...] = ()
-    labels: Int32[np.ndarray, "n"] | None = dataclasses.field(default=None, repr=False)
+    labels: Int32[np.ndarray, " n"] | None = dataclasses.field(default=None, repr=False)
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -45,7 +45,7 @@ class Source(abc.ABC):
     def identity(self) -> Iterator[bytes]:
         """Yield what tells this data set from another; `fingerprint` hashes it."""
 
-    def take(self, indices: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
+    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Return the items at `indices`, stacked: [n, ...] by key, the caller's to change."""
         items = [self[int(i)] for i in indices]
         return {key: np.stack([item[key] for item in items]) for key in items[0]}
@@ -96,7 +96,7 @@ class Arrays(Source):
     def __init__(
         self,
         images: np.ndarray,
-        labels: Int[np.ndarray, "n"] | None = None,
+        labels: Int[np.ndarray, " n"] | None = None,
         classes: Sequence[str] = (),
         *,
         name: str = "arrays",
@@ -129,7 +129,7 @@ class Arrays(Source):
         item = {"image": self.images[index]}
         return item if self.labels is None else {**item, "label": self.labels[index]}
 
-    def take(self, indices: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
+    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Return the items at `indices`, stacked: one gather per array, not a loop."""
         taken = {"image": self.images[indices]}
         return taken if self.labels is None else {**taken, "label": self.labels[indices]}

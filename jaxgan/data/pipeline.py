@@ -36,12 +36,12 @@ _FLIPS = 2**64 - 1
 
 
 @functools.lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, count: int) -> Int[np.ndarray, "count"]:
+def _permutation(seed: int, epoch: int, count: int) -> Int[np.ndarray, " count"]:
     key = np.array([seed, epoch], np.uint64)
     return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
 
 
-def _bits(seed: int, start: int, count: int) -> Bool[np.ndarray, "count"]:
+def _bits(seed: int, start: int, count: int) -> Bool[np.ndarray, " count"]:
     """Return fair bits `start` to `start + count` of the seed's stream."""
     block, skip = divmod(start, 4)  # Philox makes four words per count of its counter.
     key = np.array([seed, _FLIPS], np.uint64)
@@ -95,7 +95,7 @@ class Batches:
         lead = (*(n for n in (self.draws, self.micro) if n > 1), rows)
         return {key: value.reshape(*lead, *value.shape[1:]) for key, value in taken.items()}
 
-    def _items(self, positions: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    def _items(self, positions: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """Return which item stands at each position of the endless stream."""
         count = len(self.source)
         epochs, places = np.divmod(positions, count)

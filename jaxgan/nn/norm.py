@@ -118,7 +118,7 @@ class ClassBatchNorm(_BatchStandardize):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b *s c"], label: Int[Array, "b"], *, train: bool
+        self, x: Float[Array, "b *s c"], label: Int[Array, " b"], *, train: bool
     ) -> Float[Array, "b *s c"]:
         """As `BatchNorm`, with the affine map of each sample's class.
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from jaxgan.backend import on_cpu
 
 
-def channel_sum(x: Float[Array, "*n c"]) -> Float[Array, "c"]:
+def channel_sum(x: Float[Array, "*n c"]) -> Float[Array, " c"]:
     """Sum over all axes but the last."""
     count, channels = x.size // x.shape[-1], x.shape[-1]
     if not on_cpu() or count % 128:
@@ -34,7 +34,7 @@ def _spread(v: Float[Array, "..."], x: Float[Array, "b *n c"]) -> Float[Array, "
     return v if v.ndim == 1 else v.reshape(len(v), *(1,) * (x.ndim - 2), -1)
 
 
-def add_bias(x: Float[Array, "*n c"], bias: Float[Array, "c"]) -> Float[Array, "*n c"]:
+def add_bias(x: Float[Array, "*n c"], bias: Float[Array, " c"]) -> Float[Array, "*n c"]:
     """x + bias, in the type of x."""
     return _add_bias(x, bias) if on_cpu() else x + bias.astype(x.dtype)
 
@@ -79,7 +79,7 @@ scale_shift.defvjp(_scale_shift_forward, _scale_shift_backward)
 @jax.custom_vjp
 def standardize(
     x: Float[Array, "*n c"], epsilon: float
-) -> tuple[Float[Array, "*n c"], Float[Array, "c"], Float[Array, "c"]]:
+) -> tuple[Float[Array, "*n c"], Float[Array, " c"], Float[Array, " c"]]:
     """(x - mean) / sqrt(var + epsilon) over all axes but the last; also mean and biased var.
 
     Both moments need x alone, so it is read once and, where it is split over devices, both travel

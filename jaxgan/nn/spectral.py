@@ -6,7 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 
-def _unit(x: Float[Array, "n"], epsilon: float) -> Float[Array, "n"]:
+def _unit(x: Float[Array, " n"], epsilon: float) -> Float[Array, " n"]:
     return x / (jnp.linalg.norm(x) + epsilon)
 
 

@@ -23,7 +23,7 @@ from jaxgan.systems import dcgan
 
 
 def planes(
-    label: Int[Array, "b"], classes: int, size: tuple[int, ...]
+    label: Int[Array, " b"], classes: int, size: tuple[int, ...]
 ) -> Float[Array, "b h w classes"]:
     """One plane a class, `size` high and wide: ones in that of the label, zeros elsewhere."""
     one_hot = jax.nn.one_hot(label, classes)[:, None, None]
@@ -47,7 +47,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], label: Int[Array, "b"], *, train: bool
+        self, z: Float[Array, "b z"], label: Int[Array, " b"], *, train: bool
     ) -> Float[Array, "b h w c"]:
         """[b, latent] and [b] to [b, h, w, c]."""
         code = jnp.concatenate([z, jax.nn.one_hot(label, self.classes)], -1)
@@ -69,8 +69,8 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], label: Int[Array, "b"], *, train: bool
-    ) -> Float[Array, "b"]:
+        self, x: Float[Array, "b h w c"], label: Int[Array, " b"], *, train: bool
+    ) -> Float[Array, " b"]:
         """[b, h, w, c] and [b] to logits [b]."""
         x = jnp.concatenate([x, planes(label, self.classes, x.shape[1:3])], -1)
         return dcgan.Discriminator(self.width, self.dtype, name="dcgan")(x, train=train)
@@ -105,7 +105,7 @@ class CGAN(dcgan.DCGAN):
 
     def _fake(
         self, view: View, key: PRNGKeyArray, count: int
-    ) -> tuple[Float[Array, "b h w c"], Int[Array, "b"]]:
+    ) -> tuple[Float[Array, "b h w c"], Int[Array, " b"]]:
         """Images and the labels drawn for them."""
         latent_key, label_key = jax.random.split(key)
         label = view.draw(count, partial(self.draw_labels, label_key))

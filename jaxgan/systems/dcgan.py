@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b"]:
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, " b"]:
         """[b, h, w, c] to logits [b]."""
         conv = partial(Conv, kernel_size=4, use_bias=False, initializer=WEIGHTS)
         layers = doublings(x.shape[1:])

@@ -73,7 +73,7 @@ class Discriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b ..."], *, train: bool) -> Float[Array, "b"]:
+    def __call__(self, x: Float[Array, "b ..."], *, train: bool) -> Float[Array, " b"]:
         """[b, *shape] to logits [b]."""
         del train
         h = x.reshape(len(x), -1)

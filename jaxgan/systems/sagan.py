@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool
-    ) -> tuple[Float[Array, "b"], Maps]:
+    ) -> tuple[Float[Array, " b"], Maps]:
         """[b, h, w, c] to logits [b], and the maps [b, n, n] of n = 64 and 16 places."""
         del train
         layers = doublings(x.shape[1:])
@@ -194,13 +194,13 @@ class SAGAN(System):
         return losses.hinge.generator(logits), {}
 
     def attention(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None = None
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b h w c"], Maps]:
         """Samples, and where each place of the last two maps looks: rows sum to 1."""
         return view("generator", *((latents,) if labels is None else (latents, labels)))
 
     def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
     ) -> Float[Array, "b h w c"]:
         """Samples in [-1, 1]."""
         return self.attention(view, latents, labels)[0]

@@ -54,7 +54,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], *label: Int[Array, "b"], train: bool
+        self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b hw/4 hw/16"]]:
         """[b, latent] and, for a conditional generator, labels [b] to images and the map."""
         common: dict[str, Any] = {
@@ -103,8 +103,8 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], *label: Int[Array, "b"], train: bool
-    ) -> tuple[Float[Array, "b"], Float[Array, "b hw/16 hw/64"]]:
+        self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
+    ) -> tuple[Float[Array, " b"], Float[Array, "b hw/16 hw/64"]]:
         """Images and, for a conditional discriminator, labels [b] to logits [b] and the map."""
         del train
         h = x
@@ -219,7 +219,7 @@ class SAGANResNet(System):
 
     def _fake(
         self, view: View, key: PRNGKeyArray, count: int
-    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, "b"], ...]]:
+    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, " b"], ...]]:
         """Images, and in a tuple the labels drawn for them, if conditional."""
         latent_key, label_key = jax.random.split(key)
         z = view.draw(count, partial(self.draw_latents, latent_key))
@@ -250,7 +250,7 @@ class SAGANResNet(System):
         return losses.hinge.generator(logits), {}
 
     def attention(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None = None
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None = None
     ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b hw/4 hw/16"]]]:
         """Samples, and where each place of the map looks among the pooled ones: rows sum to 1."""
         inputs = (latents,) if labels is None else (latents, labels)
@@ -258,7 +258,7 @@ class SAGANResNet(System):
         return images, (attention,)
 
     def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, "b"] | None
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
     ) -> Float[Array, "b h w c"]:
         """Samples in [-1, 1]."""
         return self.attention(view, latents, labels)[0]

@@ -54,7 +54,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], *label: Int[Array, "b"], train: bool
+        self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
     ) -> Float[Array, "b h w c"]:
         """[b, latent] and, for a conditional generator, labels [b] to images [b, h, w, c]."""
         norm = partial(BatchNorm, epsilon=BATCH_NORM_EPSILON)
@@ -98,8 +98,8 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], *label: Int[Array, "b"], train: bool
-    ) -> Float[Array, "b"]:
+        self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
+    ) -> Float[Array, " b"]:
         """Images [b, h, w, c] and, for a conditional discriminator, labels [b] to logits [b]."""
         h = x
         for index, features in enumerate(self.channels):
@@ -215,10 +215,10 @@ class SNGAN(System):
 
     def _fake(
         self, view: View, key: PRNGKeyArray, count: int
-    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, "b"], ...]]:
+    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, " b"], ...]]:
         """Images, and in a tuple the labels drawn for them, if conditional."""
         latent_key, label_key = jax.random.split(key)
-        label: tuple[Int[Array, b], ...] = ()
+        label: tuple[Int[Array, " b"], ...] = ()
         if self.classes:
             label = (view.draw(count, partial(self.draw_labels, label_key)),)
         z = view.draw(count, partial(self.draw_latents, latent_key))

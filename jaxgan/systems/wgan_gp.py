@@ -37,7 +37,7 @@ from jaxgan.systems import gan
 MAIN = he_fan_avg_uniform()  # the 3x3 convolutions of residual blocks
 PLAIN = glorot_uniform()  # every other layer, but for the last convolution of `GoodWGANGP`
 
-Scores = Float[Array, "b"] | tuple[Float[Array, "b"], Float[Array, "b classes"]]
+Scores = Float[Array, " b"] | tuple[Float[Array, " b"], Float[Array, "b classes"]]
 
 
 class GoodBlock(nn.Module):
@@ -107,7 +107,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], *label: Int[Array, "b"], train: bool
+        self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
     ) -> Float[Array, "b h w c"]:
         """[b, latent] and, for a conditional generator, labels [b] to [b, h, w, c]."""
         norm = partial(ClassBatchNorm, classes=self.classes) if self.classes else BatchNorm
@@ -300,12 +300,12 @@ class WGANGP(System):
         return loss, {"class_loss": class_loss}
 
 
-def _split(scores: Scores) -> tuple[Float[Array, "b"], Float[Array, "b classes"] | None]:
+def _split(scores: Scores) -> tuple[Float[Array, " b"], Float[Array, "b classes"] | None]:
     """Scores, and class logits if there are classes."""
     return scores if isinstance(scores, tuple) else (scores, None)
 
 
-def _cross_entropy(logits: Float[Array, "b k"], label: Int[Array, "b"]) -> Float[Array, ""]:
+def _cross_entropy(logits: Float[Array, "b k"], label: Int[Array, " b"]) -> Float[Array, ""]:
     return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
 
 

@@ -86,7 +86,9 @@ class Report:
             for player in stage.players:
                 if (step - 1) % player.every:
                     continue  # it rested, and its metrics are zeros
-                for name, value in metrics[player.name].items():
+                mine = metrics[player.name]
+                for name in sorted(mine, key=lambda name: (name != "loss", name)):
+                    value = mine[name]
                     if not math.isfinite(value):
                         raise Diverged(f"step {step}: {player.name}/{name} is {float(value)}")
                     latest[f"{player.name}/{name}"] = float(value)
@@ -108,7 +110,9 @@ class Report:
         text = f"{row['images_per_second']:.0f} images/s  {losses}"
         self._progress.update(self._task, text=text)
         if not self._console.is_terminal:
-            self._console.print(f"step {moment.step}/{self._steps}  {text}", highlight=False)
+            self._console.print(
+                f"step {moment.step}/{self._steps}  {text}", highlight=False, soft_wrap=True
+            )
 
     def picture(self, step: int, image: Image.Image) -> None:
         """Saves a picture of samples as samples/STEP.png and as an event."""

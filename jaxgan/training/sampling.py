@@ -27,7 +27,7 @@ Use = Callable[[View, jax.Array, jax.Array | None], PyTree]
 
 def make_sampler(
     system: System, use: Use | None = None, *, chunk: int = 100
-) -> Callable[..., tuple[PyTree, Int[np.ndarray, "n"] | None]]:
+) -> Callable[..., tuple[PyTree, Int[np.ndarray, " n"] | None]]:
     """Compiles-on-first-use `sample(state, num, labels=None, truncation=None, seed=0)`.
 
     Sample i is a function of (state, labels[i], truncation, seed, i) alone: asking for more, or
@@ -62,10 +62,10 @@ def make_sampler(
     def sample(
         state: State,
         num: int,
-        labels: Int[np.ndarray, "num"] | None = None,
+        labels: Int[np.ndarray, " num"] | None = None,
         truncation: float | None = None,
         seed: int = 0,
-    ) -> tuple[PyTree, Int[np.ndarray, "num"] | None]:
+    ) -> tuple[PyTree, Int[np.ndarray, " num"] | None]:
         padded = -(-num // chunk) * chunk
         wanted = np.full(padded, -1, np.int32)  # -1: draw one
         if labels is not None:

@@ -46,7 +46,7 @@ def test_gradients_are_those_of_the_plain_formulas(rng, shape):
         want, plain_pull = jax.vjp(plain, *inputs)
         np.testing.assert_allclose(got, want, atol=1e-5)
         for mine, theirs in zip(pull(g), plain_pull(g), strict=True):
-            np.testing.assert_allclose(mine, theirs, atol=2e-5)
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=2e-5)
 
 
 def test_moments_come_back(rng):

@@ -68,7 +68,7 @@ def test_attention_starts_as_the_identity(state):
     view = View(TINY.networks(), state.params, state.stats, train=False)
     z, label = np.ones((2, 6), np.float32), np.array([0, 2])
     images, attention = TINY.attention(view, z, label)
-    np.testing.assert_allclose(attention.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(attention[0].sum(-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(TINY.generate(view, z, label), images)
     generator = dict(state.params["generator"])
     generator["attention"] = jax.tree.map(

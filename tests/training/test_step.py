@@ -266,3 +266,22 @@ def test_eight_devices_equal_one(rng, micro):
 def test_classes_are_refused_by_systems_that_learn_without():
     with pytest.raises(UserError, match="learns without labels"):
         init(TinyGAN(classes=3))
+
+
+def test_a_system_keeps_arrays_of_its_own():
+    """Scalars and pools in `stats`, moved by the player that writes them."""
+
+    class Pooled(Numbers):
+        def init(self, key):
+            params, stats = super().init(key)
+            return params, {**stats, "pool": jnp.zeros((2, 3)), "count": jnp.zeros((), jnp.int32)}
+
+    def loss(view, batch, key):
+        view.stats["pool"] = view.stats["pool"] + 1
+        view.stats["count"] = view.stats["count"] + 1
+        return towards("a")(view, batch, key)
+
+    system = Pooled(players=(player("a", loss, writes=("pool",)),))
+    state, _ = make_step(system)(init(system), {"image": np.ones(2, np.float32)})
+    np.testing.assert_array_equal(state.stats["pool"], np.ones((2, 3)))
+    assert int(state.stats["count"]) == 0  # not declared

@@ -19,7 +19,7 @@ SMALL = {
         latent=8,
         generator_channels=(16, 8),
         discriminator_channels=(8, 16),
-        discriminator_updates=2,
+        discriminator_updates=1,
     ),
     "sagan": SAGAN(shape=(16, 16, 3), width=16, latent=8),
 }
@@ -49,7 +49,7 @@ def test_eight_devices_equal_one(system, rng):
 
 def test_logged_spectral_norms_are_those_of_the_svd(rng):
     """After 200 steps of training, within 1% for every wrapped layer."""
-    system = dataclasses.replace(SMALL["sngan"], discriminator_updates=1, generator_batch=1)
+    system = dataclasses.replace(SMALL["sngan"], generator_batch=1)
     step, state = make_step(system), init(system)
     (batch,) = batches(system, 1, rng)
     for _ in range(200):
