@@ -222,18 +222,19 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     stages = system.stages()
     for stage in stages:
         check_batch(stage.batch or experiment.batch, experiment.micro, mesh)
-    like = abstract(state_shapes(system), replicated(mesh))
+    like = state_like(system, replicated(mesh))
     resumed = _check_folder(experiment, folder)
     source = data.open_source(experiment.data.source)
     report = _scan(experiment, source)
     for stage in stages:
         _batches(experiment, source, stage)
-    _check_same_data(folder, data.fingerprint(source))
+    fingerprint = data.fingerprint(source)
+    _check_same_data(folder, fingerprint)
     console.print(report.text(), highlight=False, soft_wrap=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(to_json(experiment))
-        (folder / "data.json").write_text(json.dumps({"fingerprint": data.fingerprint(source)}))
+        (folder / "data.json").write_text(json.dumps({"fingerprint": fingerprint}))
     except OSError as error:
         reason = error.strerror
         raise UserError(f"{folder} cannot be written: {reason}; choose another --out") from error
