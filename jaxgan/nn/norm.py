@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxgan.nn.initializers import TORCH, Init, Initializer
 from jaxgan.nn.layers import Dense, Reparam
-from jaxgan.nn.reduce import scale_shift, standardize
+from jaxgan.nn.reduce import batch_normalize, scale_shift
 
 
 def _standardize(
@@ -29,16 +29,20 @@ def _standardize(
     return (x - mean) * jax.lax.rsqrt(var + epsilon)
 
 
-def _affine(
+def _scale_and_bias(
     module: nn.Module,
-    x: Float[Array, "*b c"],
+    shape: tuple[int, ...],
     scale_init: Initializer = jinit.ones,
     bias_init: Initializer = jinit.zeros,
-) -> Float[Array, "*b c"]:
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """The module's parameters `scale` and `bias`, float32."""
+    scale = module.param("scale", scale_init, shape, jnp.float32)
+    return scale, module.param("bias", bias_init, shape, jnp.float32)
+
+
+def _affine(module: nn.Module, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
     """x * scale + bias with the module's parameters `scale` [c] and `bias` [c]."""
-    scale = module.param("scale", scale_init, x.shape[-1:], jnp.float32)
-    bias = module.param("bias", bias_init, x.shape[-1:], jnp.float32)
-    return scale_shift(x, scale, bias)
+    return scale_shift(x, *_scale_and_bias(module, x.shape[-1:]))
 
 
 def _per_sample(v: Float[Array, "b c"], x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
@@ -46,7 +50,7 @@ def _per_sample(v: Float[Array, "b c"], x: Float[Array, "b *s c"]) -> Float[Arra
     return v.astype(jnp.float32).reshape(len(v), *(1,) * (x.ndim - 2), -1)
 
 
-class _BatchStandardize(nn.Module):
+class _BatchNormalize(nn.Module):
     """Normalisation by the batch's or the running statistics, what the batch norms share.
 
     State, in the collection "batch_stats": `mean` [c] and `var` [c], float32, starting at 0 and 1.
@@ -59,21 +63,30 @@ class _BatchStandardize(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
 
-    def standardize(self, x: Float[Array, "*b c"], train: bool) -> Float[Array, "*b c"]:
+    def normalize(
+        self,
+        x: Float[Array, "b *s c"],
+        scale: Float[Array, "..."],
+        bias: Float[Array, "..."],
+        train: bool,
+    ) -> Float[Array, "b *s c"]:
+        """Standardised x, times `scale`, plus `bias`, each [c] or [b, c]; in the type of x."""
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
         running_var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
-        x = x.astype(jnp.float32)
+        wide = x.astype(jnp.float32)
         if train:
-            y, mean, var = standardize(x, self.epsilon)
+            y, mean, var = batch_normalize(wide, scale, bias, self.epsilon)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 keep = self.momentum
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean
                 running_var.value = keep * running_var.value + (1 - keep) * var
-            return y
-        return (x - running_mean.value) * jax.lax.rsqrt(running_var.value + self.epsilon)
+        else:
+            y = (wide - running_mean.value) * jax.lax.rsqrt(running_var.value + self.epsilon)
+            y = scale_shift(y, scale, bias)
+        return y.astype(x.dtype)
 
 
-class BatchNorm(_BatchStandardize):
+class BatchNorm(_BatchNormalize):
     """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015).
 
     The running variance is that of the biased estimates, as in Flax; PyTorch stores unbiased ones:
@@ -95,13 +108,15 @@ class BatchNorm(_BatchStandardize):
 
         `train` also moves the running statistics, where "batch_stats" is mutable.
         """
-        y = self.standardize(x, train)
+        features = x.shape[-1:]
         if self.affine:
-            y = _affine(self, y, self.scale_init, self.bias_init)
-        return y.astype(x.dtype)
+            scale, bias = _scale_and_bias(self, features, self.scale_init, self.bias_init)
+        else:
+            scale, bias = jnp.ones(features), jnp.zeros(features)
+        return self.normalize(x, scale, bias, train)
 
 
-class ClassBatchNorm(_BatchStandardize):
+class ClassBatchNorm(_BatchNormalize):
     """Batch normalisation with a scale and a bias per class (Dumoulin et al. 2016; SNGAN).
 
     Parameters: `scale` and `bias`, [classes, c].
@@ -125,13 +140,12 @@ class ClassBatchNorm(_BatchStandardize):
         A label of `classes` or more gives NaN, which stops a run, and no other class's map.
         """
         shape = (self.classes, x.shape[-1])
-        scale = self.param("scale", self.scale_init, shape, jnp.float32)
-        bias = self.param("bias", self.bias_init, shape, jnp.float32)
-        scale, bias = (jnp.take(table, label, axis=0) for table in (scale, bias))
-        return scale_shift(self.standardize(x, train), scale, bias).astype(x.dtype)
+        tables = _scale_and_bias(self, shape, self.scale_init, self.bias_init)
+        scale, bias = (jnp.take(table, label, axis=0) for table in tables)
+        return self.normalize(x, scale, bias, train)
 
 
-class LinearBatchNorm(_BatchStandardize):
+class LinearBatchNorm(_BatchNormalize):
     """Batch normalisation with an affine map linear in a condition (BigGAN, appendix B).
 
     scale = 1 + W_scale c and bias = W_bias c, neither with a constant of its own.
@@ -161,8 +175,7 @@ class LinearBatchNorm(_BatchStandardize):
             )
             return layer(condition).astype(jnp.float32)
 
-        y = scale_shift(self.standardize(x, train), 1 + linear("scale"), linear("bias"))
-        return y.astype(x.dtype)
+        return self.normalize(x, 1 + linear("scale"), linear("bias"), train)
 
 
 class InstanceNorm(nn.Module):

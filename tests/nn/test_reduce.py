@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgan.backend import target
-from jaxgan.nn.reduce import add_bias, channel_sum, scale_shift, standardize
+from jaxgan.nn.reduce import add_bias, batch_normalize, channel_sum, scale_shift
 
 SHAPES = [(4, 8, 8, 3), (2, 5, 7, 3), (6, 3)]
 
@@ -20,9 +20,18 @@ def test_channel_sum(rng, shape, backend):
     np.testing.assert_allclose(got, x.astype(np.float64).reshape(-1, 3).sum(0), rtol=1e-6)
 
 
-def plain_standardize(x, epsilon):
+def plain_normalize(x, scale, shift):
     axes = tuple(range(x.ndim - 1))
-    return (x - x.mean(axes)) / jnp.sqrt(x.var(axes) + epsilon)
+    return (x - x.mean(axes)) / jnp.sqrt(x.var(axes) + 1e-5) * scale + shift
+
+
+def normalize(x, scale, shift):
+    return batch_normalize(x, scale, shift, 1e-5)[0]
+
+
+def per_sample_map(function):
+    """`function` with scale and shift of [b, 1, ..., c], as the plain formulas take them."""
+    return lambda x, *maps: function(x, *(m.reshape(len(x), -1) for m in maps))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -34,23 +43,23 @@ def test_gradients_are_those_of_the_plain_formulas(rng, shape):
     pairs = [
         (add_bias, lambda x, b: x + b, (x, b)),
         (scale_shift, lambda x, a, b: x * a + b, (x, a, b)),
-        (
-            lambda x, a, b: scale_shift(x, a.reshape(shape[0], 3), b.reshape(shape[0], 3)),
-            lambda x, a, b: x * a + b,
-            (x, *spread),
-        ),
-        (lambda x: standardize(x, 1e-5)[0], lambda x: plain_standardize(x, 1e-5), (x,)),
+        (per_sample_map(scale_shift), lambda x, a, b: x * a + b, (x, *spread)),
+        (normalize, plain_normalize, (x, a, b)),
+        (per_sample_map(normalize), plain_normalize, (x, *spread)),
     ]
     for ours, plain, inputs in pairs:
         got, pull = jax.vjp(ours, *inputs)
-        want, plain_pull = jax.vjp(plain, *inputs)
+        with jax.enable_x64(True):
+            exact = [jnp.asarray(v, jnp.float64) for v in (*inputs, g)]
+            want, plain_pull = jax.vjp(plain, *exact[:-1])
+            want, gradients = np.asarray(want), [np.asarray(v) for v in plain_pull(exact[-1])]
         np.testing.assert_allclose(got, want, atol=1e-5)
-        for mine, theirs in zip(pull(g), plain_pull(g), strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=2e-5)
+        for mine, theirs in zip(pull(g), gradients, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_moments_come_back(rng):
     x = rng.normal(3, 2, size=(4, 8, 8, 3)).astype(np.float32)
-    _, mean, var = standardize(x, 1e-5)
+    _, mean, var = batch_normalize(x, jnp.ones(3), jnp.zeros(3), 1e-5)
     np.testing.assert_allclose(mean, x.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(var, x.var((0, 1, 2)), rtol=1e-4)
