@@ -5,7 +5,8 @@
 One step is one update of the discriminator and one of the generator, with Adam, on one batch. The
 PyTorch side is fair: fakes are detached in the discriminator's step, and the discriminator's
 weights are frozen in the generator's. First the networks of both sides are given the same weights
-and their outputs compared. Peak memory is that of a process which does nothing but such steps.
+and their outputs compared. Peak memory is that of a process which does nothing but such steps, and
+has loaded nothing of the other side.
 """
 
 import argparse
@@ -15,45 +16,45 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-import jax
-import jax.numpy as jnp
 import numpy as np
-import torch
-from torch.nn import functional as F
 
-import jaxgan
-from jaxgan.backend import keep_compilations
-from jaxgan.systems.sagan import SAGAN
-from jaxgan.systems.sngan import SNGAN
-from tests.reference import sagan, sngan
-from tests.reference.port import images_to_torch, to_flax
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
 @dataclasses.dataclass
 class Case:
-    """A system, its networks in PyTorch, its batch and Adam's settings."""
+    """A system and its networks in PyTorch; each side loads nothing of the other's framework."""
 
-    system: jaxgan.System
-    generator: Callable[[], torch.nn.Module]
-    discriminator: Callable[[], torch.nn.Module]
+    module: str  # of jaxgan.systems and of tests.reference
+    system: str
+    options: dict[str, Any]
     batch: int
     rates: tuple[float, float]  # generator, discriminator
+    shape: tuple[int, int, int]
+    latent: int = 128
     betas: tuple[float, float] = (0.0, 0.9)
+
+    def jax_system(self) -> Any:
+        return getattr(import_module(f"jaxgan.systems.{self.module}"), self.system)(**self.options)
+
+    def torch_networks(self) -> tuple[Any, Any]:
+        reference = import_module(f"tests.reference.{self.module}")
+        return reference.Generator(), reference.Discriminator()
 
 
 CASES = {
-    "sagan64": Case(SAGAN(), sagan.Generator, sagan.Discriminator, 16, (1e-4, 4e-4)),
+    "sagan64": Case("sagan", "SAGAN", {}, 16, (1e-4, 4e-4), (64, 64, 3)),
     "sngan32": Case(
-        SNGAN(discriminator_updates=1, generator_batch=1),
-        sngan.Generator,
-        sngan.Discriminator,
+        "sngan",
+        "SNGAN",
+        {"discriminator_updates": 1, "generator_batch": 1},
         32,
         (2e-4, 2e-4),
+        (32, 32, 3),
     ),
 }
 
@@ -65,13 +66,18 @@ def first(outputs: Any) -> Any:
 
 def check_agreement(case: Case) -> float:
     """Largest difference of images and logits, both sides with PyTorch's weights."""
-    networks, worst = case.system.networks(), 0.0
+    import torch
+
+    from tests.reference.port import images_to_torch, to_flax
+
+    networks, worst = case.jax_system().networks(), 0.0
+    generator, discriminator = case.torch_networks()
     rng = np.random.default_rng(0)
-    z = rng.normal(size=(2, case.system.latent)).astype(np.float32)
-    x = rng.uniform(-1, 1, (2, *case.system.shape)).astype(np.float32)
+    z = rng.normal(size=(2, case.latent)).astype(np.float32)
+    x = rng.uniform(-1, 1, (2, *case.shape)).astype(np.float32)
     for name, module, mine, theirs in (
-        ("generator", case.generator(), z, torch.from_numpy(z)),
-        ("discriminator", case.discriminator(), x, images_to_torch(x)),
+        ("generator", generator, z, torch.from_numpy(z)),
+        ("discriminator", discriminator, x, images_to_torch(x)),
     ):
         module.eval()
         with torch.no_grad():
@@ -83,15 +89,18 @@ def check_agreement(case: Case) -> float:
 
 
 def torch_step(case: Case) -> Callable[[], None]:
-    generator, discriminator = case.generator(), case.discriminator()
+    import torch
+    from torch.nn import functional as F
+
+    generator, discriminator = case.torch_networks()
     adam = [
         torch.optim.Adam(module.parameters(), rate, case.betas)
         for module, rate in zip((generator, discriminator), case.rates, strict=True)
     ]
-    real = torch.randn(case.batch, case.system.shape[-1], *case.system.shape[:2])
+    real = torch.randn(case.batch, case.shape[-1], *case.shape[:2])
 
     def fake() -> torch.Tensor:
-        return first(generator(torch.randn(case.batch, case.system.latent)))
+        return first(generator(torch.randn(case.batch, case.latent)))
 
     def step() -> None:
         with torch.no_grad():
@@ -112,9 +121,17 @@ def torch_step(case: Case) -> Callable[[], None]:
 
 
 def jax_step(case: Case) -> Callable[[], None]:
-    advance = jaxgan.make_step(case.system)
-    state = jaxgan.init(case.system)
-    images = np.random.default_rng(0).normal(size=(case.batch, *case.system.shape))
+    import jax
+    import jax.numpy as jnp
+
+    import jaxgan
+    from jaxgan.backend import keep_compilations
+
+    keep_compilations()
+    system = case.jax_system()
+    advance = jaxgan.make_step(system)
+    state = jaxgan.init(system)
+    images = np.random.default_rng(0).normal(size=(case.batch, *case.shape))
     batch = {"image": jnp.asarray(images, jnp.float32)}
 
     def step() -> None:
@@ -165,7 +182,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="steps of each side, in turns")
     parser.add_argument("--peak-of", choices=list(STEPS), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    keep_compilations()
     if options.peak_of:
         step = STEPS[options.peak_of](CASES[options.case[0]])
         for _ in range(3):

@@ -90,7 +90,7 @@ def batch_normalize(
     var loses about 1e-7 mean^2 to cancellation: harmless while |mean| < 1000 std. No gradient flows
     through the moments that are returned: they are for running statistics.
 
-    All gradients follow from two sums, of g and of g (x - mean), and x is the only map that is kept.
+    All gradients follow from two sums, of g and of g (x - mean), and x is the only map kept.
     """
     return _batch_normalize_forward(x, scale, shift, epsilon)[0]
 

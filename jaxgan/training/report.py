@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 from jaxgan.system import Metrics, Stage, State
 from jaxgan.training.checkpoint import Diverged
@@ -38,6 +37,9 @@ class Report:
         self._folder, self._console, self._images = folder, console, 0
         self._held: list[tuple[int, Stage, dict[str, Metrics]]] = []
         self._rows = _rows_up_to(folder / "metrics.jsonl", start)
+        # Not at the top: it loads PyTorch wherever that is installed, which takes seconds.
+        from tensorboardX import SummaryWriter
+
         self._events = SummaryWriter(str(folder), purge_step=start + 1)
         self._clock = time.perf_counter()
         self._steps = steps
