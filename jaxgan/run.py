@@ -22,10 +22,11 @@ from rich.console import Console
 from jaxgan import data
 from jaxgan.config import Experiment, differences, from_json, to_json
 from jaxgan.errors import UserError
-from jaxgan.parallel.mesh import check_batch, make_mesh, replicated
+from jaxgan.parallel.mesh import check_batch, make_mesh
+from jaxgan.parallel.sharding import state_shardings
 from jaxgan.system import Stage, State, System, View
 from jaxgan.training import pictures
-from jaxgan.training.checkpoint import Checkpoints, abstract
+from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.loop import spans
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report
@@ -74,7 +75,7 @@ class Run:
         if not checkpoints.is_dir():
             raise UserError(f"{self.folder} holds no checkpoint yet: train it first")
         with Checkpoints(checkpoints) as reader:
-            return reader.restore(state_like(self.system, replicated(make_mesh())))
+            return reader.restore(state_like(self.system, make_mesh()))
 
     @property
     def step(self) -> int:
@@ -185,9 +186,14 @@ def open_run(folder: str | Path) -> Run:
     return Run(folder)
 
 
-def state_like(system: System, sharding: jax.sharding.Sharding) -> State:
-    """Shapes, types and shardings of a system's State, without computing any of it."""
-    return abstract(state_shapes(system), sharding)
+def state_like(system: System, mesh: jax.sharding.Mesh) -> State:
+    """Shapes, types and shardings of a system's State on a mesh, without computing any of it."""
+    shapes = state_shapes(system)
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        state_shardings(mesh, shapes),
+    )
 
 
 def state_sha256(state: State) -> str:
@@ -222,7 +228,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     stages = system.stages()
     for stage in stages:
         check_batch(stage.batch or experiment.batch, experiment.micro, mesh)
-    like = state_like(system, replicated(mesh))
+    like = state_like(system, mesh)
     resumed = _check_folder(experiment, folder)
     source = data.open_source(experiment.data.source)
     report = _scan(experiment, source)

@@ -38,11 +38,6 @@ def batch_sharding(mesh: Mesh, *, leading: int) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * leading, mesh.axis_names))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
 def check_batch(batch: int, micro: int, mesh: Mesh) -> None:
     """Refuses a batch that the devices and micro-batches cannot share evenly."""
     if batch < 1 or micro < 1 or batch % (micro * mesh.size):

@@ -110,8 +110,3 @@ def _check_finite(state: State) -> None:
 @jax.jit
 def _all_finite(leaves: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     return tuple(jnp.isfinite(leaf).all() for leaf in leaves)
-
-
-def abstract(state: State, sharding: jax.sharding.Sharding) -> State:
-    """Shapes, types and one sharding for all of a State's arrays, as `restore` takes them."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from jaxgan.parallel.mesh import batch_sharding, replicated
+from jaxgan.parallel.mesh import batch_sharding
+from jaxgan.parallel.sharding import state_shardings
 from jaxgan.system import Batch, Metrics, Stage, State, System
 from jaxgan.training.step import make_step
 
@@ -73,7 +74,7 @@ def train(
         steps: iterations of the whole run.
         seed: of the run.
         micro: micro-batches an update.
-        mesh: devices; `state` is replicated over them.
+        mesh: devices, over which `state` is laid out by `jaxgan.parallel.sharding`.
     """
     for stage, begin, end in spans(system.stages(), steps):
         step = int(state.step)
@@ -87,7 +88,8 @@ def train(
             feed = itertools.chain([first], feed)
             # Not the key of the step that follows.
             key = jax.random.fold_in(jax.random.key(seed), _ENTER - begin)
-            enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=replicated(mesh))
+            layout = state_shardings(mesh, state)
+            enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)
             state = enter(state, first, key)
         for number, batch in zip(range(step, end), feed, strict=False):
             # A copy between host and device that nobody asked for would stall both.

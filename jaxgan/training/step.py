@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxgan.backend import on_cpu
+from jaxgan.parallel.sharding import gathered, replicated, shared_out, state_shardings, stored
 from jaxgan.system import Batch, Metrics, Player, Stage, State, System, View, check
 
 Step = Callable[[State, Batch], tuple[State, dict[str, Metrics]]]
@@ -23,14 +24,14 @@ _INIT = 0xFFFFFFFF  # what the seed's key is folded with at the start; steps nev
 def init(system: System, seed: int = 0, *, mesh: Mesh | None = None) -> State:
     """The State before the first iteration, made by one compiled program straight into place.
 
-    With a mesh, every array is replicated over its devices. The same seed gives the same State on
-    any number of devices.
+    With a mesh, its arrays are laid out by `jaxgan.parallel.sharding`. The same seed gives the same
+    State on any number of devices.
     """
     # It runs once: on a CPU, optimising the code of all its random draws takes longer than they do.
     options = {"xla_backend_optimization_level": 0} if on_cpu() else None
     build = jax.jit(
         partial(_first_state, system, seed),
-        out_shardings=_replicated(mesh),
+        out_shardings=_state_shardings(system, mesh),
         compiler_options=options,
     )
     return build()
@@ -80,7 +81,7 @@ def make_step(
         stage: one of `system.stages()`; the first if None.
         seed: with `state.step` the only source of randomness.
         micro: micro-batches an update.
-        mesh: devices; every array in `state` is kept replicated over them.
+        mesh: devices, over which `jaxgan.parallel.sharding` says how `state` is laid out.
     """
     stages = system.stages() if stage is None else (stage,)
     check(system, stages)
@@ -102,16 +103,22 @@ def make_step(
             state, metrics[player.name], out = _lazily(player, turn, state, seen)
             emitted = {**emitted, **out}
         ema = {
-            name: _decay(state.ema[name], _averaged(name, state.params, state.stats), rate, state)
+            name: _decay(
+                state.ema[name],
+                shared_out(mesh, _averaged(name, state.params, state.stats)),
+                rate,
+                state,
+            )
             for name, rate in averages.items()
         }
         return dataclasses.replace(state, step=state.step + 1, ema=ema), metrics
 
-    return jax.jit(step, donate_argnums=0, out_shardings=_replicated(mesh))
+    out = None if mesh is None else (_state_shardings(system, mesh), replicated(mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=out)
 
 
-def _replicated(mesh: Mesh | None) -> NamedSharding | None:
-    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+def _state_shardings(system: System, mesh: Mesh | None) -> State | None:
+    return None if mesh is None else state_shardings(mesh, state_shapes(system))
 
 
 def _leading_axes(batch: Batch, draws: int, micro: int) -> Batch:
@@ -163,16 +170,21 @@ def _move(
 ) -> tuple[State, Metrics, dict[str, Array]]:
     """A player's turn: `repeats` updates on batches [repeats, micro, b, ...]."""
 
+    others = gathered(mesh, {n: p for n, p in state.params.items() if n not in player.owns})
+
     def update(carry: Any, seen: Any) -> Any:
         owned, stats, opt = carry
         batch, repeat = seen
         for name in player.writes:
-            stats = _power_iteration(name, networks, inputs, {**state.params, **owned}, stats)
+            stats = _power_iteration(
+                name, networks, inputs, shared_out(mesh, {**state.params, **owned}), stats
+            )
+        whole = gathered(mesh, owned)
 
-        def objective(owned: Any, stats: Any, batch: Batch, part: Any) -> Any:
+        def objective(whole: Any, stats: Any, batch: Batch, part: Any) -> Any:
             view = View(
                 networks,
-                {**state.params, **owned},
+                {**others, **whole},
                 stats,
                 train=True,
                 mesh=mesh,
@@ -182,25 +194,31 @@ def _move(
             written = {name: view.stats[name] for name in player.writes}
             return loss, ({**stats, **written}, {"loss": loss, **metrics}, view.out)
 
+        def gradient(stats: Any, batch: Batch, part: Any) -> Any:
+            grads, out = jax.grad(objective, has_aux=True)(whole, stats, batch, part)
+            return shared_out(mesh, grads), out
+
         def accumulate(carry: Any, seen: Any) -> Any:
             grads, stats = carry
-            more, (stats, metrics, out) = jax.grad(objective, has_aux=True)(owned, stats, *seen)
+            more, (stats, metrics, out) = gradient(stats, *seen)
             return (jax.tree.map(jnp.add, grads, more), stats), (metrics, out)
 
         if micro == 1:
-            whole = {**{name: x[0] for name, x in batch.items()}, **emitted}
-            grads, (stats, metrics, out) = jax.grad(objective, has_aux=True)(owned, stats, whole, 0)
+            batch = {**{name: x[0] for name, x in batch.items()}, **emitted}
+            grads, (stats, metrics, out) = gradient(stats, batch, 0)
         else:
-            zeros = jax.tree.map(jnp.zeros_like, owned)
+            zeros = shared_out(mesh, jax.tree.map(jnp.zeros_like, owned))
             (grads, stats), (metrics, out) = jax.lax.scan(
                 accumulate, (zeros, stats), ({**batch, **emitted}, jnp.arange(micro))
             )
             grads = jax.tree.map(lambda g: g / micro, grads)
             metrics = jax.tree.map(lambda m: m.mean(0), metrics)
-        updates, opt = player.optimizer.update(grads, opt, owned)
-        owned = optax.apply_updates(owned, updates)
+        share = shared_out(mesh, owned)
+        updates, opt = player.optimizer.update(grads, opt, share)
+        share = optax.apply_updates(share, updates)
         if player.project is not None:
-            owned = player.project(owned)
+            share = player.project(share)
+        owned = stored(mesh, share)
         metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
         return (owned, stats, opt), (metrics, out)
 

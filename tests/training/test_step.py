@@ -245,8 +245,9 @@ def test_same_seed_same_bits_and_another_seed_differs(rng):
 
 
 @pytest.mark.parametrize("micro", [1, 2])
-def test_eight_devices_equal_one(rng, micro):
-    """Batch norm sees the global batch, and latents are drawn at global shape."""
+def test_eight_devices_equal_one(rng, micro, monkeypatch):
+    """Batch norm sees the global batch, latents are drawn at global shape, updates are shared."""
+    monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 0)
     system = TinyGAN(repeats=2)
     shape = (2, *((micro,) if micro > 1 else ()), 32 // micro, 2)
     images = rng.normal(size=shape).astype(np.float32)
@@ -257,7 +258,6 @@ def test_eight_devices_equal_one(rng, micro):
         batch = {"image": jax.device_put(images, sharding)}
         for _ in range(4):
             state, metrics = step(state, batch)
-        assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
         states.append(jax.device_get((state, metrics)))
     for other in states[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), states[0], other)

@@ -1,0 +1,104 @@
+"""Where the arrays of a State live on a mesh: one rule for every system.
+
+An array is split along its last axis, over as many devices as divide that axis; arrays of less than
+64 KB stay whole on every device, and so do the networks' statistics. Parameters are split over the
+axis `fsdp`. Optimiser states and averages are split over all devices, because nothing reads them
+but the update: gradients arrive reduced and scattered, every device updates its share, and the new
+parameters are gathered once. (Rajbhandari et al. 2020, "ZeRO"; Xu et al. 2020, "Automatic
+Cross-Replica Sharding of Weight Update in Data-Parallel Training".)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from jaxgan.system import State
+
+_WHOLE_BELOW = 2**14  # elements
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def state_shardings(mesh: Mesh, state: State) -> State:
+    """A State of shardings for a State of arrays or shapes."""
+    return State(
+        step=replicated(mesh),  # type: ignore[arg-type]
+        params=_stored(mesh, state.params),
+        stats=jax.tree.map(lambda _: replicated(mesh), state.stats),
+        opt=_shared_out(mesh, state.opt),
+        ema=_shared_out(mesh, state.ema),
+    )
+
+
+def stored(mesh: Mesh | None, params: PyTree) -> PyTree:
+    """Parameters as they are kept between updates: split over `fsdp`."""
+    return _lay(params, mesh, _stored)
+
+
+def gathered(mesh: Mesh | None, params: PyTree) -> PyTree:
+    """Parameters as networks use them: whole, on every device."""
+    return _lay(params, mesh, lambda mesh, _: replicated(mesh))
+
+
+def shared_out(mesh: Mesh | None, tree: PyTree) -> PyTree:
+    """Gradients, parameters and averages as an update sees them: split over all devices.
+
+    Each device's share is a part of what it holds of the parameters, so that no weight travels to
+    be updated.
+    """
+    return _lay(tree, mesh, _shared_out)
+
+
+def _lay(tree: PyTree, mesh: Mesh | None, rule: Callable[[Mesh, PyTree], PyTree]) -> PyTree:
+    if mesh is None or mesh.size == 1:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, rule(mesh, tree))
+
+
+def _stored(mesh: Mesh, tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: _split(mesh, x, ["fsdp"]), tree)
+
+
+def _shared_out(mesh: Mesh, tree: PyTree) -> PyTree:
+    fine = _fine(mesh)
+    axes = ["fsdp", *(name for name in fine.axis_names if name != "fsdp")]
+    return jax.tree.map(lambda x: _split(fine, x, axes), tree)
+
+
+def _fine(mesh: Mesh) -> Mesh:
+    """The same devices in the same order, with `data` taken apart into its prime factors.
+
+    So 768 channels can be split 256 ways on 512 devices.
+    """
+    data, fsdp = mesh.devices.shape
+    factors = []
+    divisor = 2
+    while data > 1:
+        if data % divisor:
+            divisor += 1
+        else:
+            factors.append(divisor)
+            data //= divisor
+    names = [f"data_{index}" for index in range(len(factors))]
+    return Mesh(mesh.devices.reshape(*factors, fsdp), (*names, "fsdp"))
+
+
+def _split(mesh: Mesh, x: Any, axes: list[str]) -> NamedSharding:
+    """Splits the last axis of x over those of `axes` that divide it, in order."""
+    used: list[str] = []
+    if x.ndim and np.prod(x.shape) >= _WHOLE_BELOW:
+        rest = x.shape[-1]
+        for axis in axes:
+            if mesh.shape[axis] > 1 and rest % mesh.shape[axis] == 0:
+                used.append(axis)
+                rest //= mesh.shape[axis]
+    if not used:
+        return replicated(mesh)
+    return NamedSharding(mesh, PartitionSpec(*[None] * (x.ndim - 1), tuple(used)))

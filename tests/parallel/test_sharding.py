@@ -1,0 +1,57 @@
+"""Which array goes where, and that a State keeps its layout through steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import init, make_step
+from jaxgan.parallel import sharding
+from jaxgan.parallel.mesh import batch_sharding, make_mesh
+from jaxgan.parallel.sharding import state_shardings
+from tests.toys import TinyGAN
+
+
+@pytest.mark.parametrize(
+    ("data", "fsdp", "shape", "parameter", "update"),
+    [
+        (8, 1, (3, 3, 64, 96), (3, 3, 64, 96), (3, 3, 64, 12)),
+        (8, 1, (3, 3, 96, 36), (3, 3, 96, 36), (3, 3, 96, 9)),  # as many devices as divide it
+        (4, 2, (3, 3, 64, 96), (3, 3, 64, 48), (3, 3, 64, 12)),
+        (2, 3, (3, 3, 64, 96), (3, 3, 64, 32), (3, 3, 64, 16)),
+        (1, 8, (3, 3, 64, 96), (3, 3, 64, 12), (3, 3, 64, 12)),
+        (8, 1, (20_000, 3), (20_000, 3), (20_000, 3)),
+        (8, 1, (1024,), (1024,), (1024,)),  # small
+        (1, 1, (3, 3, 64, 96), (3, 3, 64, 96), (3, 3, 64, 96)),
+    ],
+)
+def test_the_rule(data, fsdp, shape, parameter, update):
+    mesh, x = make_mesh(data, fsdp), jax.ShapeDtypeStruct(shape, jnp.float32)
+    assert sharding._stored(mesh, x).shard_shape(shape) == parameter
+    assert sharding._shared_out(mesh, x).shard_shape(shape) == update
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (4, 2), (2, 4)])
+def test_a_share_of_the_update_lies_where_the_parameters_lie(shape):
+    mesh, x = make_mesh(*shape), jax.ShapeDtypeStruct((128, 256), jnp.float32)
+    held = sharding._stored(mesh, x).devices_indices_map(x.shape)
+    shares = sharding._shared_out(mesh, x).devices_indices_map(x.shape)
+    for device, (_, columns) in shares.items():
+        start, stop, _ = held[device][-1].indices(256)
+        assert start <= columns.start
+        assert columns.stop <= stop
+
+
+def test_a_state_keeps_its_layout(rng, monkeypatch):
+    monkeypatch.setattr(sharding, "_WHOLE_BELOW", 0)
+    system, mesh = TinyGAN(), make_mesh(4, 2)
+    state = init(system, mesh=mesh)
+    expected = state_shardings(mesh, state)
+    assert not expected.params["generator"]["out"]["kernel"].is_fully_replicated
+    images = rng.normal(size=(system.stages()[0].draws, 32, 2)).astype(np.float32).squeeze()
+    batch = {"image": jax.device_put(images, batch_sharding(mesh, leading=images.ndim - 2))}
+    step = make_step(system, mesh=mesh)
+    for _ in range(2):
+        for leaf, layout in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
+            assert leaf.sharding.is_equivalent_to(layout, leaf.ndim)
+        state, _ = step(state, batch)
