@@ -73,17 +73,16 @@ class _BatchNormalize(nn.Module):
         """Standardised x, times `scale`, plus `bias`, each [c] or [b, c]; in the type of x."""
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
         running_var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
-        wide = x.astype(jnp.float32)
         if train:
-            y, mean, var = batch_normalize(wide, scale, bias, self.epsilon)
+            y, mean, var = batch_normalize(x, scale, bias, self.epsilon)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 keep = self.momentum
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean
                 running_var.value = keep * running_var.value + (1 - keep) * var
-        else:
-            y = (wide - running_mean.value) * jax.lax.rsqrt(running_var.value + self.epsilon)
-            y = scale_shift(y, scale, bias)
-        return y.astype(x.dtype)
+            return y
+        y = x.astype(jnp.float32) - running_mean.value
+        y = y * jax.lax.rsqrt(running_var.value + self.epsilon)
+        return scale_shift(y, scale, bias).astype(x.dtype)
 
 
 class BatchNorm(_BatchNormalize):

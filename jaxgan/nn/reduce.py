@@ -85,38 +85,40 @@ def batch_normalize(
 ) -> tuple[Float[Array, "b *n c"], Float[Array, " c"], Float[Array, " c"]]:
     """(x - mean) / sqrt(var + epsilon) * scale + shift; also mean and biased var.
 
-    mean and var are over all axes but the last, scale and shift [c] or [b, c]. Both moments need x
-    alone, so it is read once and, where it is split over devices, both travel in one all-reduce.
-    var loses about 1e-7 mean^2 to cancellation: harmless while |mean| < 1000 std. No gradient flows
-    through the moments that are returned: they are for running statistics.
+    mean and var are over all axes but the last, scale and shift [c] or [b, c]. All is computed in
+    float32, but the result has the type of x, and x alone is kept. Both moments need x alone, so it
+    is read once and, where it is split over devices, both travel in one all-reduce. var loses about
+    1e-7 mean^2 to cancellation: harmless while |mean| < 1000 std. No gradient flows through the
+    moments that are returned: they are for running statistics.
 
-    All gradients follow from two sums, of g and of g (x - mean), and x is the only map kept.
+    All gradients follow from two sums, of g and of g (x - mean).
     """
     return _batch_normalize_forward(x, scale, shift, epsilon)[0]
 
 
 def _batch_normalize_forward(x, scale, shift, epsilon):  # type: ignore[no-untyped-def]
+    wide = x.astype(jnp.float32)
     count = x.size // x.shape[-1]
-    mean = channel_sum(x) / count
-    var = jnp.maximum(channel_sum(jnp.square(x)) / count - jnp.square(mean), 0.0)
+    mean = channel_sum(wide) / count
+    var = jnp.maximum(channel_sum(jnp.square(wide)) / count - jnp.square(mean), 0.0)
     inverse = jax.lax.rsqrt(var + epsilon)
-    y = (x - mean) * _spread(inverse * scale, x) + _spread(shift, x)
-    return (y, mean, var), (x, scale, mean, inverse)
+    y = (wide - mean) * _spread(inverse * scale, x) + _spread(shift, x)
+    return (y.astype(x.dtype), mean, var), (x, scale, mean, inverse)
 
 
 def _batch_normalize_backward(saved, cotangents):  # type: ignore[no-untyped-def]
     x, scale, mean, inverse = saved
     g = jax.lax.optimization_barrier(cotangents[0])  # computed once, not once in every sum
+    g, centered = g.astype(jnp.float32), x.astype(jnp.float32) - mean
     count = x.size // x.shape[-1]
     g_shift = _sum_to(g, scale.shape)
-    g_scale = _sum_to(g * (x - mean), scale.shape) * inverse
+    g_scale = _sum_to(g * centered, scale.shape) * inverse
     # The means of the gradient of the standardised x, and of its product with that x.
     first, second = (
         (scale * v).reshape(-1, x.shape[-1]).sum(0) / count for v in (g_shift, g_scale)
     )
-    standardized = (x - mean) * inverse
-    g_x = inverse * (g * _spread(scale, x) - first - standardized * second)
-    return g_x, g_scale, g_shift, None
+    g_x = inverse * (g * _spread(scale, x) - first - centered * (inverse * second))
+    return g_x.astype(x.dtype), g_scale, g_shift, None
 
 
 batch_normalize.defvjp(_batch_normalize_forward, _batch_normalize_backward)
