@@ -8,10 +8,10 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,16 +22,19 @@ from rich.console import Console
 from jaxgan import data
 from jaxgan.config import Experiment, differences, from_json, to_json
 from jaxgan.errors import UserError
+from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
-from jaxgan.parallel.sharding import state_shardings
 from jaxgan.system import Stage, State, System, View
 from jaxgan.training import pictures
-from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.checkpoint import Checkpoints, Diverged
 from jaxgan.training.loop import spans
 from jaxgan.training.loop import train as iterate
-from jaxgan.training.report import Report
+from jaxgan.training.report import Report, Watch
 from jaxgan.training.sampling import evaluation_view, make_sampler
 from jaxgan.training.step import init, state_shapes
+
+_SEEN_WITHIN = 60
+"""Seconds after which a file that one process wrote is expected to be there for the others."""
 
 
 class Stopped(Exception):
@@ -75,7 +78,7 @@ class Run:
         if not checkpoints.is_dir():
             raise UserError(f"{self.folder} holds no checkpoint yet: train it first")
         with Checkpoints(checkpoints) as reader:
-            return reader.restore(state_like(self.system, make_mesh()))
+            return reader.restore(state_shapes(self.system, make_mesh()))
 
     @property
     def step(self) -> int:
@@ -186,35 +189,54 @@ def open_run(folder: str | Path) -> Run:
     return Run(folder)
 
 
-def state_like(system: System, mesh: jax.sharding.Mesh) -> State:
-    """Shapes, types and shardings of a system's State on a mesh, without computing any of it."""
-    shapes = state_shapes(system)
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        shapes,
-        state_shardings(mesh, shapes),
-    )
-
-
 def state_sha256(state: State) -> str:
     """A digest over every array of a State, with its name, type and shape, in order of names."""
     digest = hashlib.sha256()
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
-        value = np.ascontiguousarray(jax.device_get(leaf))
-        digest.update(f"{jax.tree_util.keystr(path)} {value.dtype} {value.shape}\n".encode())
+    for name, value in _named_arrays(state):
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def _named_arrays(state: State) -> list[tuple[str, np.ndarray]]:
+    """Every array of a State on the host, in order of names."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    named = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+    return [(name, np.ascontiguousarray(jax.device_get(leaf))) for name, leaf in sorted(named)]
+
+
+def largest_difference(state: State, other: State) -> tuple[float, str]:
+    """The largest absolute difference between arrays of two States, and which array has it.
+
+    NaN counts as the largest of all where the other State has a number; the name is empty where
+    nothing differs.
+
+    Raises:
+        UserError: the States are not of one system.
+    """
+    ours, theirs = (dict(_named_arrays(each)) for each in (state, other))
+    if {n: x.shape for n, x in ours.items()} != {n: x.shape for n, x in theirs.items()}:
+        raise UserError("the runs hold arrays of other names or shapes: compare runs of one system")
+    largest, where = 0.0, ""
+    for name, value in ours.items():
+        mine, its = (np.asarray(x, np.float64) for x in (value, theirs[name]))
+        apart = np.where(np.isnan(mine) & np.isnan(its), 0.0, np.abs(mine - its))
+        most = float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
+        if most > largest:
+            largest, where = most, name
+    return largest, where
 
 
 def train(experiment: Experiment, folder: str | Path, *, console: Console | None = None) -> Run:
     """Trains to `experiment.steps`, from the newest checkpoint if the folder holds this run.
 
     Everything that can be wrong with what the user gave is found before the first file is written.
+    Among many processes (`jaxgan.parallel.distributed`) all of them call this; the first one writes
+    and speaks, all save, and an error or a signal at one of them ends all.
 
     Args:
         experiment: what to train.
-        folder: where the run is, or will be.
+        folder: where the run is, or will be; the same for all processes.
         console: where progress is shown; standard error by default.
 
     Raises:
@@ -223,41 +245,81 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         Diverged: a metric is not finite; the last good checkpoint is kept.
     """
     folder, console = Path(folder), console or Console(file=sys.stderr)
-    system = experiment.system
-    mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
-    stages = system.stages()
-    for stage in stages:
-        check_batch(stage.batch or experiment.batch, experiment.micro, mesh)
-    like = state_like(system, mesh)
-    resumed = _check_folder(experiment, folder)
-    source = data.open_source(experiment.data.source)
-    report = _scan(experiment, source)
-    for stage in stages:
-        _batches(experiment, source, stage)
-    fingerprint = data.fingerprint(source)
-    _check_same_data(folder, fingerprint)
-    console.print(report.text(), highlight=False, soft_wrap=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(to_json(experiment))
-        (folder / "data.json").write_text(json.dumps({"fingerprint": fingerprint}))
-    except OSError as error:
-        reason = error.strerror
-        raise UserError(f"{folder} cannot be written: {reason}; choose another --out") from error
+    console = console if is_first() else Console(quiet=True)
+    resumed, mesh, source, settings = together(lambda: _prepare(experiment, folder, console))
+    together(lambda: _write(folder, settings) if is_first() else None)
+    together(lambda: _check_written(folder, settings))
 
     with (
+        LastWords(folder / "checkpoints", unless=(UserError, Stopped, Diverged)),
         Checkpoints(folder / "checkpoints", keep=experiment.checkpoint.keep) as checkpoints,
         StopSignals() as stop,
     ):
         if resumed and checkpoints.latest is not None:
-            state = checkpoints.restore(like)
+            state = checkpoints.restore(state_shapes(experiment.system, mesh))
             console.print(
                 f"{folder}: resuming at step {int(state.step)}", highlight=False, soft_wrap=True
             )
         else:
-            state = init(system, experiment.seed, mesh=mesh)
+            state = init(experiment.system, experiment.seed, mesh=mesh)
         _train(experiment, folder, console, mesh, state, source, checkpoints, stop)
     return Run(folder)
+
+
+def _prepare(
+    experiment: Experiment, folder: Path, console: Console
+) -> tuple[bool, jax.sharding.Mesh, data.Source, dict[str, str]]:
+    """Checks all that a user can get wrong.
+
+    Returns whether to resume, the mesh, the data, and the files that describe the run, by name.
+    """
+    mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
+    mine = part(mesh)
+    stages = experiment.system.stages()
+    for stage in stages:
+        check_batch(stage.batch or experiment.batch, experiment.micro, mesh)
+    state_shapes(experiment.system, mesh)
+    resumed = _check_folder(experiment, folder)
+    source = data.open_source(experiment.data.source)
+    report = _scan(experiment, source)
+    for stage in stages:
+        _batches(experiment, source, stage, mine)
+    fingerprint = data.fingerprint(source)
+    _check_same_data(folder, fingerprint)
+    console.print(report.text(), highlight=False, soft_wrap=True)
+    settings = {
+        "config.json": to_json(experiment),
+        "data.json": json.dumps({"fingerprint": fingerprint}),
+    }
+    return resumed, mesh, source, settings
+
+
+def _write(folder: Path, settings: dict[str, str]) -> None:
+    """Writes a run's descriptions, each whole or not at all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in settings.items():
+            (folder / f"{name}.tmp").write_text(text)
+            os.replace(folder / f"{name}.tmp", folder / name)
+    except OSError as error:
+        reason = error.strerror
+        raise UserError(f"{folder} cannot be written: {reason}; choose another --out") from error
+
+
+def _check_written(folder: Path, settings: dict[str, str]) -> None:
+    """Refuses a process that would train something else, or keep its checkpoints elsewhere."""
+    for name, text in settings.items():
+        path = folder / name
+        # A network file system may show an old folder for a while.
+        until = time.monotonic() + _SEEN_WITHIN
+        while not path.is_file() or path.read_text() != text:
+            if time.monotonic() > until:
+                if path.is_file():
+                    raise UserError(
+                        f"{path} of process 0 differs: give all the same command and data"
+                    )
+                raise UserError(f"{path} of process 0 is not there: give --out on a shared disk")
+            time.sleep(0.2)
 
 
 def _check_folder(experiment: Experiment, folder: Path) -> bool:
@@ -275,7 +337,9 @@ def _check_folder(experiment: Experiment, folder: Path) -> bool:
                 "give the same ones to resume, or choose another --out"
             )
         return True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (
+        not folder.is_dir() or any(path.suffix != ".tmp" for path in folder.iterdir())
+    ):
         raise UserError(f"{folder} exists and holds no run: choose another --out")
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
@@ -317,7 +381,7 @@ def _train(
     moments = iterate(
         system,
         state,
-        lambda stage: _batches(experiment, source, stage),
+        lambda stage: _batches(experiment, source, stage, part(mesh)),
         steps=steps,
         seed=experiment.seed,
         micro=experiment.micro,
@@ -325,11 +389,12 @@ def _train(
     )
     sampler = make_sampler(system, chunk=experiment.log.grid)
     start, end = int(state.step), spans(system.stages(), steps)[-1][2]
-    with Report(folder, start=start, steps=end, console=console) as report:
+    watch = Report(folder, start=start, steps=end, console=console) if is_first() else Watch()
+    with watch as report:
         for moment in moments:
             report.record(moment, (moment.stage.batch or experiment.batch) * moment.stage.draws)
             # Read once: a signal that comes while this step is written takes effect after the next.
-            stopping = stop.received
+            stopping = stop.at(moment.step)
             last = moment.step == end or stopping is not None
             if last or moment.step % experiment.log.every == 0 or moment.step == start + 1:
                 report.log(moment)
@@ -343,10 +408,14 @@ def _train(
                 raise Stopped(stopping, moment.step)
 
 
-def _batches(experiment: Experiment, source: data.Source, stage: Stage) -> data.Batches:
+def _batches(
+    experiment: Experiment, source: data.Source, stage: Stage, part: tuple[int, int] = (0, 1)
+) -> data.Batches:
+    """The data of a stage, or one of so many equal parts of every batch."""
     shape = experiment.system.shape
     if stage.resolution is not None:
         shape = (stage.resolution, stage.resolution, shape[-1])
+    process, processes = part
     return data.batches(
         source,
         shape=shape,
@@ -359,8 +428,8 @@ def _batches(experiment: Experiment, source: data.Source, stage: Stage) -> data.
         resize=experiment.data.resize,
         crop=experiment.data.crop,
         workers=experiment.data.workers,
-        process=jax.process_index(),
-        processes=jax.process_count(),
+        process=process,
+        processes=processes,
     )
 
 
@@ -377,33 +446,3 @@ def _sample_picture(
     if samples.ndim == 2:
         return pictures.scatter(samples)
     return pictures.grid(pictures.to_uint8(samples), columns)
-
-
-class StopSignals:
-    """Notes SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C interrupts at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                self._before[number] = signal.signal(number, self._note)
-            except ValueError:  # not the main thread, where signals belong to somebody else
-                break
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        self.received = number

@@ -33,6 +33,14 @@ COUNTS = {
     "sngan_projection_imagenet128": {"generator": 41_996_931, "discriminator": 30_041_857},
     "sagan_celeba64": {"generator": 3_832_885, "discriminator": 3_175_299},
     "sagan_imagenet128": {"generator": 42_017_412, "discriminator": 39_463_618},
+    "biggan_cifar10": {"generator": 4_304_387, "discriminator": 4_207_361},
+    "biggan_cifar10_paper": {"generator": 9_416_196, "discriminator": 10_194_053},
+    "biggan_imagenet128": {"generator": 70_433_988, "discriminator": 87_982_370},
+    "biggan_imagenet128_gpu": {"generator": 70_433_988, "discriminator": 87_982_370},
+    "biggan_imagenet256": {"generator": 82_097_604, "discriminator": 98_635_298},
+    "biggan_imagenet512": {"generator": 82_468_068, "discriminator": 98_801_378},
+    "biggan_deep_imagenet128": {"generator": 50_244_484, "discriminator": 34_590_210},
+    "biggan_deep_imagenet256": {"generator": 55_736_708, "discriminator": 38_247_426},
 }
 
 

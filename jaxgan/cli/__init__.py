@@ -10,6 +10,9 @@ from jaxgan.errors import UserError
 COMMANDS = {
     "train": "train a system, or resume a run",
     "sample": "draw images from a run",
+    "bench": "time a training step and its input on this machine",
+    "plan": "what a training step would cost on hardware one lacks",
+    "data": "pack a folder of images for training at scale",
     "info": "networks, players, stages and data of a config or a run",
     "configs": "the table of systems and configs",
 }

@@ -11,13 +11,15 @@ from rich.table import Table
 from jaxgan import config
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.describe import describe
-from jaxgan.run import Run, state_sha256
+from jaxgan.run import Run, largest_difference, state_sha256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """How to tell it."""
 
+    compare: Path | None = None
+    """Another run: print the largest difference of any array of the two States, and stop."""
     json: bool = False
     """Print JSON."""
 
@@ -31,6 +33,8 @@ def main(argv: list[str]) -> int:
         prog=f"jaxgan info {target}",
         description="Tells what a config or a run consists of, without training anything.",
     )
+    if options.compare is not None:
+        return _compare(Run(target), Run(options.compare), options.json)
     if Path(target).suffix == ".py":
         facts = describe(config.load(target))
     else:
@@ -39,6 +43,16 @@ def main(argv: list[str]) -> int:
         facts = describe(run.experiment)
         facts |= {"step": int(state.step), "state_sha256": state_sha256(state)}
     print(json.dumps(facts, indent=2)) if options.json else _print(facts)
+    return 0
+
+
+def _compare(run: Run, other: Run, as_json: bool) -> int:
+    """Prints where two States differ most."""
+    difference, name = largest_difference(run.state, other.state)
+    if as_json:
+        print(json.dumps({"largest_difference": difference, "array": name}))
+    else:
+        print(f"largest difference {difference:.3g}, in {name}" if name else "no difference")
     return 0
 
 

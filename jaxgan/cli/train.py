@@ -11,8 +11,11 @@ import tyro
 from jaxgan import config
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
+from jaxgan.parallel import distributed
 from jaxgan.run import Stopped, train
 from jaxgan.training.checkpoint import Diverged
+
+ALONE = distributed.Processes()
 
 
 def main(argv: list[str]) -> int:
@@ -26,6 +29,7 @@ def main(argv: list[str]) -> int:
         experiment: Annotated[config.Experiment, tyro.conf.arg(name="")] = loaded
         out: Path = Path("runs") / Path(target).stem
         """Folder of the run; an existing run of the same settings is resumed."""
+        join: Annotated[distributed.Processes, tyro.conf.arg(name="")] = ALONE
 
     given = parse(
         Options,
@@ -33,6 +37,7 @@ def main(argv: list[str]) -> int:
         prog=f"jaxgan train {target}",
         description="Trains a system. Every field of the config can be set here.",
     )
+    distributed.start(given.join)
     keep_compilations()
     try:
         run = train(given.experiment, given.out)
@@ -45,6 +50,8 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"{run.folder}: trained to step {run.step}; see {run.folder}/samples, or")
-    print(f"  jaxgan sample {run.folder} --num 64 --out samples.png")
+    step = run.step  # reading checkpoints takes all processes
+    if distributed.is_first():
+        print(f"{run.folder}: trained to step {step}; see {run.folder}/samples, or")
+        print(f"  jaxgan sample {run.folder} --num 64 --out samples.png")
     return 0

@@ -1,5 +1,6 @@
 """Data: sources of items in any order, a scan before training, batches by (seed, step)."""
 
+from jaxgan.data.arrayrecord import Packed, open_packed, pack
 from jaxgan.data.base import Arrays, Item, Source
 from jaxgan.data.embedded import EMBEDDED, modes
 from jaxgan.data.folder import Folder, open_folder
@@ -16,6 +17,7 @@ __all__ = [
     "Fit",
     "Folder",
     "Item",
+    "Packed",
     "Report",
     "Source",
     "Tfds",
@@ -24,8 +26,10 @@ __all__ = [
     "fingerprint",
     "modes",
     "open_folder",
+    "open_packed",
     "open_source",
     "open_tfds",
+    "pack",
     "read",
     "scan",
 ]

@@ -1,12 +1,14 @@
 """Image files to pixels, and pixels to the shape a system draws."""
 
 import dataclasses
+import io
 import os
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxgan.errors import UserError
 
@@ -36,6 +38,25 @@ def read(file: str | os.PathLike[str] | BinaryIO) -> UInt8[np.ndarray, "h w c"]:
                 mode = "LA" if grey else "RGBA"
             pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def load(path: Path) -> tuple[bytes, UInt8[np.ndarray, "h w c"]]:
+    """Return a file's content and its image (see `read`), for files that nobody has checked.
+
+    Raises:
+      UserError: It cannot be read, or not decoded; says what was found.
+    """
+    content = b""
+    try:
+        content = path.read_bytes()
+        return content, read(io.BytesIO(content))
+    except UnidentifiedImageError:
+        found = f"no image but {content[:16]!r}..." if content else "an empty file"
+    except OSError as error:
+        found = error.strerror or f"a damaged image ({error})"
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        found = f"a damaged or unusable image ({error})"
+    raise UserError(f"{path}: found {found}, expected an image: replace or remove the file")
 
 
 def channels(image: UInt8[np.ndarray, "h w c"], count: int) -> UInt8[np.ndarray, "h w C"]:

@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from jaxgan.data.arrayrecord import Packed
 from jaxgan.data.base import Arrays, Source
 from jaxgan.data.folder import Folder
-from jaxgan.data.image import Fit, read, text
+from jaxgan.data.image import Fit, load, text
 from jaxgan.errors import UserError
 
 _SAMPLE = 8
-"""Items that are read of a source whose writer has checked them already (TFDS)."""
+"""Items that are read of a source whose writer has checked them already (TFDS, packed)."""
 
 _PORTION = 32
 """Files that a thread decodes at a time."""
@@ -133,9 +133,9 @@ def scan(
     """Check that the system can learn from the data.
 
     Every file of a folder is decoded, in threads, so that a damaged one is found now; of a TFDS set
-    only a few items are. A set smaller than a batch is fine: it repeats. Channels of image files
-    are converted as the system needs them; a source whose one shape is known needs `resize` for
-    that too.
+    or a packed folder only a few items are. A set smaller than a batch is fine: it repeats.
+    Channels of image files are converted as the system needs them; a source whose one shape is
+    known needs `resize` for that too.
 
     Args:
       source: The data set.
@@ -205,6 +205,9 @@ def _fits(source: Source, fit: Fit, *, labelled: bool) -> str:
 
 def _shapes(source: Source, *, labelled: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield name and shape of every file of a folder, in order, or of another source's first."""
+    if isinstance(source, Packed):
+        for shape, index in source.shapes.items():
+            yield f"{source.name} (item {index})", shape
     if not isinstance(source, Folder):
         for index in range(min(_SAMPLE, len(source))):
             item = source[index]
@@ -225,19 +228,4 @@ def _shapes(source: Source, *, labelled: bool) -> Iterator[tuple[str, tuple[int,
 
 
 def _decode(paths: list[Path]) -> list[tuple[int, ...]]:
-    shapes = []
-    for path in paths:
-        try:
-            shapes.append(read(path).shape)
-        except UnidentifiedImageError:
-            with path.open("rb") as file:
-                start = file.read(16)
-            found = f"no image but {start!r}..." if start else "an empty file"
-        except OSError as error:
-            found = error.strerror or f"a damaged image ({error})"
-        except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            found = f"a damaged or unusable image ({error})"
-        else:
-            continue
-        raise UserError(f"{path}: found {found}, expected an image: replace or remove the file")
-    return shapes
+    return [load(path)[1].shape for path in paths]

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 from pathlib import Path
 
+from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Source
 from jaxgan.data.embedded import EMBEDDED
 from jaxgan.data.folder import open_folder
@@ -15,8 +16,8 @@ def open_source(spec: str) -> Source:
     """Open a data set by what a user types.
 
     An embedded one (mnist5k, digits, ring, grid; see `jaxgan.data.embedded`), tfds:NAME[:SPLIT]
-    (see `open_tfds`), or a path to a folder of images (see `open_folder`). A folder that is called
-    like an embedded one is ./mnist5k.
+    (see `open_tfds`), or a path to a folder of images (see `open_folder`) or to one that was packed
+    (see `jaxgan.data.arrayrecord`). A folder that is called like an embedded one is ./mnist5k.
 
     Raises:
       UserError: Nothing of that name, or it cannot be used; the message says what to do.
@@ -27,7 +28,7 @@ def open_source(spec: str) -> Source:
         return open_tfds(spec)
     path = Path(spec).expanduser()
     if path.is_dir():
-        return open_folder(spec)
+        return open_packed(spec) if (path / INDEX).is_file() else open_folder(spec)
     if path.exists():
         raise UserError(f"{spec} is a file, expected a folder of images: give its folder")
     if spec in tfds_names():
@@ -41,7 +42,7 @@ def fingerprint(source: Source) -> str:
     """Return 16 hexadecimal digits that tell this data set from another.
 
     They come from the bytes of arrays, from names and sizes of files (not from where the folder
-    lies), or from TFDS's name, version and split.
+    lies), from a packed folder's records, or from TFDS's name, version and split.
     """
     digest = hashlib.sha256()
     for part in source.identity():

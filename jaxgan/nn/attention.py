@@ -14,6 +14,8 @@ from jaxgan.backend import on_cpu
 from jaxgan.errors import UserError
 from jaxgan.nn.initializers import TORCH, Init
 from jaxgan.nn.layers import Conv, Reparam
+from jaxgan.nn.reduce import add_bias
+from jaxgan.nn.residual import carry
 
 
 def _attend(
@@ -146,9 +148,13 @@ class PooledSelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"]
+        self, x: Float[Array, "b h w c"], shift: Float[Array, " c"] | None = None
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h*w h*w/4"]]:
         """Returns the output and the attention map, whose rows sum to 1 over the pooled keys.
+
+        `shift` is a zero with the gradient of the biases before (`jaxgan.nn.residual`). Only the
+        queries feel it: to the keys it would add the same number in a whole row, which softmax
+        ignores, and to the values a constant, which batch norm subtracts.
 
         Raises:
             UserError: an odd height or width, or fewer than 8 channels.
@@ -160,7 +166,7 @@ class PooledSelfAttention(nn.Module):
                 "choose a resolution at which both sides are even."
             )
 
-        def conv(x: Float[Array, "b h w c"], features: int, name: str) -> Float[Array, "b h w f"]:
+        def conv(features: int, name: str) -> Conv:
             return Conv(
                 features,
                 kernel_size=1,
@@ -169,14 +175,18 @@ class PooledSelfAttention(nn.Module):
                 reparam=self.reparam,
                 dtype=x.dtype,
                 name=name,
-            )(x)
+            )
 
         narrow = _key_channels(channels)
+        theta = conv(narrow, "theta")
+        query = theta(x)
+        if shift is not None:
+            query = add_bias(query, carry(theta, shift))
         out, attention = _attend(
-            conv(x, narrow, "theta"),
-            _max_pool(conv(x, narrow, "phi")),
-            _max_pool(conv(x, channels // 2, "g")),
+            query,
+            _max_pool(conv(narrow, "phi")(x)),
+            _max_pool(conv(channels // 2, "g")(x)),
         )
-        out = conv(out, channels, "o")
+        out = conv(channels, "o")(out)
         sigma = self.param("sigma", jinit.zeros, (), jnp.float32)
         return (x + sigma * out).astype(x.dtype), attention

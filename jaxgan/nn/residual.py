@@ -1,9 +1,16 @@
-"""Residual blocks of the ResNet GANs, which differ in their arguments alone."""
+"""Residual blocks of the ResNet GANs, which differ in their arguments alone.
+
+Batch norm subtracts what the last biases of a generator's blocks have become, so in the residual
+stream they are inert (`jaxgan.nn.layers`). But attention reads the stream before a batch norm does,
+and for it alone they matter. So a vector `shift` [c] goes beside the stream: always zero, with the
+gradient that a constant added to every place of the stream has.
+"""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
@@ -11,6 +18,25 @@ from jaxtyping import Array, Float
 
 from jaxgan.nn.initializers import TORCH, Init
 from jaxgan.nn.layers import Conv, Reparam
+from jaxgan.nn.resample import downsample
+
+
+def lift(v: Float[Array, " c"]) -> Float[Array, " c"]:
+    """Zero, with the gradient of v."""
+    return v - jax.lax.stop_gradient(v)
+
+
+def lift_bias(layer: nn.Module) -> Float[Array, " c"]:
+    """Zero, with the gradient of the bias of a layer that has been applied."""
+    return lift(layer.variables["params"]["bias"])
+
+
+def carry(layer: Conv, shift: Float[Array, " i"]) -> Float[Array, " o"]:
+    """What a 1x1 convolution that has been applied makes of a shift of its input."""
+    # Its spectral norm must not iterate once more, so it is applied from outside, with its values.
+    still = layer.clone(parent=None, dtype=jnp.float32)
+    place: Any = still.apply(layer.variables, shift[None, None, None])
+    return lift(place[0, 0, 0])
 
 
 class GeneratorBlock(nn.Module):
@@ -20,8 +46,6 @@ class GeneratorBlock(nn.Module):
         features: output channels, of both convolutions.
         norm: factory of a norm whose `__call__` takes (x, *condition, train).
         up: doubles the size; otherwise a shortcut of equal channels is the identity.
-        inert_bias: nothing but such blocks and a batch norm follow, which add, scale and repeat the
-            last biases and then subtract what they became; False where attention sees them.
         initializer: initialiser of the 3x3 convolutions.
         shortcut_init: initialiser of the shortcut.
         reparam: reparametrisation of all kernels.
@@ -31,7 +55,6 @@ class GeneratorBlock(nn.Module):
     features: int
     norm: Callable[..., nn.Module]
     up: bool = True
-    inert_bias: bool = True
     initializer: Init = TORCH
     shortcut_init: Init = TORCH
     reparam: Reparam | None = None
@@ -39,18 +62,32 @@ class GeneratorBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w i"], *condition: Array, train: bool
-    ) -> Float[Array, "b y x o"]:
-        """`condition` (labels, or class and latent vectors) goes to both norms."""
+        self,
+        x: Float[Array, "b h w i"],
+        *condition: Array,
+        train: bool,
+        shift: Float[Array, " i"] | None = None,
+    ) -> Any:
+        """[b, h, w, i] to [b, y, x, o]; with `shift`, a pair of that and the shift [o] after it.
+
+        `condition` (labels, or class and latent vectors) goes to both norms.
+        """
         scale = "up" if self.up else None
-        conv = partial(_conv(self), inert_bias=self.inert_bias)
+        conv = partial(_conv(self), inert_bias=True)
         h = nn.relu(self.norm(name="norm1")(x, *condition, train=train))
-        h = conv(3, self.features, "conv1", self.initializer, scale, inert_bias=True)(h)
+        h = conv(3, self.features, "conv1", self.initializer, scale)(h)
         h = nn.relu(self.norm(name="norm2")(h, *condition, train=train))
-        h = conv(3, self.features, "conv2", self.initializer)(h)
+        last = conv(3, self.features, "conv2", self.initializer)
+        h, side = last(h), None
         if self.up or x.shape[-1] != self.features:
-            x = conv(1, self.features, "shortcut", self.shortcut_init, scale)(x)
-        return h + x.astype(h.dtype)
+            side = conv(1, self.features, "shortcut", self.shortcut_init, scale)
+            x = side(x)
+        h = h + x.astype(h.dtype)
+        if shift is None:
+            return h
+        if side is not None:
+            shift = carry(side, shift) + lift_bias(side)
+        return h, shift + lift_bias(last)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -61,6 +98,8 @@ class DiscriminatorBlock(nn.Module):
         hidden: channels between the convolutions; None: as many as come in (SNGAN's code).
         first: the block that sees the image: no ReLU before its first convolution.
         down: halves the size; otherwise a shortcut of equal channels is the identity.
+        project: a convolution in the shortcut wherever the size is halved; False: only where the
+            number of channels changes.
         initializer: initialiser of the 3x3 convolutions.
         shortcut_init: initialiser of the shortcut.
         reparam: reparametrisation of all kernels.
@@ -71,6 +110,7 @@ class DiscriminatorBlock(nn.Module):
     hidden: int | None = None
     first: bool = False
     down: bool = True
+    project: bool = True
     initializer: Init = TORCH
     shortcut_init: Init = TORCH
     reparam: Reparam | None = None
@@ -85,8 +125,10 @@ class DiscriminatorBlock(nn.Module):
         h = x if self.first else nn.relu(x)
         h = nn.relu(conv(3, hidden, "conv1", self.initializer)(h))
         h = conv(3, self.features, "conv2", self.initializer, scale)(h)
-        if self.down or x.shape[-1] != self.features:
+        if x.shape[-1] != self.features or (self.down and self.project):
             x = conv(1, self.features, "shortcut", self.shortcut_init, scale)(x)
+        elif self.down:
+            x = downsample(x)
         return h + x.astype(h.dtype)
 
 

@@ -6,8 +6,24 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 
-def _unit(x: Float[Array, " n"], epsilon: float) -> Float[Array, " n"]:
-    return x / (jnp.linalg.norm(x) + epsilon)
+def _start(size: int, count: int = 0) -> Float[Array, "*k n"]:
+    """A constant unit vector; with `count`, that many unit cosines, of which it is the first."""
+    if not count:
+        return jnp.full(size, size**-0.5)
+    place, frequency = jnp.arange(size) + 0.5, jnp.arange(count)[:, None]
+    return _orthonormal(jnp.cos(jnp.pi * frequency * place / size), 0.0)
+
+
+def _orthonormal(x: Float[Array, "*k n"], epsilon: float) -> Float[Array, "*k n"]:
+    """Unit vectors, each without what it shares with those before (Gram-Schmidt)."""
+    if x.ndim == 1:
+        return x / (jnp.linalg.norm(x) + epsilon)
+    units: list[Array] = []
+    for vector in x:
+        for unit in units:
+            vector = vector - (vector @ unit) * unit
+        units.append(_orthonormal(vector, epsilon))
+    return jnp.stack(units)
 
 
 class SpectralNorm(nn.Module):
@@ -18,38 +34,46 @@ class SpectralNorm(nn.Module):
     exactly when that collection is mutable, so the caller decides when `u` moves; otherwise the
     stored vectors are used. sigma = u^T W v lets gradients through W only.
 
+    With k > 1 singular values, all three have a leading axis k, or less where the matrix has fewer.
+    Vectors after the first are kept orthogonal to those before; they are for reports alone.
+
     Attributes:
         axis: kernel axis that counts the matrix's rows; all others form the columns. -1 is the
             output axis of a kernel (PyTorch, Chainer); for an embedding [n, d], 0 gives u length n.
         iterations: power iterations each time.
         epsilon: added to the norms that vectors are divided by.
+        singular_values: how many are estimated; the kernel is divided by the first.
     """
 
     axis: int = -1
     iterations: int = 1
     epsilon: float = 1e-12
+    singular_values: int = 1
 
     @nn.compact
     def __call__(self, kernel: Float[Array, "..."]) -> Float[Array, "..."]:
         """Kernel of any rank, divided by its leading singular value; float32."""
         matrix = jnp.moveaxis(kernel.astype(jnp.float32), self.axis, 0)
         matrix = matrix.reshape(matrix.shape[0], -1)
+        rows, columns = matrix.shape
+        lead = () if self.singular_values == 1 else (min(self.singular_values, rows, columns),)
 
         # Any start does that the weights do not know; random ones take seconds to compile.
-        u = self.variable("spectral", "u", lambda: _unit(jnp.ones(matrix.shape[0]), 0.0))
-        v = self.variable("spectral", "v", lambda: jnp.zeros(matrix.shape[1]))
-        sigma = self.variable("spectral", "sigma", lambda: jnp.ones(()))
+        u = self.variable("spectral", "u", lambda: _start(rows, *lead))
+        v = self.variable("spectral", "v", lambda: jnp.zeros((*lead, columns)))
+        sigma = self.variable("spectral", "sigma", lambda: jnp.ones(lead))
         if self.is_mutable_collection("spectral"):
             fixed = jax.lax.stop_gradient(matrix)
 
             def iterate(_: int, vectors: tuple[Array, Array]) -> tuple[Array, Array]:
-                right = _unit(fixed.T @ vectors[0], self.epsilon)
-                return _unit(fixed @ right, self.epsilon), right
+                right = _orthonormal(vectors[0] @ fixed, self.epsilon)
+                return _orthonormal(right @ fixed.T, self.epsilon), right
 
             # A fresh u says nothing: start from an estimate, as PyTorch's parametrisation does.
             count = self.iterations + 15 * self.is_initializing()
             u.value, v.value = jax.lax.fori_loop(0, count, iterate, (u.value, v.value))
-        estimate = jax.lax.stop_gradient(u.value) @ matrix @ jax.lax.stop_gradient(v.value)
+        left, right = jax.lax.stop_gradient((u.value, v.value))
+        estimates = ((left @ matrix) * right).sum(-1)
         if self.is_mutable_collection("spectral"):
-            sigma.value = jax.lax.stop_gradient(estimate)
-        return kernel / estimate
+            sigma.value = jax.lax.stop_gradient(estimates)
+        return kernel / (estimates[0] if lead else estimates)

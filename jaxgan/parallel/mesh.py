@@ -1,5 +1,7 @@
 """One mesh of devices with the axes `data` and `fsdp`; one device is a mesh of one."""
 
+import math
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -16,21 +18,31 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
         UserError: there are not as many devices, or not a whole number of rows.
     """
     devices = jax.devices()
+    sizes = mesh_shape(len(devices), data, fsdp)
+    return Mesh(np.array(devices[: math.prod(sizes)]).reshape(sizes), AXES)
+
+
+def mesh_shape(devices: int, data: int, fsdp: int) -> tuple[int, int]:
+    """Sizes of the axes, with `data` worked out where it is -1.
+
+    Raises:
+        UserError: there are not as many devices, or not a whole number of rows.
+    """
     if fsdp < 1 or data == 0 or data < -1:
         raise UserError(f"mesh is data {data}, fsdp {fsdp}: sizes are positive, or data is -1")
     if data == -1:
-        data = len(devices) // fsdp
-        if data * fsdp != len(devices):
+        data = devices // fsdp
+        if data * fsdp != devices:
             raise UserError(
-                f"mesh has fsdp {fsdp}, which does not divide {len(devices)} devices: "
+                f"mesh has fsdp {fsdp}, which does not divide {devices} devices: "
                 "choose --mesh.fsdp among their divisors"
             )
-    if data * fsdp > len(devices):
+    if data * fsdp > devices:
         raise UserError(
-            f"mesh is data {data} x fsdp {fsdp}, but there are {len(devices)} devices: "
+            f"mesh is data {data} x fsdp {fsdp}, but there are {devices} devices: "
             "choose fewer, or --mesh.data -1 for all"
         )
-    return Mesh(np.array(devices[: data * fsdp]).reshape(data, fsdp), AXES)
+    return data, fsdp
 
 
 def batch_sharding(mesh: Mesh, *, leading: int) -> NamedSharding:

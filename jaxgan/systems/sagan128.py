@@ -70,17 +70,13 @@ class Generator(nn.Module):
         height, width = (side >> len(wider) for side in self.shape[:2])
         h = Dense(height * width * base, **common, name="dense")(z)
         h = h.reshape(-1, height, width, base)
-        for index, features in enumerate(wider):
-            if index == len(wider) - 1:
-                h, attention = PooledSelfAttention(WEIGHTS, SpectralNorm, name="attention")(h)
-            h = GeneratorBlock(
-                features,
-                norm=block_norm,
-                inert_bias=index == len(wider) - 1,
-                shortcut_init=WEIGHTS,
-                **common,
-                name=f"block{index + 1}",
-            )(h, *label, train=train)
+        shift = jnp.zeros(base)
+        block = partial(GeneratorBlock, norm=block_norm, shortcut_init=WEIGHTS, **common)
+        for index, features in enumerate(wider[:-1], 1):
+            layer = block(features, name=f"block{index}")
+            h, shift = layer(h, *label, train=train, shift=shift)
+        h, attention = PooledSelfAttention(WEIGHTS, SpectralNorm, name="attention")(h, shift)
+        h = block(wider[-1], name=f"block{len(wider)}")(h, *label, train=train)
         h = nn.relu(norm(name="norm")(h, train=train))
         h = Conv(self.shape[-1], **common, name="conv")(h)
         return jnp.tanh(h.astype(jnp.float32)), attention

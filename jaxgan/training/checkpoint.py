@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jaxgan.errors import UserError
+from jaxgan.parallel.distributed import is_first, told
 from jaxgan.system import State
 
 
@@ -17,7 +18,8 @@ class Checkpoints:
     """The checkpoints of a run, `FOLDER/STEP/`.
 
     A save goes to a temporary folder that is renamed when it is whole, so a killed or failed save
-    leaves the one before. Use it as a context: leaving waits for the last save.
+    leaves the one before. Use it as a context: leaving waits for the last save. Among many
+    processes each writes what its devices hold, and all do the same in the same order.
     """
 
     def __init__(self, folder: Path, *, keep: int | None = None):
@@ -68,7 +70,7 @@ class Checkpoints:
     def restore(self, like: State) -> State:
         """The newest State that can be read, on the devices that `like` names.
 
-        A checkpoint that cannot be read is passed over, with a warning that says so.
+        A checkpoint that a process cannot read is passed over by all, with a warning that says so.
 
         Args:
             like: the State's shapes, types and shardings (`jax.ShapeDtypeStruct` leaves).
@@ -80,18 +82,24 @@ class Checkpoints:
         if not steps:
             raise UserError(f"{self._folder} holds no checkpoint: train the run first")
         for step in steps:
+            complaint = ""
             try:
-                return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+                state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
             except Exception as error:
-                self._unreadable.add(step)
-                reason = str(error).strip().splitlines() or [type(error).__name__]
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                complaint = lines[0][:200]
+            reasons = [text for text in told(complaint) if text]
+            if not reasons:
+                return state
+            self._unreadable.add(step)
+            if is_first():
                 logging.getLogger("jaxgan").warning(
                     "checkpoint %s cannot be read (%s); falling back to the one before",
                     self._folder / str(step),
-                    reason[0][:200],
+                    reasons[0],
                 )
         raise UserError(
-            f"{self._folder}: none of {len(steps)} checkpoints can be read ({reason[0][:200]})"
+            f"{self._folder}: none of {len(steps)} checkpoints can be read ({reasons[0]})"
         )
 
 

@@ -18,12 +18,62 @@ from jaxgan.training.checkpoint import Diverged
 from jaxgan.training.loop import Moment
 
 
-class Report:
-    """Collects metrics on the device and, when asked, writes them down. A context manager.
+class Watch:
+    """Collects metrics on the device and, when asked, refuses what is not finite.
 
-    `record` after every iteration only keeps references: the host does not wait. `log` fetches
-    everything since the last call, refuses what is not finite, and writes one row.
+    It is all that a process does which is not the first of many. A context manager.
+    `record` after every iteration only keeps references: the host does not wait.
     """
+
+    def __init__(self) -> None:
+        self._held: list[tuple[int, Stage, dict[str, Metrics]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is open."""
+
+    def record(self, moment: Moment, images: int) -> None:
+        """Keeps an iteration's metrics, where they are: on the device; it saw so many images."""
+        self._held.append((moment.step, moment.stage, moment.metrics))
+
+    def check(self) -> dict[str, float]:
+        """Fetches what is held; the latest of each metric, as {"player/metric": value}.
+
+        Raises:
+            Diverged: the first value that is not finite.
+        """
+        latest: dict[str, float] = {}
+        values = jax.device_get([metrics for _, _, metrics in self._held])
+        for (step, stage, _), metrics in zip(self._held, values, strict=True):
+            for player in stage.players:
+                if (step - 1) % player.every:
+                    continue  # it rested, and its metrics are zeros
+                mine = metrics[player.name]
+                for name in sorted(mine, key=lambda name: (name != "loss", name)):
+                    value = mine[name]
+                    if not math.isfinite(value):
+                        raise Diverged(f"step {step}: {player.name}/{name} is {float(value)}")
+                    latest[f"{player.name}/{name}"] = float(value)
+        return latest
+
+    def log(self, moment: Moment) -> None:
+        """Checks, and forgets what is held."""
+        self.check()
+        self._held.clear()
+
+    def picture(self, step: int, image: Image.Image) -> None:
+        """Another process keeps it."""
+
+
+class Report(Watch):
+    """Writes metrics down, too: rows, events, pictures, and a progress line."""
 
     def __init__(self, folder: Path, *, start: int, steps: int, console: Console):
         """Opens the files of a run for appending.
@@ -34,8 +84,8 @@ class Report:
             steps: iterations of the whole run.
             console: where progress is shown: a live line on a terminal, else a line a row.
         """
+        super().__init__()
         self._folder, self._console, self._images = folder, console, 0
-        self._held: list[tuple[int, Stage, dict[str, Metrics]]] = []
         self._rows = _rows_up_to(folder / "metrics.jsonl", start)
         # Not at the top: it loads PyTorch wherever that is installed, which takes seconds.
         from tensorboardX import SummaryWriter
@@ -71,30 +121,10 @@ class Report:
         self._events.close()
 
     def record(self, moment: Moment, images: int) -> None:
-        """Keeps an iteration's metrics, where they are: on the device; it saw so many images."""
+        """Keeps an iteration's metrics, and shows that it is done."""
+        super().record(moment, images)
         self._images += images
-        self._held.append((moment.step, moment.stage, moment.metrics))
         self._progress.update(self._task, completed=moment.step)
-
-    def check(self) -> dict[str, float]:
-        """Fetches what is held; the latest of each metric, as {"player/metric": value}.
-
-        Raises:
-            Diverged: the first value that is not finite.
-        """
-        latest: dict[str, float] = {}
-        values = jax.device_get([metrics for _, _, metrics in self._held])
-        for (step, stage, _), metrics in zip(self._held, values, strict=True):
-            for player in stage.players:
-                if (step - 1) % player.every:
-                    continue  # it rested, and its metrics are zeros
-                mine = metrics[player.name]
-                for name in sorted(mine, key=lambda name: (name != "loss", name)):
-                    value = mine[name]
-                    if not math.isfinite(value):
-                        raise Diverged(f"step {step}: {player.name}/{name} is {float(value)}")
-                    latest[f"{player.name}/{name}"] = float(value)
-        return latest
 
     def log(self, moment: Moment) -> None:
         """Writes a row: the latest metrics, the spectral norms, images per second."""

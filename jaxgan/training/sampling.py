@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jaxtyping import Int, PyTree
 
 from jaxgan.system import State, System, View
@@ -74,7 +75,7 @@ def make_sampler(
         for start in range(0, padded, chunk):
             index = np.arange(start, start + chunk, dtype=np.uint32)
             part = draw(state, index, wanted[start : start + chunk], np.uint32(seed), truncation)
-            parts.append(jax.device_get(part))
+            parts.append(process_allgather(part, tiled=True))
         samples, drawn = jax.tree.map(lambda *xs: np.concatenate(xs)[:num], *parts)
         return samples, drawn if system.classes else None
 

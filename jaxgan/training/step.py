@@ -37,9 +37,19 @@ def init(system: System, seed: int = 0, *, mesh: Mesh | None = None) -> State:
     return build()
 
 
-def state_shapes(system: System) -> State:
-    """Shapes and types of a system's State (`jax.ShapeDtypeStruct`), computing none of it."""
-    return jax.eval_shape(partial(_first_state, system, 0))
+def state_shapes(system: System, mesh: Mesh | None = None) -> State:
+    """Shapes and types of a system's State (`jax.ShapeDtypeStruct`), computing none of it.
+
+    With a mesh, also how it is laid out: what restoring a checkpoint needs.
+    """
+    shapes = jax.eval_shape(partial(_first_state, system, 0))
+    if mesh is None:
+        return shapes
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        state_shardings(mesh, shapes),
+    )
 
 
 def _first_state(system: System, seed: int) -> State:

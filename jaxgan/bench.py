@@ -1,0 +1,352 @@
+"""How fast a config is here: its training step on random data, and what delivers its images."""
+
+import dataclasses
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+
+from jaxgan import data
+from jaxgan.config import Data, Experiment
+from jaxgan.errors import UserError
+from jaxgan.parallel.distributed import part
+from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
+from jaxgan.run import _batches
+from jaxgan.system import Batch, Stage
+from jaxgan.training.loop import _to_devices
+from jaxgan.training.step import init, make_step
+
+WARM_UPS = 2
+"""Steps, or batches, that are taken before the clock starts."""
+
+SECONDS = 3.0
+"""For how long input is timed."""
+
+_TRACED = 3
+
+# Dense bfloat16 FLOP/s, by a word of the device's kind. JAX's devices are cores up to TPU v3, chips
+# from v4 on. cloud.google.com/tpu/docs/system-architecture-tpu-vm; NVIDIA's data sheets of A100 and
+# H100 (SXM, without sparsity).
+_PEAKS = {
+    "TPU v2": 22.5e12,
+    "TPU v3": 61.5e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5p": 459e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+    "A100": 312e12,
+    "H100": 989e12,
+    "H200": 989e12,
+}
+
+
+def peak_flops(device: jax.Device) -> float | None:
+    """FLOP/s that a device could do in bfloat16; None for CPUs and unknown chips."""
+    kind = device.device_kind
+    return next((peak for name, peak in _PEAKS.items() if name in kind), None)
+
+
+class Stepper:
+    """The step that `train` runs, compiled, with a State and random data on the devices.
+
+    Attributes:
+        facts: what is known before a step is timed.
+        images: real images that a step consumes.
+    """
+
+    def __init__(self, name: str, experiment: Experiment, stage: int | None = None):
+        """Makes the State, and compiles.
+
+        Args:
+            name: what the facts call it.
+            experiment: what to train; its data are not opened.
+            stage: which of the system's stages, from 0; None: the last.
+
+        Raises:
+            UserError: no such stage, or a batch that the devices cannot share.
+        """
+        system = experiment.system
+        index, rules = _stage(experiment, stage)
+        batch = rules.batch or experiment.batch
+        mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
+        check_batch(batch, experiment.micro, mesh)
+        self.images = batch * rules.draws
+        self._batch = _random_batch(experiment, rules, mesh)
+        self._state = init(system, experiment.seed, mesh=mesh)
+        step: Any = make_step(
+            system, rules, seed=experiment.seed, micro=experiment.micro, mesh=mesh
+        )
+        hits: list[str] = []
+
+        def note(event: str, **_: Any) -> None:
+            if event == "/jax/compilation_cache/cache_hits":
+                hits.append(event)
+
+        jax.monitoring.register_event_listener(note)
+        try:
+            begin = time.perf_counter()
+            traced = step.trace(self._state, self._batch)
+            lowered = traced.lower()
+            self._compiled = lowered.compile()
+            seconds = time.perf_counter() - begin
+        finally:
+            jax.monitoring.unregister_event_listener(note)
+        analysis = _flops(self._compiled.cost_analysis())
+        flops = _flops(lowered.cost_analysis()) if analysis is None else analysis * mesh.size
+        memory = self._compiled.memory_analysis()
+        self._devices = list(mesh.local_devices)
+        peak = peak_flops(self._devices[0])
+        self.facts: dict[str, Any] = {
+            "config": name,
+            "system": type(system).__name__,
+            "dtype": system.dtype,
+            "shape": list(_shape(experiment, rules)),
+            "stage": index,
+            "batch": batch,
+            "draws": rules.draws,
+            "micro": experiment.micro,
+            "device": self._devices[0].device_kind,
+            "devices": mesh.size,
+            "compile_seconds": seconds,
+            "compile_cached": bool(hits),
+            "flops_per_step": None if flops is None else flops + _further_turns(traced.jaxpr.jaxpr),
+            "peak_flops_per_second": None if peak is None else peak * mesh.size,
+            "program_memory_bytes": None
+            if memory is None
+            else memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            + memory.temp_size_in_bytes
+            - memory.alias_size_in_bytes,
+        }
+
+    def __call__(self) -> float:
+        """Takes a step; seconds until its results are there."""
+        begin = time.perf_counter()
+        with jax.transfer_guard("disallow"):
+            self._state, metrics = self._compiled(self._state, self._batch)
+        jax.block_until_ready((self._state, metrics))
+        return time.perf_counter() - begin
+
+    def peak_memory(self) -> int | None:
+        """Bytes at most in use on a device so far; for CPUs, of this process."""
+        stats = [device.memory_stats() for device in self._devices]
+        if all(s and "peak_bytes_in_use" in s for s in stats):
+            return max(s["peak_bytes_in_use"] for s in stats)
+        status = Path("/proc/self/status")
+        if not status.exists():
+            return None
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+
+def bench(
+    experiments: dict[str, Experiment],
+    *,
+    steps: int = 10,
+    stage: int | None = None,
+    trace: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Times training steps of experiments; of several, in turns, so that they share the weather.
+
+    Each step is waited for, so what `train` overlaps (it does not wait) is not overlapped here.
+
+    Args:
+        experiments: by what the results call them.
+        steps: timed, of each.
+        stage: which of the systems' stages, from 0; None: the last.
+        trace: folder for a profile of a few steps, for TensorBoard or Perfetto; None: none.
+
+    Returns:
+        For each: `config`, `system`, `dtype`, `shape`, `stage`, `batch` (images a draw), `draws`,
+        `micro`, `device`, `devices`; `compile_seconds` (tracing, lowering and compiling) and
+        whether that was `compile_cached` on disk; `steps` and `step_ms` (`median`, `min`, `max`);
+        `images_per_second` (batch x draws / median); `flops_per_step` over all devices, in which
+        every player moves, `flops_per_second`, `peak_flops_per_second`, `utilization`;
+        `program_memory_bytes` a device, by the compiler; `peak_memory_bytes`, measured (see
+        `Stepper.peak_memory`), of one experiment alone; `vs`, for each other one: `ratio` of the
+        medians, own by other's, and `min` and `max` of the ratio in a turn. None: unknown.
+
+    Raises:
+        UserError: as `Stepper`; `steps` below 1; `trace` cannot be written.
+    """
+    if steps < 1:
+        raise UserError(f"--steps is {steps}: it must be at least 1")
+    if trace is not None:
+        try:
+            trace.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--trace is {trace}: it cannot be made: {error.strerror}") from error
+    steppers = [Stepper(name, each, stage) for name, each in experiments.items()]
+    for stepper in steppers:
+        for _ in range(WARM_UPS):
+            stepper()
+    times: list[list[float]] = [[] for _ in steppers]
+    for turn in range(steps):
+        order = range(len(steppers)) if turn % 2 == 0 else reversed(range(len(steppers)))
+        for index in order:
+            times[index].append(steppers[index]())
+    if trace is not None:
+        with jax.profiler.trace(trace):
+            for number, stepper in itertools.product(range(_TRACED), steppers):
+                with jax.profiler.StepTraceAnnotation(stepper.facts["config"], step_num=number):
+                    stepper()
+    results = [_result(stepper, taken) for stepper, taken in zip(steppers, times, strict=True)]
+    if len(steppers) == 1:
+        results[0]["peak_memory_bytes"] = steppers[0].peak_memory()
+    for one, other in itertools.permutations(range(len(results)), 2):
+        ratios = [a / b for a, b in zip(times[one], times[other], strict=True)]
+        results[one]["vs"][results[other]["config"]] = {
+            "ratio": results[one]["step_ms"]["median"] / results[other]["step_ms"]["median"],
+            "min": min(ratios),
+            "max": max(ratios),
+        }
+    return results
+
+
+def _result(stepper: Stepper, times: Sequence[float]) -> dict[str, Any]:
+    facts, median = stepper.facts, statistics.median(times)
+    flops, peak = facts["flops_per_step"], facts["peak_flops_per_second"]
+    achieved = None if flops is None else flops / median
+    return {
+        **facts,
+        "steps": len(times),
+        "step_ms": {"median": 1e3 * median, "min": 1e3 * min(times), "max": 1e3 * max(times)},
+        "images_per_second": stepper.images / median,
+        "flops_per_second": achieved,
+        "utilization": None if achieved is None or peak is None else achieved / peak,
+        "peak_memory_bytes": None,
+        "vs": {},
+    }
+
+
+def bench_input(
+    experiment: Experiment, *, stage: int | None = None, seconds: float | None = None
+) -> dict[str, Any]:
+    """Times the delivery of an experiment's images to the devices, with nothing else going on.
+
+    They come as `train` gets them: read, decoded, cropped, resized and flipped by the same threads
+    or processes, and placed on the devices.
+
+    Args:
+        experiment: what to train.
+        stage: which of the system's stages, from 0; None: the last.
+        seconds: for how long, at least; None: `SECONDS`.
+
+    Returns:
+        `source`, `workers`, `batches`, `seconds`, `images_per_second`.
+
+    Raises:
+        UserError: the data cannot be opened, read, or used by the system.
+    """
+    seconds = SECONDS if seconds is None else seconds
+    _, rules = _stage(experiment, stage)
+    mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
+    batch = rules.batch or experiment.batch
+    check_batch(batch, experiment.micro, mesh)
+    source = data.open_source(experiment.data.source)
+    stream = _batches(experiment, source, rules, part(mesh)).iterate(0)
+    feed = _to_devices(stream, _sharding(experiment, rules, mesh))
+    try:
+        for _ in range(WARM_UPS):
+            jax.block_until_ready(next(feed))
+        begin, count, elapsed = time.perf_counter(), 0, 0.0
+        while elapsed < seconds or count < WARM_UPS:
+            jax.block_until_ready(next(feed))
+            count += 1
+            elapsed = time.perf_counter() - begin
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{source.name} cannot be read: {error}") from error
+    finally:
+        stream.close()
+    return {
+        "source": source.name,
+        "workers": experiment.data.workers,
+        "batches": count,
+        "seconds": elapsed,
+        "images_per_second": count * batch * rules.draws / elapsed,
+    }
+
+
+def _stage(experiment: Experiment, index: int | None) -> tuple[int, Stage]:
+    stages = experiment.system.stages()
+    index = len(stages) - 1 if index is None else index
+    if not 0 <= index < len(stages):
+        has = "1 stage, 0" if len(stages) == 1 else f"{len(stages)} stages, 0 to {len(stages) - 1}"
+        raise UserError(f"--stage is {index}: {type(experiment.system).__name__} has {has}")
+    return index, stages[index]
+
+
+def _shape(experiment: Experiment, stage: Stage) -> tuple[int, ...]:
+    shape = experiment.system.shape
+    return shape if stage.resolution is None else (stage.resolution, stage.resolution, shape[-1])
+
+
+def _sharding(
+    experiment: Experiment, stage: Stage, mesh: jax.sharding.Mesh
+) -> jax.sharding.NamedSharding:
+    return batch_sharding(mesh, leading=(stage.draws > 1) + (experiment.micro > 1))
+
+
+def _random_batch(experiment: Experiment, stage: Stage, mesh: jax.sharding.Mesh) -> Batch:
+    """A batch of noise, arranged by the pipeline that arranges the real ones."""
+    shape, classes = _shape(experiment, stage), experiment.system.classes
+    rng = np.random.default_rng(0)
+    count = 256  # they repeat
+    if len(shape) == 1:
+        images: np.ndarray = rng.standard_normal((count, *shape), np.float32)
+    else:
+        images = rng.integers(0, 256, (count, *shape), np.uint8)
+    labels = np.arange(count) % classes if classes else None
+    noise = data.Arrays(images, labels, [str(k) for k in range(classes)], name="noise")
+    plain = dataclasses.replace(experiment, data=Data(source="noise"))
+    batch = _batches(plain, noise, stage, part(mesh))[0]
+    return next(_to_devices([batch], _sharding(experiment, stage, mesh)))
+
+
+def _flops(analysis: Any) -> float | None:
+    """What XLA counted; None where a backend does not count."""
+    return (analysis or {}).get("flops") or None
+
+
+def _further_turns(jaxpr: Jaxpr) -> float:
+    """FLOPs of a program's loops beyond their first turn, which is all that XLA counts."""
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        inner = sum(map(_further_turns, _inside(eqn)))
+        turns = eqn.params["length"] if eqn.primitive.name == "scan" else 1
+        if turns > 1 and _any(_is_product, eqn.params["jaxpr"].jaxpr):
+            body: ClosedJaxpr = eqn.params["jaxpr"]
+            inputs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in body.in_avals]
+            once = _flops(jax.jit(jaxpr_as_fun(body)).lower(*inputs).cost_analysis()) or 0.0
+            inner = turns * inner + (turns - 1) * once
+        total += inner
+    return total
+
+
+def _is_product(eqn: Any) -> bool:
+    return eqn.primitive.name in ("dot_general", "conv_general_dilated")
+
+
+def _any(wanted: Callable[[Any], bool], jaxpr: Jaxpr) -> bool:
+    return any(
+        wanted(eqn) or any(_any(wanted, inner) for inner in _inside(eqn)) for eqn in jaxpr.eqns
+    )
+
+
+def _inside(eqn: Any) -> list[Jaxpr]:
+    """Programs within an equation: loop bodies, branches, calls."""
+    found = []
+    for value in jax.tree.leaves(eqn.params, is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr)):
+        if isinstance(value, ClosedJaxpr):
+            found.append(value.jaxpr)
+        elif isinstance(value, Jaxpr):
+            found.append(value)
+    return found

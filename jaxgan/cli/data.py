@@ -1,0 +1,71 @@
+"""jaxgan data pack FOLDER OUT: an image folder into ArrayRecord shards."""
+
+import dataclasses
+import signal
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxgan.cli.parse import parse, take_target
+from jaxgan.data import pack
+from jaxgan.errors import UserError
+
+_USAGE = "usage: jaxgan data pack FOLDER OUT [options]"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to pack."""
+
+    size: int | None = None
+    """Side of the images, pixels: the centre square is cut and resized, and kept as PNG. None:
+    files stay as they are."""
+    shard_images: int = 8192
+    """Images a file."""
+
+
+def main(argv: list[str]) -> int:
+    """Parses, packs, tells what there is."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"{_USAGE}\n\n`jaxgan data pack FOLDER OUT --help` lists the options.")
+        return 0
+    if argv[0] != "pack":
+        raise UserError(f"no command data {argv[0]!r}; {_USAGE}")
+    folder, rest = take_target(argv[1:], "data pack", "FOLDER OUT")
+    out, rest = take_target(rest, f"data pack {folder}", "OUT")
+    options = parse(
+        Options,
+        rest,
+        prog=f"jaxgan data pack {folder} {out}",
+        description="Packs a folder of images into a few large files, which `--data OUT` reads.",
+    )
+    before = signal.signal(signal.SIGTERM, _leave)
+    columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(file=sys.stderr)
+    try:
+        with Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress:
+            task = progress.add_task("packing", total=None)
+            packed = pack(
+                folder,
+                out,
+                size=options.size,
+                shard_images=options.shard_images,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except KeyboardInterrupt:
+        print(f"jaxgan: stopped; {out} was not written", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    classes = f", {len(packed.classes)} classes" if packed.classes else ""
+    print(f"{out}: {len(packed):,} images{classes}; train with --data {out}")
+    return 0
+
+
+def _leave(number: int, frame: Any) -> None:
+    """Ends the process in an orderly way, so that half a pack is removed."""
+    raise SystemExit(128 + number)

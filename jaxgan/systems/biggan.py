@@ -1,0 +1,533 @@
+"""BigGAN: class-conditional residual networks with self-attention, on a large batch.
+
+Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
+ICLR 2019. Spectral norm on every weight of both networks, a shared class embedding and a chunk of
+the latent vector in every batch norm of the generator (hierarchical latents), a projection
+discriminator, hinge loss, a late average of the generator's weights, truncated latents.
+
+Layers and defaults follow the paper's appendix B and the author's PyTorch code (ajbrock), whose
+parameter counts at 128 pixels are the paper's. The widths for 32 and 64 pixels are that code's; its
+table for 32 takes all maps in the discriminator for 16x16, so that attention at 16, where it is
+asked for, comes after every block. At 256 and 512 that code and compare_gan differ in where
+attention sits and in one convolution: `generator_attention`, `discriminator_attention` and
+`equal_shortcuts` choose. ajbrock's power iterations run in every training pass, here once an update
+of their network; its truncation scales latents, here components are redrawn, as in the paper.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from jaxgan import losses, penalties
+from jaxgan.errors import UserError
+from jaxgan.nn.attention import PooledSelfAttention
+from jaxgan.nn.initializers import Init, normal, orthogonal
+from jaxgan.nn.layers import Conv, Dense, Embed, Reparam
+from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LinearBatchNorm
+from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
+from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
+
+GENERATOR = {
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+    512: (16, 16, 8, 8, 4, 2, 1, 1),
+}
+"""{side of the image: width of the 4x4 map, then after each doubling, in `channels`}."""
+
+DISCRIMINATOR = {
+    32: (4, 4, 4, 4),
+    64: (1, 2, 4, 8, 16),
+    128: (1, 2, 4, 8, 16, 16),
+    256: (1, 2, 4, 8, 8, 16, 16),
+    512: (1, 1, 2, 4, 8, 8, 16, 16),
+}
+"""{side of the image: width after each block, in `channels`}."""
+
+
+def halvings(side: int) -> int:
+    """How often the discriminator halves an image: 32 pixels to 8x8, others to 4x4."""
+    return 2 if side == 32 else side.bit_length() - 3
+
+
+def sizes(side: int, blocks: int) -> tuple[int, ...]:
+    """Sizes of the discriminator's maps after each block, by which attention finds its place.
+
+    By ajbrock's tables: at 32 pixels they are 16, 8, 8, 8, but count as 16.
+    """
+    if side == 32:
+        return (16,) * blocks
+    return tuple(side >> min(block, halvings(side)) for block in range(1, blocks + 1))
+
+
+def apply_block(
+    block: nn.Module,
+    x: Float[Array, "b h w i"],
+    shift: Float[Array, " i"] | None,
+    condition: tuple[Array, ...],
+    *,
+    remat: bool,
+    train: bool,
+) -> tuple[Float[Array, "b y x o"], Float[Array, " o"] | None]:
+    """A generator block's output and shift (`jaxgan.nn.residual`); no shift where none comes in.
+
+    With `remat`, backpropagation keeps the block's input alone and computes the rest again.
+    """
+
+    def apply(block: Any, x: Array, shift: Array | None, *condition: Array) -> Any:
+        return block(x, *condition, train=train, shift=shift)
+
+    out = (nn.remat(apply) if remat else apply)(block, x, shift, *condition)
+    return (out, None) if shift is None else out
+
+
+class Conditioning(NamedTuple):
+    """What a generator's batch norms hear of labels and latents.
+
+    classes: 0 for no labels.
+    shared: size of the class embedding that all norms share; 0: a table in every norm.
+    latents: norms hear latents, too.
+    initializer: of embeddings, tables and linear layers.
+    reparam: reparametrisation of the linear layers; embeddings have none.
+    """
+
+    classes: int
+    shared: int
+    latents: bool
+    initializer: Init
+    reparam: Reparam
+
+    def norm(self) -> Callable[..., nn.Module]:
+        """Factory of the blocks' norms."""
+        if self.shared or self.latents:
+            return partial(LinearBatchNorm, initializer=self.initializer, reparam=self.reparam)
+        if not self.classes:
+            return BatchNorm
+        table = self.initializer.kernel
+        return partial(
+            ClassBatchNorm,
+            classes=self.classes,
+            scale_init=lambda *args: 1 + table(*args),
+            bias_init=table,
+        )
+
+    def speaker(self, label: tuple[Int[Array, " b"], ...]) -> Callable[..., tuple[Array, ...]]:
+        """(*latents) -> what a norm is given besides its input; call it inside of a network."""
+        embedded: tuple[Array, ...] = ()
+        if self.shared:
+            embed = Embed(
+                self.shared, classes=self.classes, initializer=self.initializer, name="shared"
+            )
+            embedded = (embed(*label),)
+
+        def condition(*latents: Array) -> tuple[Array, ...]:
+            vectors = (*embedded, *latents)
+            return (jnp.concatenate(vectors, -1),) if vectors else label
+
+        return condition
+
+
+class Generator(nn.Module):
+    """Latents, and labels if there are classes, to images in [-1, 1] and attention maps.
+
+    Attributes:
+        channels: after the first dense layer, then after each block that doubles the size.
+        colours: channels of an image.
+        conditioning: of the blocks; with latents, these go in equal chunks to the dense layer and
+            to the blocks.
+        attention: size of the map after which attention comes; 0: none.
+        initializer: of all kernels.
+        reparam: reparametrisation of all kernels.
+        remat: blocks are computed again in backpropagation.
+        dtype: compute type.
+    """
+
+    channels: tuple[int, ...]
+    colours: int
+    conditioning: Conditioning
+    attention: int
+    initializer: Init
+    reparam: Reparam
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
+    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b n m"], ...]]:
+        """[b, latent] and, for a conditional generator, labels [b] to images, and 0 or 1 maps."""
+        common: dict[str, Any] = {
+            "initializer": self.initializer,
+            "reparam": self.reparam,
+            "dtype": self.dtype,
+        }
+        base, *wider = self.channels
+        condition = self.conditioning.speaker(label)
+        latents: list[tuple[Array, ...]] = [()] * len(wider)
+        if self.conditioning.latents:
+            z, *chunks = jnp.split(z, len(self.channels), axis=1)
+            latents = [(chunk,) for chunk in chunks]
+        h = Dense(4 * 4 * base, **common, name="dense")(z).reshape(-1, 4, 4, base)
+        maps: tuple[Array, ...] = ()
+        shift = jnp.zeros(base) if self.attention else None
+        for index, features in enumerate(wider):
+            block = GeneratorBlock(
+                features,
+                norm=self.conditioning.norm(),
+                shortcut_init=self.initializer,
+                **common,
+                name=f"block{index + 1}",
+            )
+            said = condition(*latents[index])
+            h, shift = apply_block(block, h, shift, said, remat=self.remat, train=train)
+            if h.shape[1] == self.attention:
+                attend = PooledSelfAttention(self.initializer, self.reparam, name="attention")
+                h, attention = attend(h, shift)
+                shift, maps = None, (attention,)
+        h = nn.relu(BatchNorm(name="norm")(h, train=train))
+        h = Conv(self.colours, **common, name="conv")(h)
+        return jnp.tanh(h.astype(jnp.float32)), maps
+
+
+class Discriminator(nn.Module):
+    """Images, and labels if `classes`, to logits psi(phi(x)) + <embed(y), phi(x)>.
+
+    Attributes:
+        channels: after each block.
+        halvings: how many blocks, from the first, halve the size.
+        classes: 0 for no projection.
+        attention: blocks, counted from 1, after which attention comes.
+        equal_shortcuts: blocks that halve the size at equal channels have a shortcut convolution.
+        initializer: of all kernels and of the embedding.
+        reparam: reparametrisation of all of them.
+        remat: blocks are computed again in backpropagation.
+        dtype: compute type.
+    """
+
+    channels: tuple[int, ...]
+    halvings: int
+    classes: int
+    attention: tuple[int, ...]
+    equal_shortcuts: bool
+    initializer: Init
+    reparam: Reparam
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
+    ) -> Float[Array, " b"]:
+        """Images and, for a conditional discriminator, labels [b] to logits [b]."""
+        del train
+        kind = nn.remat(DiscriminatorBlock) if self.remat else DiscriminatorBlock
+        h = x
+        for index, features in enumerate(self.channels, 1):
+            h = kind(
+                features,
+                hidden=features,
+                first=index == 1,
+                down=index <= self.halvings,
+                project=self.equal_shortcuts,
+                initializer=self.initializer,
+                shortcut_init=self.initializer,
+                reparam=self.reparam,
+                dtype=self.dtype,
+                name=f"block{index}",
+            )(h)
+            if index in self.attention:
+                name = f"attention{index}"
+                h, _ = PooledSelfAttention(self.initializer, self.reparam, name=name)(h)
+        return projection(h, self.classes, label, self.initializer, self.reparam)
+
+
+def projection(
+    h: Float[Array, "b h w c"],
+    classes: int,
+    label: tuple[Int[Array, " b"], ...],
+    initializer: Init,
+    reparam: Reparam,
+) -> Float[Array, " b"]:
+    """Logits from the sum over places of the last map; call it inside of a network."""
+    h = nn.relu(h).astype(jnp.float32).sum((1, 2))
+    logits = Dense(1, initializer=initializer, reparam=reparam, name="dense")(h)[:, 0]
+    if classes:
+        embed = Embed(
+            h.shape[-1],
+            classes=classes,
+            initializer=initializer,
+            reparam=partial(reparam, axis=0),  # type: ignore[call-arg]
+            name="embed",
+        )
+        logits += jnp.sum(embed(*label) * h, -1)
+    return logits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BigGAN(System):
+    """BigGAN for images of 32, 64, 128, 256 or 512 pixels; without `classes`, unconditional."""
+
+    conditional: ClassVar[bool] = True
+
+    shape: tuple[int, ...] = (128, 128, 3)
+    """Height, width and channels of an image."""
+    classes: int = 1000
+    """Number of classes; 0 trains without labels."""
+    channels: int = 96
+    """What the widths of all blocks are multiples of."""
+    latent: int = 120
+    """Size of the latent vector; if hierarchical, a multiple of the generator's blocks + 1."""
+    shared: int = 128
+    """Size of the class embedding that all norms of the generator share; 0: a table in each."""
+    hierarchical: bool = True
+    """Each block's norms hear a chunk of the latent vector, too."""
+    generator_attention: int = 64
+    """Size of the generator's map after which attention comes; 0: none."""
+    discriminator_attention: int = 64
+    """Size of the discriminator's maps after which attention comes; 0: none. At 32 pixels, 16."""
+    discriminator_multipliers: tuple[int, ...] = ()
+    """Width after each block of the discriminator, in `channels`; empty: ajbrock's. compare_gan has
+    (2, 2, 2, 2) at 32 pixels and (2, 4, 8, 16, 16) at 64."""
+    equal_shortcuts: bool = True
+    """A convolution also in those shortcuts of the discriminator that halve the size at equal
+    channels (ajbrock); otherwise their input is averaged (compare_gan)."""
+    weights: Literal["orthogonal", "normal"] = "orthogonal"
+    """How kernels and embeddings start: orthogonal, or from N(0, 0.02^2)."""
+    power_iterations: int = 1
+    """Iterations of the spectral norms in an update."""
+    singular_values: int = 1
+    """Singular values that the spectral norms estimate and log; the first one normalises."""
+    spectral_epsilon: float = 1e-6
+    """Added to the norms that the spectral norms' vectors are divided by."""
+    orthogonal_penalty: float = 0.0
+    """beta of the generator's beta ||W'W (1 - I)||^2 (equation 3; the paper's is 1e-4). ajbrock's
+    code adds half of that gradient: its beta is twice this one."""
+    generator_rate: float = 5e-5
+    """Adam's step size for the generator."""
+    discriminator_rate: float = 2e-4
+    """Adam's step size for the discriminator."""
+    betas: tuple[float, float] = (0.0, 0.999)
+    """Adam's decay rates."""
+    adam_epsilon: float = 1e-6
+    """Adam's epsilon."""
+    discriminator_updates: int = 2
+    """Updates of the discriminator for one of the generator."""
+    ema_decay: float = 0.9999
+    """What the average of the generator's weights keeps in an iteration; 0: no average."""
+    ema_start: int = 20_000
+    """Iterations in which that average is a copy of the weights."""
+    remat: bool = False
+    """Backpropagation computes each block again instead of keeping its maps: less memory, a third
+    more work."""
+
+    def __post_init__(self):
+        side = self.shape[0]
+        if len(self.shape) != 3 or self.shape[1] != side or side not in GENERATOR:
+            raise UserError(
+                f"image shape {self.shape}: {type(self).__name__} makes squares of "
+                f"{', '.join(map(str, GENERATOR))} pixels; set `shape`, and resize the data to it"
+            )
+        if self.latent % self._chunks():
+            raise UserError(
+                f"latent is {self.latent}, but hierarchical latents at {side} pixels are cut into "
+                f"{self._chunks()} equal chunks: set it to "
+                f"{self.latent // self._chunks() * self._chunks() or self._chunks()}"
+            )
+        if self.hierarchical and self.classes and not self.shared:
+            raise UserError(
+                "hierarchical latents join the shared class embedding, but shared is 0: set its "
+                "size, such as 128, or hierarchical to False"
+            )
+        blocks = len(DISCRIMINATOR[side])
+        if self.discriminator_multipliers and len(self.discriminator_multipliers) != blocks:
+            raise UserError(
+                f"discriminator_multipliers has {len(self.discriminator_multipliers)} numbers, "
+                f"but at {side} pixels the discriminator needs {blocks}"
+            )
+        makes = [4 << k for k in range(1, len(GENERATOR[side]))]
+        sees = list(dict.fromkeys(sizes(side, blocks)))
+        for name, places in (("generator", makes), ("discriminator", sees)):
+            if (size := getattr(self, f"{name}_attention")) and size not in places:
+                raise UserError(
+                    f"{name}_attention is {size}, but at {side} pixels the {name} can have it at "
+                    f"{', '.join(map(str, places))}: choose one of these, or 0"
+                )
+
+    def _chunks(self) -> int:
+        """Into how many equal parts the latent vector is cut."""
+        return len(GENERATOR[self.shape[0]]) if self.hierarchical else 1
+
+    def _discriminator_channels(self) -> tuple[int, ...]:
+        multipliers = self.discriminator_multipliers or DISCRIMINATOR[self.shape[0]]
+        return tuple(self.channels * m for m in multipliers)
+
+    def _attended(self, blocks: int) -> tuple[int, ...]:
+        """The discriminator's blocks, counted from 1, after which attention comes."""
+        reached = sizes(self.shape[0], blocks)
+        return tuple(k for k, n in enumerate(reached, 1) if n == self.discriminator_attention)
+
+    def _generator_channels(self) -> tuple[int, ...]:
+        return tuple(self.channels * m for m in GENERATOR[self.shape[0]])
+
+    def _common(self) -> dict[str, Any]:
+        """What both networks are built with."""
+        return {
+            "initializer": orthogonal() if self.weights == "orthogonal" else normal(0.02),
+            "reparam": partial(
+                SpectralNorm,
+                iterations=self.power_iterations,
+                epsilon=self.spectral_epsilon,
+                singular_values=self.singular_values,
+            ),
+            "remat": self.remat,
+            "dtype": jnp.dtype(self.dtype),
+        }
+
+    def _conditioning(self, common: dict[str, Any]) -> Conditioning:
+        return Conditioning(
+            classes=self.classes,
+            shared=self.shared if self.classes else 0,
+            latents=self.hierarchical,
+            initializer=common["initializer"],
+            reparam=common["reparam"],
+        )
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The generator and the discriminator."""
+        common, channels = self._common(), self._discriminator_channels()
+        return {
+            "generator": Generator(
+                self._generator_channels(),
+                self.shape[-1],
+                self._conditioning(common),
+                self.generator_attention,
+                **common,
+            ),
+            "discriminator": Discriminator(
+                channels,
+                halvings(self.shape[0]),
+                self.classes,
+                self._attended(len(channels)),
+                self.equal_shortcuts,
+                **common,
+            ),
+        }
+
+    def inputs(self) -> dict[str, tuple]:
+        """Latents and images, with labels if conditional."""
+        label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
+        return {
+            "generator": (jnp.zeros((1, self.latent)), *label),
+            "discriminator": (jnp.zeros((1, *self.shape)), *label),
+        }
+
+    def ema(self) -> Mapping[str, Decay]:
+        """The generator's decay: 0, a copy, before `ema_start`."""
+        if not (self.ema_decay and self.ema_start):
+            return super().ema()
+        return {"generator": lambda step: jnp.where(step < self.ema_start, 0.0, self.ema_decay)}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the discriminator `discriminator_updates` times, then the generator."""
+        adam = partial(optax.adam, b1=self.betas[0], b2=self.betas[1], eps=self.adam_epsilon)
+        generator = adam(self.generator_rate)
+        if self.orthogonal_penalty:
+            generator = optax.chain(self._orthogonalise(), generator)
+        return (
+            Stage(
+                players=(
+                    Player(
+                        name="discriminator",
+                        owns=("discriminator",),
+                        loss=self.discriminator_loss,
+                        optimizer=adam(self.discriminator_rate),
+                        repeats=self.discriminator_updates,
+                        writes=("discriminator",),
+                    ),
+                    Player(
+                        name="generator",
+                        owns=("generator",),
+                        loss=self.generator_loss,
+                        optimizer=generator,
+                        reuse=True,
+                        writes=("generator",),
+                    ),
+                )
+            ),
+        )
+
+    def _orthogonalise(self) -> optax.GradientTransformation:
+        """Adds the penalty's gradient: once an update, it depends on no image.
+
+        It counts all kernels but the shared embedding, as ajbrock's code does.
+        """
+
+        def penalty(params: PyTree) -> Float[Array, ""]:
+            return self.orthogonal_penalty * penalties.orthogonal(
+                params, lambda path: path.endswith("kernel") and "shared" not in path.split("/")
+            )
+
+        return optax.stateless(
+            lambda updates, params: jax.tree.map(jnp.add, updates, jax.grad(penalty)(params))
+        )
+
+    def _fake(
+        self, view: View, key: PRNGKeyArray, count: int
+    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, " b"], ...]]:
+        """Images, and in a tuple the labels drawn for them, if conditional."""
+        latent_key, label_key = jax.random.split(key)
+        z = view.draw(count, partial(self.draw_latents, latent_key))
+        label: tuple[Int[Array, " b"], ...] = ()
+        if self.classes:
+            label = (view.draw(count, partial(self.draw_labels, label_key)),)
+        return view("generator", z, *label)[0], label
+
+    def discriminator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Hinge loss (appendix B)."""
+        real = batch["image"]
+        fake, fake_label = self._fake(view, key, len(real))
+        label = (batch["label"],) if self.classes else ()
+        real_logits, fake_logits = view.together(
+            "discriminator", (real, *label), (fake, *fake_label)
+        )
+        loss = losses.hinge.discriminator(real_logits, fake_logits)
+        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+
+    def generator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Minus the mean logit (appendix B)."""
+        fake, label = self._fake(view, key, len(batch["image"]))
+        return losses.hinge.generator(view("discriminator", fake, *label)), {}
+
+    def attention(
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None = None
+    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b n m"], ...]]:
+        """Samples, and where each place of the map looks among the pooled ones: rows sum to 1.
+
+        Raises:
+            UserError: the generator has no attention.
+        """
+        if not self.generator_attention:
+            raise UserError("this generator has no attention: generator_attention is 0")
+        inputs = (latents,) if labels is None else (latents, labels)
+        return view("generator", *inputs)
+
+    def generate(
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
+    ) -> Float[Array, "b h w c"]:
+        """Samples in [-1, 1]."""
+        inputs = (latents,) if labels is None else (latents, labels)
+        return view("generator", *inputs)[0]
