@@ -4,22 +4,23 @@ import dataclasses
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
 from jaxgan import data
 from jaxgan.config import Data, Experiment
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import part
+from jaxgan.parallel.hardware import chip_of
+from jaxgan.parallel.hlo import flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
-from jaxgan.run import _batches
+from jaxgan.run import stage_batches
 from jaxgan.system import Batch, Stage
-from jaxgan.training.loop import _to_devices
+from jaxgan.training.loop import to_devices
 from jaxgan.training.step import init, make_step
 
 WARM_UPS = 2
@@ -29,28 +30,6 @@ SECONDS = 3.0
 """For how long input is timed."""
 
 _TRACED = 3
-
-# Dense bfloat16 FLOP/s, by a word of the device's kind. JAX's devices are cores up to TPU v3, chips
-# from v4 on. cloud.google.com/tpu/docs/system-architecture-tpu-vm; NVIDIA's data sheets of A100 and
-# H100 (SXM, without sparsity).
-_PEAKS = {
-    "TPU v2": 22.5e12,
-    "TPU v3": 61.5e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5p": 459e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "A100": 312e12,
-    "H100": 989e12,
-    "H200": 989e12,
-}
-
-
-def peak_flops(device: jax.Device) -> float | None:
-    """FLOP/s that a device could do in bfloat16; None for CPUs and unknown chips."""
-    kind = device.device_kind
-    return next((peak for name, peak in _PEAKS.items() if name in kind), None)
 
 
 class Stepper:
@@ -92,17 +71,15 @@ class Stepper:
         jax.monitoring.register_event_listener(note)
         try:
             begin = time.perf_counter()
-            traced = step.trace(self._state, self._batch)
-            lowered = traced.lower()
+            lowered = step.lower(self._state, self._batch)
             self._compiled = lowered.compile()
             seconds = time.perf_counter() - begin
         finally:
             jax.monitoring.unregister_event_listener(note)
-        analysis = _flops(self._compiled.cost_analysis())
-        flops = _flops(lowered.cost_analysis()) if analysis is None else analysis * mesh.size
+        flops, _ = flops_and_share(self._compiled, lowered, mesh.size)
         memory = self._compiled.memory_analysis()
         self._devices = list(mesh.local_devices)
-        peak = peak_flops(self._devices[0])
+        chip = chip_of(self._devices[0])
         self.facts: dict[str, Any] = {
             "config": name,
             "system": type(system).__name__,
@@ -116,8 +93,8 @@ class Stepper:
             "devices": mesh.size,
             "compile_seconds": seconds,
             "compile_cached": bool(hits),
-            "flops_per_step": None if flops is None else flops + _further_turns(traced.jaxpr.jaxpr),
-            "peak_flops_per_second": None if peak is None else peak * mesh.size,
+            "flops_per_step": flops * mesh.size,
+            "peak_flops_per_second": None if chip is None else chip.flops * mesh.size,
             "program_memory_bytes": None
             if memory is None
             else memory.argument_size_in_bytes
@@ -212,14 +189,14 @@ def bench(
 def _result(stepper: Stepper, times: Sequence[float]) -> dict[str, Any]:
     facts, median = stepper.facts, statistics.median(times)
     flops, peak = facts["flops_per_step"], facts["peak_flops_per_second"]
-    achieved = None if flops is None else flops / median
+    achieved = flops / median
     return {
         **facts,
         "steps": len(times),
         "step_ms": {"median": 1e3 * median, "min": 1e3 * min(times), "max": 1e3 * max(times)},
         "images_per_second": stepper.images / median,
         "flops_per_second": achieved,
-        "utilization": None if achieved is None or peak is None else achieved / peak,
+        "utilization": None if peak is None else achieved / peak,
         "peak_memory_bytes": None,
         "vs": {},
     }
@@ -250,8 +227,8 @@ def bench_input(
     batch = rules.batch or experiment.batch
     check_batch(batch, experiment.micro, mesh)
     source = data.open_source(experiment.data.source)
-    stream = _batches(experiment, source, rules, part(mesh)).iterate(0)
-    feed = _to_devices(stream, _sharding(experiment, rules, mesh))
+    stream = stage_batches(experiment, source, rules, part(mesh)).iterate(0)
+    feed = to_devices(stream, _sharding(experiment, rules, mesh))
     try:
         for _ in range(WARM_UPS):
             jax.block_until_ready(next(feed))
@@ -307,46 +284,5 @@ def _random_batch(experiment: Experiment, stage: Stage, mesh: jax.sharding.Mesh)
     labels = np.arange(count) % classes if classes else None
     noise = data.Arrays(images, labels, [str(k) for k in range(classes)], name="noise")
     plain = dataclasses.replace(experiment, data=Data(source="noise"))
-    batch = _batches(plain, noise, stage, part(mesh))[0]
-    return next(_to_devices([batch], _sharding(experiment, stage, mesh)))
-
-
-def _flops(analysis: Any) -> float | None:
-    """What XLA counted; None where a backend does not count."""
-    return (analysis or {}).get("flops") or None
-
-
-def _further_turns(jaxpr: Jaxpr) -> float:
-    """FLOPs of a program's loops beyond their first turn, which is all that XLA counts."""
-    total = 0.0
-    for eqn in jaxpr.eqns:
-        inner = sum(map(_further_turns, _inside(eqn)))
-        turns = eqn.params["length"] if eqn.primitive.name == "scan" else 1
-        if turns > 1 and _any(_is_product, eqn.params["jaxpr"].jaxpr):
-            body: ClosedJaxpr = eqn.params["jaxpr"]
-            inputs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in body.in_avals]
-            once = _flops(jax.jit(jaxpr_as_fun(body)).lower(*inputs).cost_analysis()) or 0.0
-            inner = turns * inner + (turns - 1) * once
-        total += inner
-    return total
-
-
-def _is_product(eqn: Any) -> bool:
-    return eqn.primitive.name in ("dot_general", "conv_general_dilated")
-
-
-def _any(wanted: Callable[[Any], bool], jaxpr: Jaxpr) -> bool:
-    return any(
-        wanted(eqn) or any(_any(wanted, inner) for inner in _inside(eqn)) for eqn in jaxpr.eqns
-    )
-
-
-def _inside(eqn: Any) -> list[Jaxpr]:
-    """Programs within an equation: loop bodies, branches, calls."""
-    found = []
-    for value in jax.tree.leaves(eqn.params, is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr)):
-        if isinstance(value, ClosedJaxpr):
-            found.append(value.jaxpr)
-        elif isinstance(value, Jaxpr):
-            found.append(value)
-    return found
+    batch = stage_batches(plain, noise, stage, part(mesh))[0]
+    return next(to_devices([batch], _sharding(experiment, stage, mesh)))

@@ -21,38 +21,11 @@ from jax.sharding import Mesh
 from jaxgan.backend import target
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
-from jaxgan.parallel.hlo import Program
+from jaxgan.parallel.hardware import CHIPS, Chip
+from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import AXES, batch_sharding, check_batch, mesh_shape
 from jaxgan.system import Stage
 from jaxgan.training.step import make_step, state_shapes
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """What a chip can do, as its vendor states it.
-
-    flops: bfloat16 operations a second, dense. memory: bytes. bandwidth: bytes a second.
-    """
-
-    flops: float
-    memory: float
-    bandwidth: float
-
-
-GIB = 2**30
-
-# https://cloud.google.com/tpu/docs/system-architecture-tpu-vm and the pages of each version;
-# NVIDIA H100 and A100 data sheets (SXM, 80 GB).
-CHIPS = {
-    "tpu v2": Chip(45e12, 16 * GIB, 700e9),
-    "tpu v3": Chip(123e12, 32 * GIB, 900e9),
-    "tpu v4": Chip(275e12, 32 * GIB, 1228e9),
-    "tpu v5e": Chip(197e12, 16 * GIB, 819e9),
-    "tpu v5p": Chip(459e12, 95 * GIB, 2765e9),
-    "tpu v6e": Chip(918e12, 32 * GIB, 1640e9),
-    "gpu h100": Chip(989e12, 80e9, 3350e9),
-    "gpu a100": Chip(312e12, 80e9, 2039e9),
-}
 
 # XLA's description of a GPU: what its compiler asks the driver for where there is one.
 _GPU = """
@@ -200,9 +173,8 @@ def _tpu(name: str, version: str, sides: str) -> Topology:
             raise UserError(f"{name} needs the TPU compiler: pip install 'jaxgan[tpu]'") from error
         raise UserError(f"no topology {name!r}: {_first_line(error)}") from error
     chips = math.prod(int(side) for side in sides.split("x"))
-    share, chip = len(found.devices) / chips, CHIPS[f"tpu {version}"]
-    device = Chip(chip.flops / share, chip.memory / share, chip.bandwidth / share)
-    return Topology(name, "tpu", found.devices, chips, device)
+    chip = CHIPS[f"tpu {version}"] / (len(found.devices) / chips)
+    return Topology(name, "tpu", found.devices, chips, chip)
 
 
 def _gpu(name: str, kind: str, count: int) -> Topology:
@@ -267,9 +239,9 @@ def plan(experiment: Experiment, topology: str, *, stage: int = -1) -> Plan:
     peak = arguments + temporary + memory.output_size_in_bytes - memory.alias_size_in_bytes
     chip = place.chip
     cost = compiled.cost_analysis() or {}
-    flops, weight = _flops(program, cost, lowered, mesh.size)
-    traffic = weight * cost["bytes accessed"] if "bytes accessed" in cost else None
-    guess, source = _step_seconds(chip, flops, traffic, weight * cost.get("optimal_seconds", 0.0))
+    flops, counted = flops_and_share(compiled, lowered, mesh.size)
+    traffic = cost["bytes accessed"] / counted if "bytes accessed" in cost else None
+    guess, source = _step_seconds(chip, flops, traffic, cost.get("optimal_seconds", 0.0) / counted)
     return Plan(
         topology=topology,
         devices=mesh.size,
@@ -312,17 +284,6 @@ def _batch(
     if system.classes:
         shapes["label"] = jax.ShapeDtypeStruct(rows, np.int32, sharding=layout)
     return shapes
-
-
-def _flops(
-    program: Program, cost: dict[str, float], lowered: Any, devices: int
-) -> tuple[float, float]:
-    """FLOPs a device and iteration, and by how much XLA's figure falls short of them."""
-    if not cost.get("flops"):
-        # GPUs' convolutions are calls of cuDNN: count them in the program before it was optimised.
-        return Program(lowered.as_text("hlo")).product_flops() / devices, 1.0
-    flops = cost["flops"] + program.product_flops() - program.product_flops(unrolled=False)
-    return flops, flops / cost["flops"]
 
 
 def _step_seconds(

@@ -30,7 +30,7 @@ from jaxgan.training.checkpoint import Checkpoints, Diverged
 from jaxgan.training.loop import spans
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report, Watch
-from jaxgan.training.sampling import evaluation_view, make_sampler
+from jaxgan.training.sampling import evaluation_view, make_sampler, standing_statistics
 from jaxgan.training.step import init, state_shapes
 
 _SEEN_WITHIN = 60
@@ -105,6 +105,7 @@ class Run:
         label: int | Sequence[int] | None = None,
         truncation: float | None = None,
         seed: int = 0,
+        standing_statistics: int = 0,
     ) -> UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n d"]:
         """Draws `num` images (uint8, NHWC), or points (float32) of a two-dimensional system.
 
@@ -115,11 +116,19 @@ class Run:
             label: one class for all, or one for each; None: drawn uniformly.
             truncation: redraw components of the latents beyond +-truncation; None: do not.
             seed: of the latents.
+            standing_statistics: batches, of 100 with the same truncation, from which batch norm's
+                statistics are measured anew; 0: it uses those of training.
 
         Raises:
             UserError: no such class, or an unconditional system was given a label.
         """
-        return self.sample_with_labels(num, label=label, truncation=truncation, seed=seed)[0]
+        return self.sample_with_labels(
+            num,
+            label=label,
+            truncation=truncation,
+            seed=seed,
+            standing_statistics=standing_statistics,
+        )[0]
 
     def sample_with_labels(
         self,
@@ -128,11 +137,13 @@ class Run:
         label: int | Sequence[int] | None = None,
         truncation: float | None = None,
         seed: int = 0,
+        standing_statistics: int = 0,
     ) -> tuple[np.ndarray, Int[np.ndarray, " n"] | None]:
         """As `sample`, with the labels of the images; None for unconditional systems."""
         _check_drawing(num, truncation)
         labels = None if label is None else self._labels(num, label)
-        samples, drawn = self._sampler(self.state, num, labels, truncation, seed)
+        state = self._standing(standing_statistics, truncation, seed)
+        samples, drawn = self._sampler(state, num, labels, truncation, seed)
         return (samples if samples.ndim == 2 else pictures.to_uint8(samples)), drawn
 
     def attention(
@@ -142,6 +153,7 @@ class Run:
         label: int | Sequence[int] | None = None,
         truncation: float | None = None,
         seed: int = 0,
+        standing_statistics: int = 0,
     ) -> tuple[UInt8[np.ndarray, "n h w c"], tuple[Float[np.ndarray, "n q k"], ...]]:
         """Images as `sample` draws them, and where each place of the generator's maps looks.
 
@@ -157,8 +169,16 @@ class Run:
             raise UserError(f"{type(self.system).__name__} has no attention maps to draw")
         labels = None if label is None else self._labels(num, label)
         sampler = make_sampler(self.system, use, chunk=min(num, 16))
-        (images, maps), _ = sampler(self.state, num, labels, truncation, seed)
+        state = self._standing(standing_statistics, truncation, seed)
+        (images, maps), _ = sampler(state, num, labels, truncation, seed)
         return pictures.to_uint8(images), maps
+
+    def _standing(self, passes: int, truncation: float | None, seed: int) -> State:
+        if not passes:
+            return self.state
+        return standing_statistics(
+            self.system, self.state, passes, truncation=truncation, seed=seed
+        )
 
     def _labels(self, num: int, label: int | Sequence[int]) -> Int[np.ndarray, " num"]:
         classes = self.system.classes
@@ -283,7 +303,7 @@ def _prepare(
     source = data.open_source(experiment.data.source)
     report = _scan(experiment, source)
     for stage in stages:
-        _batches(experiment, source, stage, mine)
+        stage_batches(experiment, source, stage, mine)
     fingerprint = data.fingerprint(source)
     _check_same_data(folder, fingerprint)
     console.print(report.text(), highlight=False, soft_wrap=True)
@@ -381,7 +401,7 @@ def _train(
     moments = iterate(
         system,
         state,
-        lambda stage: _batches(experiment, source, stage, part(mesh)),
+        lambda stage: stage_batches(experiment, source, stage, part(mesh)),
         steps=steps,
         seed=experiment.seed,
         micro=experiment.micro,
@@ -408,7 +428,7 @@ def _train(
                 raise Stopped(stopping, moment.step)
 
 
-def _batches(
+def stage_batches(
     experiment: Experiment, source: data.Source, stage: Stage, part: tuple[int, int] = (0, 1)
 ) -> data.Batches:
     """The data of a stage, or one of so many equal parts of every batch."""

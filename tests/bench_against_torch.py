@@ -37,13 +37,16 @@ class Case:
     shape: tuple[int, int, int]
     latent: int = 128
     betas: tuple[float, float] = (0.0, 0.9)
+    classes: int = 0
+    reference: tuple[dict[str, Any], dict[str, Any]] = ({}, {})  # arguments in PyTorch
 
     def jax_system(self) -> Any:
         return getattr(import_module(f"jaxgan.systems.{self.module}"), self.system)(**self.options)
 
     def torch_networks(self) -> tuple[Any, Any]:
         reference = import_module(f"tests.reference.{self.module}")
-        return reference.Generator(), reference.Discriminator()
+        generator, discriminator = self.reference
+        return reference.Generator(**generator), reference.Discriminator(**discriminator)
 
 
 CASES = {
@@ -55,6 +58,64 @@ CASES = {
         32,
         (2e-4, 2e-4),
         (32, 32, 3),
+    ),
+    "biggan32": Case(
+        "biggan",
+        "BigGAN",
+        {
+            "shape": (32, 32, 3),
+            "classes": 10,
+            "channels": 64,
+            "latent": 128,
+            "shared": 0,
+            "hierarchical": False,
+            "generator_attention": 0,
+            "discriminator_attention": 0,
+            "weights": "normal",
+            "generator_rate": 2e-4,
+            "discriminator_rate": 2e-4,
+            "adam_epsilon": 1e-8,
+            "discriminator_updates": 1,
+            "ema_decay": 0.0,
+        },
+        32,
+        (2e-4, 2e-4),
+        (32, 32, 3),
+        betas=(0.0, 0.999),
+        classes=10,
+    ),
+    "biggan64": Case(
+        "biggan",
+        "BigGAN",
+        {
+            "shape": (64, 64, 3),
+            "channels": 32,
+            "latent": 100,
+            "generator_attention": 32,
+            "discriminator_attention": 32,
+            "generator_rate": 1e-4,
+            "discriminator_rate": 4e-4,
+            "adam_epsilon": 1e-8,
+            "discriminator_updates": 1,
+            "ema_decay": 0.0,
+        },
+        16,
+        (1e-4, 4e-4),
+        (64, 64, 3),
+        latent=100,
+        betas=(0.0, 0.999),
+        classes=1000,
+        reference=(
+            {
+                "size": 64,
+                "width": 32,
+                "classes": 1000,
+                "latent": 100,
+                "shared": 128,
+                "attention": 32,
+            },
+            {"size": 64, "width": 32, "classes": 1000, "attended": (1,)},
+        ),
     ),
 }
 
@@ -75,14 +136,16 @@ def check_agreement(case: Case) -> float:
     rng = np.random.default_rng(0)
     z = rng.normal(size=(2, case.latent)).astype(np.float32)
     x = rng.uniform(-1, 1, (2, *case.shape)).astype(np.float32)
+    label = (rng.integers(0, case.classes, 2),) if case.classes else ()
     for name, module, mine, theirs in (
         ("generator", generator, z, torch.from_numpy(z)),
         ("discriminator", discriminator, x, images_to_torch(x)),
     ):
         module.eval()
         with torch.no_grad():
-            want = first(module(theirs)).numpy()
-        got = np.asarray(first(networks[name].apply(to_flax(module), mine, train=False)))
+            want = first(module(theirs, *map(torch.from_numpy, label))).numpy()
+        got = first(networks[name].apply(to_flax(module), mine, *label, train=False))
+        got = np.asarray(got)
         want = np.moveaxis(want, 1, -1) if want.ndim == 4 else want
         worst = max(worst, float(np.abs(got - want).max()))
     return worst
@@ -99,19 +162,25 @@ def torch_step(case: Case) -> Callable[[], None]:
     ]
     real = torch.randn(case.batch, case.shape[-1], *case.shape[:2])
 
-    def fake() -> torch.Tensor:
-        return first(generator(torch.randn(case.batch, case.latent)))
+    def draw_labels() -> tuple[torch.Tensor, ...]:
+        return (torch.randint(case.classes, (case.batch,)),) if case.classes else ()
+
+    real_label = draw_labels()
+
+    def fake() -> tuple[torch.Tensor, ...]:
+        label = draw_labels()
+        return first(generator(torch.randn(case.batch, case.latent), *label)), *label
 
     def step() -> None:
         with torch.no_grad():
             images = fake()
-        loss = F.relu(1 - first(discriminator(real))).mean()
-        loss = loss + F.relu(1 + first(discriminator(images))).mean()
+        loss = F.relu(1 - first(discriminator(real, *real_label))).mean()
+        loss = loss + F.relu(1 + first(discriminator(*images))).mean()
         adam[1].zero_grad()
         loss.backward()
         adam[1].step()
         discriminator.requires_grad_(False)
-        loss = -first(discriminator(fake())).mean()
+        loss = -first(discriminator(*fake())).mean()
         adam[0].zero_grad()
         loss.backward()
         adam[0].step()
@@ -131,8 +200,10 @@ def jax_step(case: Case) -> Callable[[], None]:
     system = case.jax_system()
     advance = jaxgan.make_step(system)
     state = jaxgan.init(system)
-    images = np.random.default_rng(0).normal(size=(case.batch, *case.shape))
-    batch = {"image": jnp.asarray(images, jnp.float32)}
+    rng = np.random.default_rng(0)
+    batch = {"image": jnp.asarray(rng.normal(size=(case.batch, *case.shape)), jnp.float32)}
+    if case.classes:
+        batch["label"] = jnp.asarray(rng.integers(0, case.classes, case.batch), jnp.int32)
 
     def step() -> None:
         nonlocal state

@@ -1,4 +1,4 @@
-"""launch/: many processes on this machine for real; the clouds' files by what can be checked here."""
+"""launch/: many processes on this machine for real; the clouds' files as far as one can here."""
 
 import json
 import os
@@ -68,6 +68,12 @@ class Launched:
         self._reader.join()
         return self.process.wait()
 
+    def end(self):
+        if self.process.poll() is None:
+            for index in (0, 1):
+                os.kill(self.pid(index), signal.SIGKILL)
+        self.status()
+
     def pid(self, index):
         """Of the process with this number."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
@@ -78,17 +84,31 @@ class Launched:
         raise AssertionError(self.said)
 
 
+@pytest.fixture
+def launch():
+    """Launches, and leaves nothing behind."""
+    launched = []
+
+    def start(*options):
+        launched.append(Launched(*options))
+        return launched[-1]
+
+    yield start
+    for run in launched:
+        run.end()
+
+
 def assert_close(a, b):
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), *map(jax.device_get, (a, b))
     )
 
 
-def test_two_processes_equal_one(config, tmp_path, monkeypatch):
+def test_two_processes_equal_one(config, launch, tmp_path, monkeypatch):
     """And only the first writes and speaks, once."""
     monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 2**14)  # set back after the config
     assert main(["train", str(config), "--out", str(tmp_path / "one")]) == 0
-    two = Launched(config, "--out", tmp_path / "two")
+    two = launch(config, "--out", tmp_path / "two")
     assert two.status() == 0, two.said
     one, two_run = Run(tmp_path / "one"), Run(tmp_path / "two")
     assert int(two_run.state.step) == 4
@@ -110,10 +130,10 @@ def test_two_processes_equal_one(config, tmp_path, monkeypatch):
     assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
-def test_a_killed_process_ends_all_and_the_run_resumes(config, tmp_path, monkeypatch):
+def test_a_killed_process_ends_all_and_the_run_resumes(config, launch, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 2**14)
     steps = ["--checkpoint.every", "20", "--log.every", "10"]
-    run = Launched(config, "--out", tmp_path / "killed", "--steps", "100000", *steps)
+    run = launch(config, "--out", tmp_path / "killed", "--steps", "100000", *steps)
     run.wait_for("step 30/")
     os.kill(run.pid(1), signal.SIGKILL)
     killed = time.monotonic()
@@ -129,30 +149,28 @@ def test_a_killed_process_ends_all_and_the_run_resumes(config, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_sigterm_at_one_saves_for_all_and_resumes_bit_for_bit(config, tmp_path):
-    whole = Launched(config, "--out", tmp_path / "whole", "--steps", "3000")
-    stopped = Launched(config, "--out", tmp_path / "run", "--steps", "3000", "--log.every", "10")
-    stopped.wait_for("step 20/")
+def test_sigterm_at_one_saves_for_all_and_resumes_bit_for_bit(config, launch, tmp_path):
+    stopped = launch(config, "--out", tmp_path / "run", "--steps", "100000", "--log.every", "10")
+    stopped.wait_for("step 10/")
     os.kill(stopped.pid(1), signal.SIGTERM)
     assert stopped.status() == 75, stopped.said
     saved = Run(tmp_path / "run").step
-    assert saved < 3000
     for index in (0, 1):
         assert f"[{index}] jaxgan: stopped by SIGTERM, saved at step {saved}" in stopped.said
     assert "ended in mid-run" not in stopped.said
-    resumed = Launched(config, "--out", tmp_path / "run", "--steps", "3000")
+    end = ("--steps", str(saved + 3), "--checkpoint.every", "1000")
+    resumed = launch(config, "--out", tmp_path / "run", *end)
     assert resumed.status() == 0
     assert f"resuming at step {saved}" in resumed.said
-    assert whole.status() == 0
+    assert launch(config, "--out", tmp_path / "whole", *end).status() == 0
     digests = [state_sha256(Run(tmp_path / name).state) for name in ("whole", "run")]
     assert digests[0] == digests[1]
 
 
-@pytest.mark.slow
-def test_a_mistake_is_found_by_all_before_training(config, tmp_path):
+def test_a_mistake_is_found_by_all_before_training(config, launch, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").write_text("")
-    run = Launched(config, "--out", tmp_path / "full")
+    run = launch(config, "--out", tmp_path / "full")
     assert run.status() == 2
     for index in (0, 1):
         assert f"[{index}] jaxgan: error: {tmp_path / 'full'} exists and holds no run" in run.said
@@ -327,6 +345,7 @@ def script(name, *arguments, **variables):
     return subprocess.run(
         ["bash", LAUNCH / name, *arguments],
         capture_output=True,
+        timeout=60,
         text=True,
         env={"PATH": os.environ["PATH"], **variables},
     )
@@ -351,7 +370,7 @@ echo "$*" >> {folder}/calls
 case "$*" in
   *describe*) cat {folder}/state ;;
   *create*) echo ACTIVE > {folder}/state ;;
-  *delete*) : > {folder}/state ;;
+  *delete*) rm {folder}/state ;;
   *"jaxgan train"*)
     if [ -e {folder}/tried ]; then echo "jaxgan status {status}"; echo "jaxgan status {status}"
     else touch {folder}/tried; echo SUSPENDED > {folder}/state; exit 1; fi ;;
@@ -365,7 +384,6 @@ def test_tpu_asks_again_when_the_slice_is_preempted(tmp_path, status):
     (tmp_path / "sleep").write_text("#!/bin/sh\n")
     for name in ("gcloud", "sleep"):
         (tmp_path / name).chmod(0o755)
-    (tmp_path / "state").write_text("NONE\n")
     ended = script("tpu", "a.py", **{**TPU, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert ended.returncode == status, ended.stderr
     calls = (tmp_path / "calls").read_text()
@@ -390,4 +408,4 @@ def test_slurm_queues_again_what_was_saved(tmp_path, status, queued):
 def test_slurm_tells_what_it_would_do():
     assert script("slurm").returncode == 2
     line = script("slurm", "a.py", "--out", "x y", DRY_RUN="1").stdout
-    assert line.split() == "srun --kill-on-bad-exit=1 --label jaxgan train a.py --out x\\ y".split()
+    assert line == "srun --kill-on-bad-exit=1 --label jaxgan train a.py --out x\\ y \n"

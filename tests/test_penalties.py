@@ -226,6 +226,15 @@ def test_orthogonal_of_a_convolution_has_its_filters_in_the_last_axis():
     np.testing.assert_allclose(gradient["conv"]["kernel"], 2 * theirs, rtol=1e-10)
 
 
+def test_orthogonal_of_more_filters_than_dimensions():
+    w = RNG.normal(size=(3, 7))
+    with jax.enable_x64(True):
+        value, gradient = jax.jit(jax.value_and_grad(orthogonal))({"kernel": w})
+    gram = w.T @ w * (1 - np.eye(7))
+    np.testing.assert_allclose(value, np.square(gram).sum(), rtol=1e-12)
+    np.testing.assert_allclose(gradient["kernel"], 4 * w @ gram, rtol=1e-10)
+
+
 def test_orthogonal_filters_of_any_norm_are_free():
     q, _ = np.linalg.qr(RNG.normal(size=(6, 4)))
     free = {"kernel": (q * [1, 2, 3, 0.5]).astype(np.float32)}

@@ -18,7 +18,7 @@ from rich.console import Console
 
 import jaxgan
 from jaxgan import Checkpoint, Data, Experiment, Log, Mesh, UserError
-from jaxgan.run import Run, Stopped, StopSignals, state_sha256, train
+from jaxgan.run import Run, Stopped, _check_written, state_sha256, train
 from jaxgan.training.checkpoint import Diverged
 from tests.toys import StagedGAN, TinyGAN
 
@@ -148,6 +148,26 @@ def test_folders_that_cannot_hold_a_run_are_refused(tmp_path):
         train(experiment(), tmp_path / "file" / "run", console=QUIET)
 
 
+def test_a_run_killed_while_it_was_described_begins_again(tmp_path):
+    (tmp_path / "config.json.tmp").write_text('{"system"')
+    train(experiment(steps=1), tmp_path, console=QUIET)
+    assert Run(tmp_path).experiment == experiment(steps=1)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_process_that_would_train_something_else_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxgan.run._SEEN_WITHIN", 0)
+    settings = {"config.json": "{}", "data.json": "{}"}
+    with pytest.raises(UserError, match="give --out on a shared disk"):
+        _check_written(tmp_path, settings)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "data.json").write_text("{1}")
+    with pytest.raises(UserError, match=r"data.json of process 0 differs: give all"):
+        _check_written(tmp_path, settings)
+    (tmp_path / "data.json").write_text("{}")
+    _check_written(tmp_path, settings)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Explodes(TinyGAN):
     """The generator's loss is infinite from step 7 on."""
@@ -189,14 +209,6 @@ def test_signals_save_and_stop(tmp_path):
     assert stopped.value.signal == signal.SIGTERM
     assert int(Run(tmp_path / "run").state.step) == stopped.value.step == 5
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_a_second_interrupt_does_not_wait():
-    with StopSignals() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.received == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_killed_at_a_random_moment_and_resumed_is_bit_identical(tmp_path):
@@ -254,6 +266,10 @@ def test_sample_is_a_function_of_seed_and_position(finished):
     np.testing.assert_array_equal(points, jaxgan.open(str(finished.folder)).sample(150, seed=1))
     assert (points != run.sample(150, seed=2)).any()
     assert np.abs(run.sample(150, truncation=0.1, seed=1)).std() < np.abs(points).std()
+    standing = run.sample(150, seed=1, standing_statistics=2)
+    assert (points != standing).any()
+    np.testing.assert_array_equal(standing, run.sample(150, seed=1, standing_statistics=2))
+    np.testing.assert_array_equal(points, run.sample(150, seed=1))
 
 
 def test_sampling_mistakes_are_told(finished, tmp_path):
@@ -261,6 +277,8 @@ def test_sampling_mistakes_are_told(finished, tmp_path):
         finished.sample(4, label=1)
     with pytest.raises(UserError, match="at least 1"):
         finished.sample(0)
+    with pytest.raises(UserError, match="standing statistics of -1 passes"):
+        finished.sample(4, standing_statistics=-1)
     with pytest.raises(UserError, match="does not exist"):
         jaxgan.open(tmp_path / "nothing")
     with pytest.raises(UserError, match="holds no run"):

@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs `jaxgan COMMAND ...`; returns the exit status.
 
     0: done. 1: training diverged. 2: the user can mend it, told in one line. 75: stopped by
-    SIGTERM, 130: by Ctrl-C, both after saving.
+    SIGTERM, 130: by Ctrl-C, both after saving. Where one of many processes is lost, JAX aborts the
+    others (134).
     """
     logging.basicConfig(format="jaxgan: %(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)

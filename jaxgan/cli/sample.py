@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ class Options:
     """Redraw components of the latents beyond +-truncation: fidelity for variety."""
     seed: int = 0
     """Of the latents: equal seeds give equal images."""
+    standing_statistics: int = 0
+    """Measure batch norm's statistics anew, from this many batches of 100 with the same truncation,
+    such as 16; 0: use those of training."""
     attention: bool = False
     """Draw, beside each image, where four places of it look: for systems with attention maps."""
 
@@ -45,18 +49,19 @@ def main(argv: list[str]) -> int:
     run = Run(folder)
     num, labels, columns = _labels(options, run)
     _check_out(options.out)
+    how: dict[str, Any] = {
+        "truncation": options.truncation,
+        "seed": options.seed,
+        "standing_statistics": options.standing_statistics,
+    }
     if options.attention:
         if options.out.suffix != ".png":
             raise UserError(f"--out is {options.out}: attention maps are drawn as a .png")
-        images, maps = run.attention(
-            num, label=labels, truncation=options.truncation, seed=options.seed
-        )
+        images, maps = run.attention(num, label=labels, **how)
         _writing(options.out, lambda: pictures.attention(images, maps[-1]).save(options.out))
         print(f"{options.out}: attention in {num} samples of {folder}")
         return 0
-    images, drawn = run.sample_with_labels(
-        num, label=labels, truncation=options.truncation, seed=options.seed
-    )
+    images, drawn = run.sample_with_labels(num, label=labels, **how)
     _writing(options.out, lambda: _write(options.out, images, drawn, columns))
     print(f"{options.out}: {num} samples of {folder}")
     return 0

@@ -65,13 +65,17 @@ class SpectralNorm(nn.Module):
         if self.is_mutable_collection("spectral"):
             fixed = jax.lax.stop_gradient(matrix)
 
-            def iterate(_: int, vectors: tuple[Array, Array]) -> tuple[Array, Array]:
+            def iterate(vectors: tuple[Array, Array]) -> tuple[Array, Array]:
                 right = _orthonormal(vectors[0] @ fixed, self.epsilon)
                 return _orthonormal(right @ fixed.T, self.epsilon), right
 
-            # A fresh u says nothing: start from an estimate, as PyTorch's parametrisation does.
-            count = self.iterations + 15 * self.is_initializing()
-            u.value, v.value = jax.lax.fori_loop(0, count, iterate, (u.value, v.value))
+            vectors = (u.value, v.value)
+            if self.is_initializing():
+                # A fresh u says nothing: start from an estimate, as PyTorch's parametrisation does.
+                vectors = jax.lax.fori_loop(0, 15, lambda _, vectors: iterate(vectors), vectors)
+            for _ in range(self.iterations):
+                vectors = iterate(vectors)
+            u.value, v.value = vectors
         left, right = jax.lax.stop_gradient((u.value, v.value))
         estimates = ((left @ matrix) * right).sum(-1)
         if self.is_mutable_collection("spectral"):

@@ -82,7 +82,7 @@ def train(
             continue
         advance = make_step(system, stage, seed=seed, micro=micro, mesh=mesh)
         leading = (stage.draws > 1) + (micro > 1)
-        feed = _to_devices(batches_of(stage).iterate(step), batch_sharding(mesh, leading=leading))
+        feed = to_devices(batches_of(stage).iterate(step), batch_sharding(mesh, leading=leading))
         if stage.enter is not None and step == begin:
             first = next(feed)
             feed = itertools.chain([first], feed)
@@ -98,7 +98,7 @@ def train(
             yield Moment(number + 1, stage, state, metrics)
 
 
-def _to_devices(
+def to_devices(
     batches: Iterable[dict[str, np.ndarray]], sharding: NamedSharding, ahead: int = 2
 ) -> Iterator[Batch]:
     """Places batches on the devices, `ahead` of their use."""

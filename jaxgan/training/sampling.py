@@ -1,15 +1,22 @@
 """Drawing from a generator: the one way that training, evaluation and the command line share."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from flax.linen.module import InterceptorContext
 from jax.experimental.multihost_utils import process_allgather
 from jaxtyping import Int, PyTree
 
+from jaxgan.errors import UserError
 from jaxgan.system import State, System, View
+
+_STANDING = 0xFFFFFFFF  # no sample has this number
 
 
 def evaluation_view(system: System, state: State) -> View:
@@ -20,6 +27,85 @@ def evaluation_view(system: System, state: State) -> View:
         if "batch_stats" in average:
             stats[name] = {**stats[name], "batch_stats": average["batch_stats"]}
     return View(system.networks(), params, stats, train=False)
+
+
+def standing_statistics(
+    system: System,
+    state: State,
+    passes: int,
+    *,
+    truncation: float | None = None,
+    seed: int = 0,
+    batch: int = 100,
+) -> State:
+    """A State whose generators' running statistics suit the latents that they are to be drawn from.
+
+    They become the mean, over `passes` passes in training mode with fresh latents and labels, of
+    each batch's means and biased variances (BigGAN, appendix B: "standing statistics"). Running
+    ones are those of the weights of some iterations ago, and of latents without truncation.
+
+    Args:
+        system: whose networks; those that `generate` applies are meant.
+        state: not changed.
+        passes: how many batches.
+        truncation: of their latents.
+        seed: of their latents and labels.
+        batch: samples a pass.
+
+    Raises:
+        UserError: fewer than one pass, or the networks have no batch norm.
+    """
+    if passes < 1:
+        raise UserError(f"standing statistics of {passes} passes: ask for at least 1")
+
+    @jax.jit
+    def measure(state: State, index: jax.Array) -> dict[str, PyTree]:
+        view = evaluation_view(system, state)
+        zeros = {
+            name: {**stats, "batch_stats": jax.tree.map(jnp.zeros_like, stats["batch_stats"])}
+            for name, stats in view.stats.items()
+            if name in system.networks() and "batch_stats" in stats
+        }
+        view.stats.update(zeros)
+        view.train = True
+        stream = jax.random.fold_in(jax.random.key(seed), _STANDING)
+        z_key, y_key = jax.random.split(jax.random.fold_in(stream, index))
+        labels = system.draw_labels(y_key, batch) if system.classes else None
+        with nn.intercept_methods(_replace_by_batch):
+            system.generate(view, system.draw_latents(z_key, batch, truncation), labels)
+        return {
+            name: view.stats[name]["batch_stats"]
+            for name, before in zeros.items()
+            if view.stats[name] is not before
+        }
+
+    total = measure(state, np.uint32(0))
+    if not total:
+        raise UserError(f"{type(system).__name__} has no batch norm: leave out standing statistics")
+    for index in range(1, passes):
+        total = jax.tree.map(jnp.add, total, measure(state, np.uint32(index)))
+    stats, ema = dict(state.stats), dict(state.ema)
+    for name, tree in jax.tree.map(lambda x: x / passes, total).items():
+        stats[name] = {**stats[name], "batch_stats": tree}
+        if name in ema:
+            ema[name] = {**ema[name], "batch_stats": tree}
+    return dataclasses.replace(state, stats=stats, ema=ema)
+
+
+def _replace_by_batch(
+    method: Callable[..., Any], args: Any, options: Any, context: InterceptorContext
+) -> Any:
+    """Running statistics that start from zero become the batch's; the layers know nothing of it."""
+    out = method(*args, **options)
+    layer: Any = context.module
+    moving = layer.has_variable("batch_stats", "mean") and layer.is_mutable_collection(
+        "batch_stats"
+    )
+    if moving and context.method_name == "__call__":
+        for name in ("mean", "var"):
+            moved = layer.get_variable("batch_stats", name)
+            layer.put_variable("batch_stats", name, moved / (1 - layer.momentum))
+    return out
 
 
 Use = Callable[[View, jax.Array, jax.Array | None], PyTree]

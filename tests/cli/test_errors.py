@@ -164,4 +164,5 @@ def test_samples_of_every_form(run, tmp_path, capsys):
         assert image.size == (2 * 8 + 2, 10 * 8 + 9 * 2)
     sample("--num", "3", "--seed", "1", "--truncation", "0.5", "--out", str(tmp_path / "folder"))
     assert len(list((tmp_path / "folder").glob("*.png"))) == 3
+    sample("--num", "3", "--standing-statistics", "1", "--out", str(tmp_path / "d.npz"))
     assert "3 samples" in capsys.readouterr().out

@@ -135,3 +135,27 @@ def test_a_fresh_layer_is_normalised_already():
     top = np.linalg.svd(matrix(variables["params"]["kernel"], -1), compute_uv=False)[0]
     sigma = variables["spectral"]["SpectralNorm_0"]["sigma"]
     np.testing.assert_allclose(sigma, top, rtol=0.05)
+
+
+def test_three_singular_values_are_those_of_the_svd():
+    layer = Conv(5, reparam=partial(SpectralNorm, singular_values=3))
+    variables = iterate(layer, layer.init(jax.random.key(1), X), X, 300)
+    state = variables["spectral"]["SpectralNorm_0"]
+    w = matrix(variables["params"]["kernel"], -1)
+    assert state["u"].shape == (3, 5)
+    assert state["v"].shape == (3, 54)
+    np.testing.assert_allclose(state["sigma"], np.linalg.svd(w, compute_uv=False)[:3], rtol=1e-5)
+    for vectors in (state["u"], state["v"]):
+        np.testing.assert_allclose(vectors @ vectors.T, np.eye(3), atol=1e-5)
+
+
+def test_only_the_first_of_several_singular_values_normalises():
+    one, three = (Dense(5, reparam=partial(SpectralNorm, singular_values=n)) for n in (1, 3))
+    variables = [iterate(layer, layer.init(jax.random.key(1), X), X, 3) for layer in (one, three)]
+    np.testing.assert_allclose(one.apply(variables[0], X), three.apply(variables[1], X), rtol=1e-5)
+
+
+def test_no_more_singular_values_than_the_matrix_has():
+    layer = Dense(1, reparam=partial(SpectralNorm, singular_values=3))
+    state = layer.init(jax.random.key(1), X)["spectral"]["SpectralNorm_0"]
+    assert state["sigma"].shape == (1,)

@@ -27,9 +27,9 @@ def they_agree(me: int) -> None:
         if only in (me, None):
             raise UserError("no such file")
 
-    with pytest.raises(UserError, match="^no such file$"):
+    with pytest.raises(UserError, match=r"^no such file$"):
         distributed.together(lambda: complain(None))
-    with pytest.raises(UserError, match="^process 1: no such file$"):
+    with pytest.raises(UserError, match=r"^process 1: no such file$"):
         distributed.together(lambda: complain(1))
 
 

@@ -65,7 +65,7 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
         for name, parameter in module.named_parameters(recurse=False):
             if name in ("weight", "scale") and isinstance(module, nn.BatchNorm2d):
                 draw(parameter, 0.5, 1.5)
-            elif name in ("bias", "shift", "gamma"):
+            elif name in ("bias", "shift", "gamma", "sigma"):
                 draw(parameter, -0.5, 0.5)
     return network.eval()
 
@@ -79,7 +79,7 @@ def _leaves(network: nn.Module) -> Iterator[tuple[tuple[str, ...], Tensor, tuple
         if isinstance(module, ClassBatchNorm):
             yield ("params", *path, "scale"), module.scale, _SAME
             yield ("params", *path, "bias"), module.shift, _SAME
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
             yield ("params", *path, "scale"), module.weight, _SAME
             yield ("params", *path, "bias"), module.bias, _SAME
         if isinstance(module, nn.BatchNorm2d):
@@ -91,15 +91,16 @@ def _leaves(network: nn.Module) -> Iterator[tuple[tuple[str, ...], Tensor, tuple
                 weight = module.parametrizations.weight.original
                 state = module.parametrizations.weight[0]
                 spectral = ("spectral", *path, "SpectralNorm_0")
-                yield (*spectral, "u"), state._u, _SAME
+                yield (*spectral, "u"), state._u, bias  # one number an output, as in a bias
                 yield (*spectral, "v"), state._v, vector
             else:
                 weight = module.weight
             yield ("params", *path, "kernel"), weight, kernel
             if getattr(module, "bias", None) is not None:
                 yield ("params", *path, "bias"), module.bias, bias
-        if hasattr(module, "gamma"):
-            yield ("params", *path, "gamma"), module.gamma, _SAME
+        for gate in ("gamma", "sigma"):
+            if hasattr(module, gate):
+                yield ("params", *path, gate), getattr(module, gate), _SAME
 
 
 _SAME = (lambda a: a, lambda a: a)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +93,38 @@ def test_label_matters_to_both_networks(state):
     assert abs(images[0] - images[1]).max() > 1e-4
     logits, _ = view("discriminator", np.ones((2, 8, 8, 3), np.float32), np.array([0, 1]))
     assert abs(logits[0] - logits[1]) > 1e-5
+
+
+def test_gradients_are_those_of_the_plain_formula(rng, monkeypatch):
+    """Inert biases and the shift beside the stream against biases that simply are added.
+
+    Without `stop_gradient` every bias is live, and the shift has no gradient.
+    """
+    system = dataclasses.replace(TINY, generator_channels=(8, 8, 8))
+    state = init(system)
+    network, stats = system.networks()["generator"], state.stats["generator"]
+    params = dict(state.params["generator"])
+    params["attention"] = {**params["attention"], "sigma": jnp.float32(0.7)}
+    z = rng.normal(size=(3, 6)).astype(np.float32)
+    weight = rng.normal(size=(3, *TINY.shape))
+
+    def gradient():
+        def loss(params):
+            outputs, _ = network.apply(
+                {"params": params, **stats}, z, np.arange(3), train=True, mutable="batch_stats"
+            )
+            return jnp.sum(weight * outputs[0])
+
+        return jax.jit(jax.grad(loss))(params)
+
+    ours = gradient()
+    monkeypatch.setattr(jax.lax, "stop_gradient", lambda x: x)
+    plain = gradient()
+    scale = max(abs(x).max() for x in jax.tree.leaves(plain))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * scale), ours, plain)
+    for layer in ("conv2", "shortcut"):
+        assert abs(ours["block1"][layer]["bias"]).max() > 0
+        assert not ours["block2"][layer]["bias"].any()
 
 
 def test_a_step_trains(state, rng):
