@@ -4,7 +4,6 @@ The very step that `train` runs, with its shardings, is lowered and compiled by 
 compiler: libtpu's for TPUs, XLA's GPU compiler through the CUDA plugin. Neither needs the hardware.
 """
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -198,12 +197,10 @@ def _gpu(name: str, kind: str, count: int) -> Topology:
 def _cpu(name: str, count: int) -> Topology:
     if count < 1:
         raise UserError(f"no topology {name!r}: cpu:8 is eight devices")
-    with contextlib.suppress(RuntimeError):  # the backend is up, with as many devices as it has
-        jax.config.update("jax_num_cpu_devices", count)
     if len(jax.devices("cpu")) < count:
         raise UserError(
             f"{name} needs {count} CPU devices and this process has {len(jax.devices('cpu'))}: "
-            "plan it in a process of its own"
+            "set XLA_FLAGS=--xla_force_host_platform_device_count before it starts"
         )
     return Topology(name, "cpu", jax.devices("cpu")[:count], 1, None)
 

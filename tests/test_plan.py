@@ -14,27 +14,12 @@ from jaxgan.plan import find_topology, plan
 from jaxgan.systems.gan import GAN
 from tests.toys import TinyGAN
 
-FIELDS = [
-    "topology",
-    "devices",
-    "processes",
-    "batch",
-    "parameters",
-    "argument_bytes",
-    "temporary_bytes",
-    "peak_bytes",
-    "memory_bytes",
-    "fits",
-    "flops_per_step",
-    "flops_per_image",
-    "bytes_accessed",
-    "collectives",
-    "step_seconds",
-    "step_seconds_source",
-    "images_per_second",
-    "mfu",
-    "compile_seconds",
-]
+FIELDS = {
+    *("topology", "devices", "processes", "batch", "parameters"),
+    *("argument_bytes", "temporary_bytes", "peak_bytes", "memory_bytes", "fits"),
+    *("flops_per_step", "flops_per_image", "bytes_accessed", "collectives"),
+    *("step_seconds", "step_seconds_source", "images_per_second", "mfu", "compile_seconds"),
+}
 
 
 def experiment(system=None, **changes):
@@ -69,7 +54,7 @@ def work(micro=1, **settings):
 
 def test_loops_cost_as_often_as_they_run():
     once = work()
-    assert work(micro=4) == pytest.approx(once, rel=0.1)
+    assert work(micro=4) == pytest.approx(once, rel=0.2)
     assert 1.5 * once < work(repeats=3) < 3 * once
 
 
@@ -82,7 +67,7 @@ def test_loops_cost_as_often_as_they_run():
         ("gpu:k80:8", "GPUs are h100"),
         ("gpu:h100:x", "give one such as"),
         ("cpu:0", "cpu:8 is eight devices"),
-        ("cpu:999", "process of its own"),
+        ("cpu:999", "device_count before it starts"),
     ],
 )
 def test_topologies_that_do_not_exist(name, says):

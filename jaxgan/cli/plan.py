@@ -1,7 +1,9 @@
 """jaxgan plan CONFIG --topology T: what a training step would cost on hardware one lacks."""
 
+import contextlib
 import dataclasses
 import json
+import re
 from typing import Annotated
 
 import jax
@@ -47,6 +49,11 @@ def main(argv: list[str]) -> int:
     if not given.topology:
         raise UserError("no --topology given: name one or more, such as tpu:v3:16x16 gpu:h100:8")
     jax.config.update("jax_platforms", "cpu")  # nothing runs, so a chip that is there stays free
+    sizes = [int(n) for n in re.findall(r"\bcpu:(\d+)\b", " ".join(given.topology))]
+    with contextlib.suppress(
+        RuntimeError
+    ):  # unless the backend is up, in a process of someone else
+        jax.config.update("jax_num_cpu_devices", max([1, *sizes]))
     keep_compilations()
     plans = [plan(given.experiment, name, stage=given.stage) for name in given.topology]
     if given.json:

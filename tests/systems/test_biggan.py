@@ -37,6 +37,7 @@ CIFAR = dataclasses.replace(
 )
 Z = np.random.default_rng(0).normal(size=(3, 20)).astype(np.float32)
 LABEL = np.array([1, 0, 9])
+QUICK = {"xla_backend_optimization_level": 0}  # to compile
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +140,11 @@ def test_orthogonal_start(state):
         w = w if len(w) <= w.shape[1] else w.T
         np.testing.assert_allclose(w @ w.T, np.eye(len(w)), atol=1e-5)
         checked += 1
-    assert checked == 68
+    assert checked == 56
 
 
 def test_normal_start():
-    params, _ = jax.jit(CIFAR.init)(jax.random.key(0))
-    block = params["generator"]["block1"]
+    block = init(CIFAR).params["generator"]["block1"]
     np.testing.assert_allclose(block["conv1"]["kernel"].std(), 0.02, rtol=0.05)
     np.testing.assert_allclose(block["norm1"]["scale"].mean(), 1, atol=0.005)
     np.testing.assert_allclose(block["norm1"]["scale"].std(), 0.02, rtol=0.2)
@@ -203,15 +203,13 @@ def gradient(system, params, stats):
     weight = np.random.default_rng(1).normal(size=(3, 32, 32, 3))
     z = Z[:, : system.latent]
 
-    @jax.jit
-    @jax.grad
-    def grad(params):
+    def loss(params):
         outputs, _ = network.apply(
             {"params": params, **stats}, z, LABEL % 3, train=True, mutable="batch_stats"
         )
         return jnp.sum(weight * outputs[0])
 
-    return grad(params)
+    return jax.jit(jax.grad(loss), compiler_options=QUICK)(params)
 
 
 def assert_close_trees(got, want, tolerance):
@@ -258,7 +256,7 @@ def test_eight_devices_equal_one(rng):
             dataclasses.replace(state, params=params), jax.tree.map(lambda x: x.sharding, state)
         )
         for batch in data:
-            state, _ = step(state, jax.device_put(batch, batch_sharding(mesh)))
+            state, _ = step(state, jax.device_put(batch, batch_sharding(mesh, leading=0)))
         states.append(jax.device_get(state))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
 
