@@ -44,6 +44,10 @@ class Data:
     workers: int = dataclasses.field(default=0, metadata=FREE)
     """Processes that decode images; 0: threads of this one."""
 
+    def __post_init__(self):
+        if self.workers < 0:
+            raise UserError(f"--data.workers is {self.workers}: it must be at least 0")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mesh:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -11,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -174,6 +176,8 @@ class Run:
         return pictures.to_uint8(images), maps
 
     def _standing(self, passes: int, truncation: float | None, seed: int) -> State:
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed is {seed}: it goes from 0 to 2^32 - 1")
         if not passes:
             return self.state
         return standing_statistics(
@@ -267,10 +271,11 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     folder, console = Path(folder), console or Console(file=sys.stderr)
     console = console if is_first() else Console(quiet=True)
     resumed, mesh, source, settings = together(lambda: _prepare(experiment, folder, console))
-    together(lambda: _write(folder, settings) if is_first() else None)
+    lock = together(lambda: _write(folder, settings) if is_first() else contextlib.nullcontext())
     together(lambda: _check_written(folder, settings))
 
     with (
+        lock,
         LastWords(folder / "checkpoints", unless=(UserError, Stopped, Diverged)),
         Checkpoints(folder / "checkpoints", keep=experiment.checkpoint.keep) as checkpoints,
         StopSignals() as stop,
@@ -298,14 +303,15 @@ def _prepare(
     stages = experiment.system.stages()
     for stage in stages:
         check_batch(stage.batch or experiment.batch, experiment.micro, mesh)
-    state_shapes(experiment.system, mesh)
+    _check_buildable(experiment.system)
     resumed = _check_folder(experiment, folder)
     source = data.open_source(experiment.data.source)
     report = _scan(experiment, source)
     for stage in stages:
         stage_batches(experiment, source, stage, mine)
     fingerprint = data.fingerprint(source)
-    _check_same_data(folder, fingerprint)
+    if resumed:
+        _check_same_data(folder, fingerprint)
     console.print(report.text(), highlight=False, soft_wrap=True)
     settings = {
         "config.json": to_json(experiment),
@@ -314,13 +320,28 @@ def _prepare(
     return resumed, mesh, source, settings
 
 
-def _write(folder: Path, settings: dict[str, str]) -> None:
-    """Writes a run's descriptions, each whole or not at all."""
+def _write(folder: Path, settings: dict[str, str]) -> IO[str]:
+    """Writes a run's descriptions, each whole or not at all.
+
+    The run is this process's as long as it holds the file that comes back open.
+
+    Raises:
+        UserError: another process trains it, or it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise UserError(
+                f"{folder} is being trained by another process: wait, or choose another --out"
+            ) from None
         for name, text in settings.items():
             (folder / f"{name}.tmp").write_text(text)
             os.replace(folder / f"{name}.tmp", folder / name)
+        return lock
     except OSError as error:
         reason = error.strerror
         raise UserError(f"{folder} cannot be written: {reason}; choose another --out") from error
@@ -343,8 +364,11 @@ def _check_written(folder: Path, settings: dict[str, str]) -> None:
 
 
 def _check_folder(experiment: Experiment, folder: Path) -> bool:
-    """Whether the folder holds this very experiment; refuses one that holds another."""
+    """Whether the folder holds a State of this very experiment; refuses what it must not touch."""
     if (folder / "config.json").is_file():
+        saved = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
+        if not saved:  # it failed before it had trained
+            return False
         stored = Run(folder).experiment
         if type(stored.system) is not type(experiment.system):
             raise UserError(
@@ -356,6 +380,11 @@ def _check_folder(experiment: Experiment, folder: Path) -> bool:
                 f"{folder} was trained with other settings ({'; '.join(changed)}): "
                 "give the same ones to resume, or choose another --out"
             )
+        if max(saved) > experiment.steps:
+            raise UserError(
+                f"{folder} is at step {max(saved)} already, beyond --steps {experiment.steps}: "
+                "give more, or choose another --out"
+            )
         return True
     if folder.exists() and (
         not folder.is_dir() or any(path.suffix != ".tmp" for path in folder.iterdir())
@@ -365,6 +394,18 @@ def _check_folder(experiment: Experiment, folder: Path) -> bool:
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"{folder} cannot be written: {parent} is not a folder one may write to")
     return False
+
+
+def _check_buildable(system: System) -> None:
+    """Refuses settings that no network can have; a system of the user's own shows its traceback."""
+    try:
+        state_shapes(system)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        if isinstance(error, UserError) or not type(system).__module__.startswith("jaxgan."):
+            raise
+        raise UserError(
+            f"{type(system).__name__} cannot be built with these settings: {error}"
+        ) from error
 
 
 def _check_same_data(folder: Path, fingerprint: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -37,7 +38,11 @@ def main(argv: list[str]) -> int:
         )
     rows = []
     for path in paths:
-        experiment = config.load(path)
+        try:
+            experiment = config.load(path)
+        except Exception as error:  # whatever a file does that is no config
+            print(f"jaxgan: {path} left out: {' '.join(str(error).split())}", file=sys.stderr)
+            continue
         rows.append(
             {
                 "config": str(path),
@@ -49,6 +54,8 @@ def main(argv: list[str]) -> int:
                 "steps": experiment.steps,
             }
         )
+    if not rows:
+        raise UserError(f"no config in {options.folder} can be loaded")
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0

@@ -96,6 +96,10 @@ def _check_out(out: Path) -> None:
         raise UserError(f"--out is {out}: give a .png, an .npz, or a folder")
     if out.suffix and not out.parent.is_dir():
         raise UserError(f"--out is {out}: there is no folder {out.parent}")
+    if out == Path():
+        raise UserError("--out is empty: give a .png, an .npz, or a folder")
+    if not out.suffix and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out is {out}, which holds files already: give a new or empty folder")
     if out.is_dir() == bool(out.suffix) and out.exists():
         raise UserError(f"--out is {out}: that is a {'folder' if out.is_dir() else 'file'}")
 

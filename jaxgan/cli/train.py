@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import tyro
 
 from jaxgan import config
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
+from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
 from jaxgan.run import Stopped, train
 from jaxgan.training.checkpoint import Diverged
@@ -45,11 +47,17 @@ def main(argv: list[str]) -> int:
         print(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
         return 75 if stopped.signal == signal.SIGTERM else 130
     except Diverged as diverged:
-        print(
-            f"jaxgan: diverged: {diverged}; the last good checkpoint is in {given.out}",
-            file=sys.stderr,
-        )
+        kept = any(path.name.isdigit() for path in (given.out / "checkpoints").glob("*"))
+        rest = f"the last good checkpoint is in {given.out}" if kept else "before any checkpoint"
+        print(f"jaxgan: diverged: {diverged}; {rest}", file=sys.stderr)
         return 1
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"out of memory ({str(error).splitlines()[0][:120]}): give a smaller --batch, or the "
+            "same one in parts with --micro 2"
+        ) from error
     step = run.step  # reading checkpoints takes all processes
     if distributed.is_first():
         print(f"{run.folder}: trained to step {step}; see {run.folder}/samples, or")

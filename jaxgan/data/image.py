@@ -106,7 +106,8 @@ class Fit:
         height, width = found[:2]
         if self.crop is not None:
             if self.crop > min(height, width):
-                return f"is {text(found)}, too small for --crop {self.crop}: use a smaller crop"
+                small = f"is {text(found)}, too small for --crop {self.crop}"
+                return f"{small}: give a smaller one, or --crop None"
             height = width = self.crop
         if self.resize or (height, width) == self.shape[:2]:
             return None

@@ -43,6 +43,7 @@ class Report:
     found: str
     classes: dict[str, int | None]
     conditional: bool
+    crop: int | None = None
 
     def text(self) -> str:
         """Return one line on the data set, then one on each of the first classes."""
@@ -51,6 +52,8 @@ class Report:
             line += _holds(self.shape)
         else:
             line += f"images, {self.found}"
+            if self.crop is not None:
+                line += f" cropped to the middle {self.crop}x{self.crop}"
             if self.found != text(self.shape):
                 line += f" made {text(self.shape)}"
         if self.classes:
@@ -164,6 +167,7 @@ def scan(
         found=found,
         classes=dict(zip(source.classes, counts, strict=True)),
         conditional=classes > 0,
+        crop=crop,
     )
 
 

@@ -1,6 +1,8 @@
 """What a user gets wrong is answered in one line, with status 2, and nothing is written."""
 
+import fcntl
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +73,10 @@ def place(tmp_path):
         (["train", "tiny.py", "--data", "tfds:mnisst"], "mnist"),
         (["train", "tiny.py", "--data", "mnist5k"], "28x28x1"),
         (["train", "tiny.py", "--system.classes", "7"], "--system.classes 10"),
+        (["train", "tiny.py", "--data.workers", "-1"], "at least 0"),
+        (["train", "tiny.py", "--system.latent", "0"], "SNGAN cannot be built with these"),
+        (["train", "tiny.py", "--system.discriminator-updates", "0"], "both count from 1"),
+        (["train", "plain.py", "--data", "good", "--crop", "9"], "--crop None"),
         (["train", "tiny.py", "--out", "other"], "holds no run"),
         (["train", "tiny.py", "--out", "notes/run"], "may write"),
         (["sample", "other", "--out", "x.png"], "holds no run"),
@@ -110,6 +116,8 @@ def run(tmp_path_factory):
         (["--label", "1", "--each-label", "--out", "x.png"], "exclude each other"),
         (["--truncation", "-1", "--out", "x.png"], "above 0"),
         (["--num", "0", "--out", "x.png"], "at least 1"),
+        (["--seed", "-1", "--out", "x.png"], "0 to 2^32 - 1"),
+        (["--out", ""], "--out is empty"),
         (["--out", "x.gif"], ".png"),
         (["--out", "nowhere/x.png"], "no folder nowhere"),
         (["--num", "4"], "--out"),
@@ -123,6 +131,35 @@ def test_mistakes_in_sampling(run, tmp_path, monkeypatch, capsys, options, expec
     assert err.count("\n") == 1
     assert expected in err
     assert not list(tmp_path.iterdir())
+
+
+def test_samples_go_into_no_folder_that_holds_something(run, tmp_path, capsys):
+    (tmp_path / "cat.png").write_text("precious")
+    assert main(["sample", str(run), "--num", "2", "--out", str(tmp_path)]) == 2
+    assert "holds files already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.png"]
+
+
+def test_a_run_that_never_began_does_not_hold_its_folder(run, tmp_path):
+    shutil.copy(run / "config.json", tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    config = str(run.parent / "tiny.py")
+    assert main(["train", config, "--seed", "3", "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 3
+
+
+def test_a_run_is_trained_by_one_process_and_not_back(run, capsys):
+    config = str(run.parent / "tiny.py")
+    with (run / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["train", config, "--out", str(run)]) == 2
+    assert "another process" in capsys.readouterr().err
+    longer = (run / "checkpoints" / "1").rename(run / "checkpoints" / "9")
+    try:
+        assert main(["train", config, "--out", str(run)]) == 2
+    finally:
+        longer.rename(run / "checkpoints" / "1")
+    assert "is at step 9 already" in capsys.readouterr().err
 
 
 def test_a_run_of_another_system_is_refused(run, tmp_path, capsys):

@@ -239,7 +239,11 @@ def test_gradients_are_those_of_the_plain_formula(monkeypatch):
 
 
 def test_eight_devices_equal_one(rng):
-    """With the attention's gate open: biases that only it sees must not be rounding noise."""
+    """With the attention's gate open: biases that only it sees must not be rounding noise.
+
+    Adam would make full steps of 5e-5 of that. Its own moments have the gradients' scale, up to 10,
+    and are left out. As in test_systems_on_devices.py, a start that meets no kink is taken.
+    """
     system = dataclasses.replace(SMALLEST, discriminator_updates=1)
     data = [
         {
@@ -257,8 +261,10 @@ def test_eight_devices_equal_one(rng):
         )
         for batch in data:
             state, _ = step(state, jax.device_put(batch, batch_sharding(mesh, leading=0)))
-        states.append(jax.device_get(state))
+        states.append(jax.device_get((state.params, state.stats, state.ema)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
+    for params, _, _ in states:
+        assert abs(params["generator"]["block1"]["conv2"]["bias"]).min() > 1e-5
 
 
 def test_several_singular_values_and_iterations_are_kept(state):
