@@ -28,7 +28,7 @@ config = Experiment(
     ),
     data=Data(source="mnist5k", resize=True),
     batch=32,
-    steps=2000,
+    steps=1500,
     checkpoint=Checkpoint(every=500),
     log=Log(every=50, samples=250, grid=100),
 )
