@@ -135,6 +135,7 @@ def test_two_processes_equal_one(config, launch, tmp_path, monkeypatch):
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.1  # antialiased edges may round otherwise
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_all_and_the_run_resumes(config, launch, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 2**14)
     steps = ["--checkpoint.every", "20", "--log.every", "10"]

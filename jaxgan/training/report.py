@@ -165,7 +165,7 @@ def _rows_up_to(path: Path, step: int) -> TextIO:
 
 
 def _sigmas(state: State) -> dict[str, float]:
-    """Estimated spectral norms, {"spectral/network/layer": sigma}."""
+    """Estimated spectral norms, {"spectral/network/layer": sigma}, and further singular values."""
     found: dict[str, Any] = {}
     for network, collections in state.stats.items():
         spectral = collections.get("spectral", {}) if isinstance(collections, dict) else {}
@@ -174,4 +174,8 @@ def _sigmas(state: State) -> dict[str, float]:
             if leaf == "sigma":
                 name = "/".join(part for part in layer if not part.startswith("SpectralNorm"))
                 found[f"spectral/{network}/{name}"] = value
-    return {name: float(value) for name, value in jax.device_get(found).items()}
+    row = {}
+    for name, values in jax.device_get(found).items():
+        for index, value in enumerate(values.ravel()):
+            row[f"{name}/{index + 1}" if index else name] = float(value)
+    return row

@@ -182,6 +182,9 @@ def _move(
 
     others = gathered(mesh, {n: p for n, p in state.params.items() if n not in player.owns})
 
+    # On CPUs loops are unrolled: a step of a tiny BigGAN with two updates of the discriminator takes
+    # 13 s as a loop and 0.6 s without (jaxlib 0.10.2, two cores).
+
     def update(carry: Any, seen: Any) -> Any:
         owned, stats, opt = carry
         batch, repeat = seen
@@ -219,7 +222,10 @@ def _move(
         else:
             zeros = shared_out(mesh, jax.tree.map(jnp.zeros_like, owned))
             (grads, stats), (metrics, out) = jax.lax.scan(
-                accumulate, (zeros, stats), ({**batch, **emitted}, jnp.arange(micro))
+                accumulate,
+                (zeros, stats),
+                ({**batch, **emitted}, jnp.arange(micro)),
+                unroll=on_cpu(),
             )
             grads = jax.tree.map(lambda g: g / micro, grads)
             metrics = jax.tree.map(lambda m: m.mean(0), metrics)
@@ -237,7 +243,9 @@ def _move(
     if player.repeats == 1:
         carry, (metrics, out) = update(carry, (jax.tree.map(lambda x: x[0], batches), 0))
     else:
-        carry, outputs = jax.lax.scan(update, carry, (batches, jnp.arange(player.repeats)))
+        carry, outputs = jax.lax.scan(
+            update, carry, (batches, jnp.arange(player.repeats)), unroll=on_cpu()
+        )
         metrics, out = jax.tree.map(lambda x: x[-1], outputs)
     owned, stats, opt = carry
     state = dataclasses.replace(
