@@ -16,7 +16,7 @@ from jaxgan.config import Data, Experiment
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import part
 from jaxgan.parallel.hardware import chip_of
-from jaxgan.parallel.hlo import flops_and_share
+from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
 from jaxgan.run import stage_batches
 from jaxgan.system import Batch, Stage
@@ -76,7 +76,9 @@ class Stepper:
             seconds = time.perf_counter() - begin
         finally:
             jax.monitoring.unregister_event_listener(note)
-        flops, _ = flops_and_share(self._compiled, lowered, mesh.size)
+        flops, _ = flops_and_share(
+            Program(self._compiled.as_text()), self._compiled, lowered, mesh.size
+        )
         memory = self._compiled.memory_analysis()
         self._devices = list(mesh.local_devices)
         chip = chip_of(self._devices[0])
@@ -84,7 +86,7 @@ class Stepper:
             "config": name,
             "system": type(system).__name__,
             "dtype": system.dtype,
-            "shape": list(_shape(experiment, rules)),
+            "shape": list(rules.shape_of(system)),
             "stage": index,
             "batch": batch,
             "draws": rules.draws,
@@ -261,11 +263,6 @@ def _stage(experiment: Experiment, index: int | None) -> tuple[int, Stage]:
     return index, stages[index]
 
 
-def _shape(experiment: Experiment, stage: Stage) -> tuple[int, ...]:
-    shape = experiment.system.shape
-    return shape if stage.resolution is None else (stage.resolution, stage.resolution, shape[-1])
-
-
 def _sharding(
     experiment: Experiment, stage: Stage, mesh: jax.sharding.Mesh
 ) -> jax.sharding.NamedSharding:
@@ -274,7 +271,7 @@ def _sharding(
 
 def _random_batch(experiment: Experiment, stage: Stage, mesh: jax.sharding.Mesh) -> Batch:
     """A batch of noise, arranged by the pipeline that arranges the real ones."""
-    shape, classes = _shape(experiment, stage), experiment.system.classes
+    shape, classes = stage.shape_of(experiment.system), experiment.system.classes
     rng = np.random.default_rng(0)
     count = 256  # they repeat
     if len(shape) == 1:

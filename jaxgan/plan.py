@@ -236,7 +236,7 @@ def plan(experiment: Experiment, topology: str, *, stage: int = -1) -> Plan:
     peak = arguments + temporary + memory.output_size_in_bytes - memory.alias_size_in_bytes
     chip = place.chip
     cost = compiled.cost_analysis() or {}
-    flops, counted = flops_and_share(compiled, lowered, mesh.size)
+    flops, counted = flops_and_share(program, compiled, lowered, mesh.size)
     traffic = cost["bytes accessed"] / counted if "bytes accessed" in cost else None
     guess, source = _step_seconds(chip, flops, traffic, cost.get("optimal_seconds", 0.0) / counted)
     return Plan(
@@ -272,12 +272,11 @@ def _batch(
     """Shapes of what one iteration consumes, laid out as training lays it out."""
     system, micro = experiment.system, experiment.micro
     lead = tuple(n for n in (stage.draws, micro) if n > 1)
-    shape = system.shape
-    if stage.resolution is not None:
-        shape = (stage.resolution, stage.resolution, shape[-1])
     layout = batch_sharding(mesh, leading=len(lead))
     rows = (*lead, batch // micro)
-    shapes = {"image": jax.ShapeDtypeStruct((*rows, *shape), np.float32, sharding=layout)}
+    shapes = {
+        "image": jax.ShapeDtypeStruct((*rows, *stage.shape_of(system)), np.float32, sharding=layout)
+    }
     if system.classes:
         shapes["label"] = jax.ShapeDtypeStruct(rows, np.int32, sharding=layout)
     return shapes

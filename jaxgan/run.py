@@ -28,7 +28,7 @@ from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, 
 from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.system import Stage, State, System, View
 from jaxgan.training import pictures
-from jaxgan.training.checkpoint import Checkpoints, Diverged
+from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
 from jaxgan.training.loop import spans
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report, Watch
@@ -366,7 +366,7 @@ def _check_written(folder: Path, settings: dict[str, str]) -> None:
 def _check_folder(experiment: Experiment, folder: Path) -> bool:
     """Whether the folder holds a State of this very experiment; refuses what it must not touch."""
     if (folder / "config.json").is_file():
-        saved = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
+        saved = saved_steps(folder / "checkpoints")
         if not saved:  # it failed before it had trained
             return False
         stored = Run(folder).experiment
@@ -473,13 +473,10 @@ def stage_batches(
     experiment: Experiment, source: data.Source, stage: Stage, part: tuple[int, int] = (0, 1)
 ) -> data.Batches:
     """The data of a stage, or one of so many equal parts of every batch."""
-    shape = experiment.system.shape
-    if stage.resolution is not None:
-        shape = (stage.resolution, stage.resolution, shape[-1])
     process, processes = part
     return data.batches(
         source,
-        shape=shape,
+        shape=stage.shape_of(experiment.system),
         classes=experiment.system.classes,
         batch=stage.batch or experiment.batch,
         draws=stage.draws,

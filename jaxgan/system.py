@@ -211,6 +211,12 @@ class Stage:
         """Fresh batches that one iteration consumes; at least one, for those who reuse it."""
         return max(1, sum(p.repeats for p in self.players if not p.reuse))
 
+    def shape_of(self, system: "System") -> tuple[int, ...]:
+        """Shape of one sample of the system in this stage."""
+        if self.resolution is None:
+            return system.shape
+        return (self.resolution, self.resolution, system.shape[-1])
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System(ABC):

@@ -92,15 +92,14 @@ def _lines(result: dict[str, Any]) -> list[str]:
         f"  compile  {result['compile_seconds']:.1f} s{cached}",
         f"  step     {_number(step['median'])} ms [{spread}], {rate} images/s",
     ]
-    if flops is not None:
-        share = ""
-        if result["utilization"] is not None:
-            peak = result["peak_flops_per_second"] / result["devices"]
-            share = f", {result['utilization']:.1%} of {_number(peak / 1e12)} TFLOP/s a device"
-        lines.append(
-            f"  work     {_number(flops / 1e9)} GFLOP a step, "
-            f"{_number(result['flops_per_second'] / 1e9)} GFLOP/s{share}"
-        )
+    share = ""
+    if result["utilization"] is not None:
+        peak = result["peak_flops_per_second"] / result["devices"]
+        share = f", {result['utilization']:.1%} of {_number(peak / 1e12)} TFLOP/s a device"
+    lines.append(
+        f"  work     {_number(flops / 1e9)} GFLOP a step, "
+        f"{_number(result['flops_per_second'] / 1e9)} GFLOP/s{share}"
+    )
     memory = []
     if result["peak_memory_bytes"] is not None:
         memory.append(f"{result['peak_memory_bytes'] / 2**30:.2f} GiB at most")

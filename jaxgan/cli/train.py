@@ -15,7 +15,7 @@ from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
 from jaxgan.run import Stopped, train
-from jaxgan.training.checkpoint import Diverged
+from jaxgan.training.checkpoint import Diverged, saved_steps
 
 ALONE = distributed.Processes()
 
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         print(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
         return 75 if stopped.signal == signal.SIGTERM else 130
     except Diverged as diverged:
-        kept = any(path.name.isdigit() for path in (given.out / "checkpoints").glob("*"))
+        kept = saved_steps(given.out / "checkpoints")
         rest = f"the last good checkpoint is in {given.out}" if kept else "before any checkpoint"
         print(f"jaxgan: diverged: {diverged}; {rest}", file=sys.stderr)
         return 1

@@ -141,12 +141,15 @@ class Program:
         return totals
 
 
-def flops_and_share(compiled: Any, lowered: Any, devices: int) -> tuple[float, float]:
+def flops_and_share(
+    program: Program, compiled: Any, lowered: Any, devices: int
+) -> tuple[float, float]:
     """FLOPs of one device in one execution, and which share of them XLA's own analysis counts.
 
     That share is taken from products alone: what else a loop does is a few hundredths of them.
 
     Args:
+        program: `Program(compiled.as_text())`.
         compiled: `lowered.compile()`.
         lowered: `jitted.lower(...)`, for `devices` devices.
         devices: that share the work.
@@ -155,7 +158,6 @@ def flops_and_share(compiled: Any, lowered: Any, devices: int) -> tuple[float, f
     if not counted:
         # GPUs' convolutions are calls of cuDNN: take the program before it was optimised.
         return Program(lowered.as_text("hlo")).product_flops() / devices, 1.0
-    program = Program(compiled.as_text())
     products = program.product_flops()
     share = program.product_flops(unrolled=False) / products if products else 1.0
     return counted / share, share

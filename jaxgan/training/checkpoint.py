@@ -118,3 +118,8 @@ def _check_finite(state: State) -> None:
 @jax.jit
 def _all_finite(leaves: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     return tuple(jnp.isfinite(leaf).all() for leaf in leaves)
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, by their names alone; half-written ones have others."""
+    return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
