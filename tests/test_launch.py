@@ -41,11 +41,20 @@ def config(tmp_path_factory):
 
 
 class Launched:
-    """launch/local with `jaxgan train` on 2 processes x 2 devices, and what they have said."""
+    """launch/local with `jaxgan train` on 2 processes x N devices, and what they have said."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, devices):
         self.process = subprocess.Popen(
-            [LAUNCH / "local", "2", "2", sys.executable, "-m", "jaxgan", "train", *options],
+            [
+                LAUNCH / "local",
+                "2",
+                str(devices),
+                sys.executable,
+                "-m",
+                "jaxgan",
+                "train",
+                *options,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -90,8 +99,8 @@ def launch():
     """Launches, and leaves nothing behind."""
     launched = []
 
-    def start(*options):
-        launched.append(Launched(*options))
+    def start(*options, devices=2):
+        launched.append(Launched(*options, devices=devices))
         return launched[-1]
 
     yield start

@@ -24,15 +24,58 @@ def _attend(
     """sum_j A_ij value_j and A_ij = softmax_j(query_i . key_j), positions in row order."""
     b, h, w, _ = query.shape
     query, key, value = (a.reshape(b, -1, a.shape[-1]) for a in (query, key, value))
-    logits = jnp.einsum("bnk,bmk->bnm", query, key, preferred_element_type=jnp.float32)
-    attention = jax.nn.softmax(logits, axis=-1)
-    if on_cpu() and jax.device_count() == 1:
-        # The map above is then computed only for those who look at it.
-        out = _attend_by_sample(query, key, value)
-    else:
-        # In the value's type the map that backpropagation keeps is half the size under bfloat16.
-        out = jnp.einsum("bnm,bmv->bnv", attention.astype(value.dtype), value)
+    # The map is then computed only for those who look at it.
+    attention = jax.nn.softmax(_product("bnk,bmk->bnm", query, key), axis=-1)
+    by_sample = on_cpu() and jax.device_count() == 1
+    out = (_attend_by_sample if by_sample else _attend_at_once)(query, key, value)
     return out.reshape(b, h, w, -1), attention
+
+
+def _product(equation: str, *operands: Array) -> Array:
+    """An einsum whose sums are float32."""
+    return jnp.einsum(equation, *operands, preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def _attend_at_once(
+    query: Float[Array, "b n k"], key: Float[Array, "b m k"], value: Float[Array, "b m v"]
+) -> Float[Array, "b n v"]:
+    """The same output, for accelerators, where what counts is how often a map passes by memory.
+
+    At 64x64 a map is 4096 x 1024 a sample, and plain softmax moves it in float32 a dozen times: half
+    of all memory traffic of BigGAN's step at 128 pixels. Here one map is written, in the value's
+    type: exp(logits - their row's maximum). The logits are cheap, so they are computed twice, once
+    for that maximum. The gradient takes sum_j A_ij dA_ij from the output (Dao et al. 2022, appendix
+    B), so its map, too, is written once.
+    """
+    return _at_once_forward(query, key, value)[0]
+
+
+def _at_once_forward(query, key, value):  # type: ignore[no-untyped-def]
+    top = _product("bnk,bmk->bnm", query, key).max(-1, keepdims=True)
+    # Without the barrier the two products become one, whose map is written.
+    query, top = jax.lax.optimization_barrier((query, top))
+    weights = jnp.exp(_product("bnk,bmk->bnm", query, key) - top)
+    total = weights.sum(-1, keepdims=True)
+    weights = weights.astype(value.dtype)
+    out = _product("bnm,bmv->bnv", weights, value) / total
+    return out.astype(value.dtype), (query, key, value, weights, total, out)
+
+
+def _at_once_backward(saved, g):  # type: ignore[no-untyped-def]
+    query, key, value, weights, total, out = saved
+    share = (g / total).astype(value.dtype)
+    row = (share * out).sum(-1, keepdims=True)
+    by_logits = (weights * (_product("bnv,bmv->bnm", share, value) - row)).astype(value.dtype)
+    grads = (
+        _product("bnm,bmk->bnk", by_logits, key),
+        _product("bnm,bnk->bmk", by_logits, query),
+        _product("bnm,bnv->bmv", weights, share),
+    )
+    return tuple(d.astype(a.dtype) for d, a in zip(grads, saved, strict=False))
+
+
+_attend_at_once.defvjp(_at_once_forward, _at_once_backward)
 
 
 @jax.custom_vjp

@@ -70,16 +70,8 @@ def _check_even(x: Array) -> None:
 
 def widen(kernel: Float[Array, "k k i o"]) -> Float[Array, "k+1 k+1 i o"]:
     """The kernel convolved with a 2x2 box of ones, in float32."""
-    kernel = kernel.astype(jnp.float32)
-    for axis in (0, 1):
-        pad = [(0, 0)] * 4
-        pad[axis] = (1, 1)
-        k = kernel.shape[axis]
-        padded = jnp.pad(kernel, pad)
-        kernel = lax.slice_in_dim(padded, 0, k + 1, axis=axis) + lax.slice_in_dim(
-            padded, 1, k + 2, axis=axis
-        )
-    return kernel
+    k = jnp.pad(kernel.astype(jnp.float32), ((1, 1), (1, 1), (0, 0), (0, 0)))
+    return k[:-1, :-1] + k[:-1, 1:] + k[1:, :-1] + k[1:, 1:]
 
 
 def conv_up(

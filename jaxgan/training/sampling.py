@@ -11,9 +11,12 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.module import InterceptorContext
 from jax.experimental.multihost_utils import process_allgather
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Int, PyTree
 
 from jaxgan.errors import UserError
+from jaxgan.parallel.mesh import batch_sharding
+from jaxgan.parallel.sharding import gathered
 from jaxgan.system import State, System, View
 
 _STANDING = 0xFFFFFFFF  # no sample has this number
@@ -124,18 +127,23 @@ def make_sampler(
     Args:
         system: whose latents and networks.
         use: `system.generate` if None.
-        chunk: samples a call of the compiled program; the last ones are filled up to it.
+        chunk: samples a call of the compiled program, rounded up to a multiple of the devices that
+            the state lies on, which share them; the last ones are filled up to it.
     """
     use = use or system.generate
 
-    @partial(jax.jit, static_argnames="truncation")
+    @partial(jax.jit, static_argnames=("truncation", "mesh"))
     def draw(
         state: State,
         index: jax.Array,
         labels: jax.Array,
         seed: jax.Array,
         truncation: float | None,
+        mesh: Mesh | None,
     ) -> tuple[PyTree, jax.Array]:
+        if mesh is not None:  # every device has all weights and draws its share of the samples
+            state = gathered(mesh, state)
+            index = jax.lax.with_sharding_constraint(index, batch_sharding(mesh, leading=0))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
         z_keys, y_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         latents = jax.vmap(lambda key: system.draw_latents(key, 1, truncation)[0])(z_keys)
@@ -153,14 +161,18 @@ def make_sampler(
         truncation: float | None = None,
         seed: int = 0,
     ) -> tuple[PyTree, Int[np.ndarray, " num"] | None]:
-        padded = -(-num // chunk) * chunk
+        layout = getattr(state.step, "sharding", None)
+        mesh = layout.mesh if isinstance(layout, NamedSharding) and layout.mesh.size > 1 else None
+        step = -(-chunk // mesh.size) * mesh.size if mesh else chunk
+        padded = -(-num // step) * step
         wanted = np.full(padded, -1, np.int32)  # -1: draw one
         if labels is not None:
             wanted[:num] = labels
         parts = []
-        for start in range(0, padded, chunk):
-            index = np.arange(start, start + chunk, dtype=np.uint32)
-            part = draw(state, index, wanted[start : start + chunk], np.uint32(seed), truncation)
+        for start in range(0, padded, step):
+            index = np.arange(start, start + step, dtype=np.uint32)
+            labelled = wanted[start : start + step]
+            part = draw(state, index, labelled, np.uint32(seed), truncation, mesh)
             parts.append(process_allgather(part, tiled=True))
         samples, drawn = jax.tree.map(lambda *xs: np.concatenate(xs)[:num], *parts)
         return samples, drawn if system.classes else None

@@ -1,4 +1,4 @@
-"""Standing statistics; sampling itself is tested in test_run.py, on runs."""
+"""Standing statistics, and sampling on many devices; on one it is tested in test_run.py."""
 
 import dataclasses
 
@@ -8,8 +8,9 @@ import pytest
 
 from jaxgan import init
 from jaxgan.errors import UserError
+from jaxgan.parallel.mesh import make_mesh
 from jaxgan.system import View
-from jaxgan.training.sampling import evaluation_view, standing_statistics
+from jaxgan.training.sampling import evaluation_view, make_sampler, standing_statistics
 from tests.toys import TinyGAN
 
 SYSTEM = TinyGAN()
@@ -76,3 +77,13 @@ def test_what_cannot_be_measured_is_refused(state):
     plain = dataclasses.replace(SYSTEM, norm=False)
     with pytest.raises(UserError, match="no batch norm"):
         standing_statistics(plain, init(plain), 2)
+
+
+def test_devices_share_the_samples_and_change_none(monkeypatch):
+    monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 0)
+    alone, shared = (
+        make_sampler(SYSTEM, chunk=10)(init(SYSTEM, mesh=mesh), 25, seed=5)[0]
+        for mesh in (make_mesh(1), make_mesh(4, 2))
+    )
+    assert alone.shape == (25, 2)
+    np.testing.assert_allclose(alone, shared, atol=1e-6)
