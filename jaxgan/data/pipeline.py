@@ -16,6 +16,7 @@ what lies above: threads and worker processes that prefetch.
 
 import dataclasses
 import functools
+import math
 import os
 
 import grain
@@ -30,6 +31,9 @@ from jaxgan.errors import UserError
 
 _STEPS = 2**40
 """Where the endless stream ends, because Grain wants a length."""
+
+_AHEAD = 4 * 10**9
+"""Bytes of images that may be made ahead: a thread makes a batch, and a pod's are large."""
 
 _FLIPS = 2**64 - 1
 """The stream of random words that decides on flips; epochs, from 0, have the others."""
@@ -95,6 +99,11 @@ class Batches:
         lead = (*(n for n in (self.draws, self.micro) if n > 1), rows)
         return {key: value.reshape(*lead, *value.shape[1:]) for key, value in taken.items()}
 
+    def _bytes(self) -> int:
+        """Of the images of one step, at most."""
+        pixels = self.draws * self.batch // self.processes * math.prod(self.source.shape or ())
+        return max(1, 4 * pixels)
+
     def _items(self, positions: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """Return which item stands at each position of the endless stream."""
         count = len(self.source)
@@ -112,7 +121,7 @@ class Batches:
         """
         # One thread is enough where there is nothing to decode, and leaves the cores to XLA.
         alone = self.workers > 0 or isinstance(self.source, Arrays)
-        threads = 1 if alone else min(16, os.cpu_count() or 1)
+        threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // self._bytes() - 1))
         ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
         steps = grain.MapDataset.range(start, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
         if self.workers:
