@@ -1,8 +1,10 @@
 """Dense, convolution, transposed convolution and embedding, each with a hook on its weight.
 
 Parameters are float32; `dtype` is what the multiplication runs in. `reparam` is a factory of a
-Linen module that maps the stored kernel to the kernel in use, e.g. `SpectralNorm` or
-`functools.partial(SpectralNorm, epsilon=1e-6)`. Kernels are (h, w, in, out) and (in, out).
+Linen module that maps the stored kernel to a factor that it is multiplied by, a scalar or one for
+each output, e.g. `SpectralNorm` or `functools.partial(SpectralNorm, epsilon=1e-6)`. A factor, not
+a kernel: so a layer can apply it where that takes least memory traffic. Kernels are (h, w, in, out)
+and (in, out).
 """
 
 from collections.abc import Callable
@@ -22,7 +24,7 @@ Reparam = Callable[[], nn.Module]
 
 
 class _Layer(nn.Module):
-    """What the layers share: a reparametrised kernel, a bias, a compute type.
+    """What the layers share: a kernel and its factor, a bias, a compute type.
 
     `inert_bias` says that what follows cancels the bias: a batch norm subtracts it, a softmax over
     keys ignores it. Its gradient is zero, and computing it would give rounding noise that Adam
@@ -36,9 +38,15 @@ class _Layer(nn.Module):
     reparam: Reparam | None = None
     dtype: DTypeLike = jnp.float32
 
-    def kernel(self, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    def kernel_and_factor(
+        self, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "..."], Float[Array, "..."] | float]:
         kernel = self.param("kernel", self.initializer.kernel, shape, jnp.float32)
-        return kernel if self.reparam is None else self.reparam()(kernel)
+        return kernel, 1.0 if self.reparam is None else self.reparam()(kernel)
+
+    def kernel(self, shape: tuple[int, ...]) -> Float[Array, "..."]:
+        kernel, factor = self.kernel_and_factor(shape)
+        return kernel * factor
 
     def add_bias(self, y: Float[Array, "..."], fan_in: int) -> Float[Array, "..."]:
         if not self.use_bias:
@@ -80,14 +88,14 @@ class Conv(_Layer):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
         """[b, h, w, in] to [b, y, x, features]."""
         k, inputs = self.kernel_size, x.shape[-1]
-        kernel = self.kernel((k, k, inputs, self.features))
+        kernel, factor = self.kernel_and_factor((k, k, inputs, self.features))
         if self.scale == "up":
-            y = resample.conv_up(x, kernel, dtype=self.dtype)
+            y = resample.conv_up(x, kernel, factor, dtype=self.dtype)
         elif self.scale == "down":
-            y = resample.conv_down(x, kernel, dtype=self.dtype)
+            y = resample.conv_down(x, kernel, factor, dtype=self.dtype)
         else:
             padding = (k - 1) // 2 if self.padding is None else self.padding
-            y = resample.conv(x, kernel, self.stride, padding, dtype=self.dtype)
+            y = resample.conv(x, kernel * factor, self.stride, padding, dtype=self.dtype)
         return self.add_bias(y, k * k * inputs)
 
 

@@ -77,6 +77,7 @@ def widen(kernel: Float[Array, "k k i o"]) -> Float[Array, "k+1 k+1 i o"]:
 def conv_up(
     x: Float[Array, "b h w i"],
     kernel: Float[Array, "k k i o"],
+    factor: Float[Array, "..."] | float = 1.0,
     *,
     dtype: Any = None,
     form: Form | None = None,
@@ -86,21 +87,24 @@ def conv_up(
     Args:
       x: images.
       kernel: HWIO; sums of its taps are taken in float32.
+      factor: what the kernel is multiplied by, a scalar or one for each output. XLA joins it with
+        the sums of taps only if it comes after them.
       dtype: of the computation and the result; that of `x` by default.
       form: "plain", "native" or "phases"; by default the fastest on the current backend.
     """
     dtype = dtype or x.dtype
     if kernel.shape[0] == 1:  # commutes with upsampling
-        return upsample(conv(x, kernel, dtype=dtype))
+        return upsample(conv(x, kernel * factor, dtype=dtype))
     form = form or _choose()
     if form == "plain":
-        return _convolve(upsample(x), kernel, dtype, 1)
-    return conv_transpose(x, widen(kernel), stride=2, padding=1, dtype=dtype, form=form)
+        return _convolve(upsample(x), kernel * factor, dtype, 1)
+    return conv_transpose(x, widen(kernel) * factor, stride=2, padding=1, dtype=dtype, form=form)
 
 
 def conv_down(
     x: Float[Array, "b h w i"],
     kernel: Float[Array, "k k i o"],
+    factor: Float[Array, "..."] | float = 1.0,
     *,
     dtype: Any = None,
     form: Form | None = None,
@@ -110,6 +114,8 @@ def conv_down(
     Args:
       x: images of even height and width.
       kernel: HWIO; sums of its taps are taken in float32.
+      factor: what the kernel is multiplied by, a scalar or one for each output. XLA joins it with
+        the sums of taps only if it comes after them.
       dtype: of the computation and the result; that of `x` by default.
       form: "plain", "native" or "phases"; by default the fastest on the current backend.
 
@@ -118,12 +124,12 @@ def conv_down(
     """
     dtype = dtype or x.dtype
     if kernel.shape[0] == 1:  # commutes with the mean
-        return conv(downsample(x), kernel, dtype=dtype)
+        return conv(downsample(x), kernel * factor, dtype=dtype)
     _check_even(x)
     form = form or _choose()
     if form == "plain":
-        return downsample(_convolve(x, kernel, dtype, 1))
-    return conv(x, widen(kernel) / 4, stride=2, padding=1, dtype=dtype, form=form)
+        return downsample(_convolve(x, kernel * factor, dtype, 1))
+    return conv(x, widen(kernel) * (factor / 4), stride=2, padding=1, dtype=dtype, form=form)
 
 
 def conv(

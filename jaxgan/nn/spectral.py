@@ -27,7 +27,7 @@ def _orthonormal(x: Float[Array, "*k n"], epsilon: float) -> Float[Array, "*k n"
 
 
 class SpectralNorm(nn.Module):
-    """W -> W / sigma(W): a reparametrisation for the layers of `jaxgan.nn.layers`.
+    """W -> 1 / sigma(W): the factor of a kernel, for the layers of `jaxgan.nn.layers`.
 
     State, in the collection "spectral": `u` [rows] and `v` [columns], the estimates of the leading
     singular vectors, and `sigma`, the estimate of the last power iteration. The iteration runs
@@ -42,7 +42,7 @@ class SpectralNorm(nn.Module):
             output axis of a kernel (PyTorch, Chainer); for an embedding [n, d], 0 gives u length n.
         iterations: power iterations each time.
         epsilon: added to the norms that vectors are divided by.
-        singular_values: how many are estimated; the kernel is divided by the first.
+        singular_values: how many are estimated; the factor is that of the first.
     """
 
     axis: int = -1
@@ -51,8 +51,8 @@ class SpectralNorm(nn.Module):
     singular_values: int = 1
 
     @nn.compact
-    def __call__(self, kernel: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Kernel of any rank, divided by its leading singular value; float32."""
+    def __call__(self, kernel: Float[Array, "..."]) -> Float[Array, ""]:
+        """One over the leading singular value of a kernel of any rank; float32."""
         matrix = jnp.moveaxis(kernel.astype(jnp.float32), self.axis, 0)
         matrix = matrix.reshape(matrix.shape[0], -1)
         rows, columns = matrix.shape
@@ -80,4 +80,4 @@ class SpectralNorm(nn.Module):
         estimates = ((left @ matrix) * right).sum(-1)
         if self.is_mutable_collection("spectral"):
             sigma.value = jax.lax.stop_gradient(estimates)
-        return kernel / (estimates[0] if lead else estimates)
+        return 1 / (estimates[0] if lead else estimates)
