@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxgan import data
+from jaxgan.backend import return_freed_memory
 from jaxgan.config import Data, Experiment
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import part
@@ -76,6 +77,7 @@ class Stepper:
             seconds = time.perf_counter() - begin
         finally:
             jax.monitoring.unregister_event_listener(note)
+        return_freed_memory()
         flops, _ = flops_and_share(
             Program(self._compiled.as_text()), self._compiled, lowered, mesh.size
         )

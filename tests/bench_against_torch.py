@@ -195,15 +195,16 @@ def jax_step(case: Case) -> Callable[[], None]:
 
     import jaxgan
     from jaxgan.backend import keep_compilations
+    from jaxgan.training.step import compile_step
 
     keep_compilations()
     system = case.jax_system()
-    advance = jaxgan.make_step(system)
     state = jaxgan.init(system)
     rng = np.random.default_rng(0)
     batch = {"image": jnp.asarray(rng.normal(size=(case.batch, *case.shape)), jnp.float32)}
     if case.classes:
         batch["label"] = jnp.asarray(rng.integers(0, case.classes, case.batch), jnp.int32)
+    advance = compile_step(jaxgan.make_step(system), state, batch)  # as training does
 
     def step() -> None:
         nonlocal state
@@ -227,9 +228,6 @@ def compare(name: str, rounds: int) -> None:
     case = CASES[name]
     print(f"{name}, batch {case.batch}: outputs differ by {check_agreement(case):.1e} at most")
     steps = {side: make(case) for side, make in STEPS.items()}
-    begin = time.perf_counter()
-    steps["jax"]()
-    print(f"  first jax step {time.perf_counter() - begin:.1f} s")
     for step in steps.values():
         step()
     times: dict[str, list[float]] = {side: [] for side in steps}

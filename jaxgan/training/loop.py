@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import state_shardings
 from jaxgan.system import Batch, Metrics, Stage, State, System
-from jaxgan.training.step import make_step
+from jaxgan.training.step import compile_step, make_step
 
 _ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never come this far
 
@@ -80,17 +80,19 @@ def train(
         step = int(state.step)
         if step >= end:
             continue
-        advance = make_step(system, stage, seed=seed, micro=micro, mesh=mesh)
         leading = (stage.draws > 1) + (micro > 1)
         feed = to_devices(batches_of(stage).iterate(step), batch_sharding(mesh, leading=leading))
+        first = next(feed)
+        feed = itertools.chain([first], feed)
         if stage.enter is not None and step == begin:
-            first = next(feed)
-            feed = itertools.chain([first], feed)
             # Not the key of the step that follows.
             key = jax.random.fold_in(jax.random.key(seed), _ENTER - begin)
             layout = state_shardings(mesh, state)
             enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)
             state = enter(state, first, key)
+        advance = compile_step(
+            make_step(system, stage, seed=seed, micro=micro, mesh=mesh), state, first
+        )
         for number, batch in zip(range(step, end), feed, strict=False):
             # A copy between host and device that nobody asked for would stall both.
             with jax.transfer_guard("disallow"):
