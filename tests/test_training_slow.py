@@ -37,6 +37,24 @@ def test_quickstart_digits_are_recognised_and_vary(tmp_path, dtype, least):
         assert images[asked == k].var(0).mean() >= 0.7 * real[label == k].var(0).mean()
 
 
+def test_biggan_tiny_draws_digits_and_truncation_trades_variety_for_them(tmp_path):
+    run = trained("biggan_tiny", tmp_path / "run")
+    fit = data.Fit(shape=(32, 32, 1), resize=True)
+    digits = data.open_source("mnist5k").fitted(fit, (32, 32, 1)).take(np.arange(5000))
+    real, label = digits["image"].reshape(5000, -1).astype(np.float32), digits["label"]
+    judge = SVC(C=5, gamma="scale").fit(real, label)
+    asked = np.repeat(np.arange(10), 50)
+    right, variances = [], []
+    for truncation in (None, 0.5):
+        images = run.sample(500, label=asked, truncation=truncation)
+        images = images.reshape(500, -1).astype(np.float32)
+        right.append((judge.predict(images) == asked).mean())
+        variances.append(np.mean([images[asked == k].var(0).mean() for k in range(10)]))
+    assert 0.97 <= right[0] <= right[1]
+    assert variances[1] < 0.5 * variances[0]
+    assert variances[0] >= 0.4 * np.mean([real[label == k].var(0).mean() for k in range(10)])
+
+
 @pytest.mark.parametrize("name", ["gan_ring", "wgangp_ring"])
 def test_rings_are_covered(tmp_path, name):
     points = trained(name, tmp_path / "run").sample(2000)
