@@ -56,11 +56,15 @@ def _knows(flag: str) -> bool:
     return False
 
 
+def cache() -> Path:
+    """Where what can be made again is kept: ~/.cache/jaxgan, or below XDG_CACHE_HOME."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxgan"
+
+
 def keep_compilations() -> None:
-    """Compiled programs survive the process, in ~/.cache/jaxgan unless JAX is told a place."""
+    """Compiled programs survive the process, in `cache()` unless JAX is told a place."""
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxgan" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_compilation_cache_dir", str(cache() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

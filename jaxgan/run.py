@@ -140,12 +140,16 @@ class Run:
         truncation: float | None = None,
         seed: int = 0,
         standing_statistics: int = 0,
+        start: int = 0,
     ) -> tuple[np.ndarray, Int[np.ndarray, " n"] | None]:
-        """As `sample`, with the labels of the images; None for unconditional systems."""
+        """As `sample`, with the labels of the images; None for unconditional systems.
+
+        `start` is the number of the first image: 100 images are 60, and 40 from 60 on.
+        """
         _check_drawing(num, truncation)
         labels = None if label is None else self._labels(num, label)
         state = self._standing(standing_statistics, truncation, seed)
-        samples, drawn = self._sampler(state, num, labels, truncation, seed)
+        samples, drawn = self._sampler(state, num, labels, truncation, seed, start)
         return (samples if samples.ndim == 2 else pictures.to_uint8(samples)), drawn
 
     def attention(

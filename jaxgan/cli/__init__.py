@@ -1,6 +1,7 @@
 """The command line: one file a command, which parses, calls and prints."""
 
 import importlib
+import keyword
 import logging
 import os
 import sys
@@ -10,9 +11,13 @@ from jaxgan.errors import UserError
 COMMANDS = {
     "train": "train a system, or resume a run",
     "sample": "draw images from a run",
+    "evaluate": "score generated images against real ones",
+    "compare": "rank runs by their scores",
     "bench": "time a training step and its input on this machine",
     "plan": "what a training step would cost on hardware one lacks",
     "data": "pack a folder of images for training at scale",
+    "import": "make a run from another framework's checkpoint",
+    "export": "a run's generator as StableHLO or safetensors",
     "info": "networks, players, stages and data of a config or a run",
     "configs": "the table of systems and configs",
 }
@@ -54,7 +59,8 @@ def _run(argv: list[str]) -> int:
         raise UserError(
             f"no command {name!r}{nearest(name, COMMANDS, hint='; see `jaxgan --help`')}"
         )
-    return importlib.import_module(f"jaxgan.cli.{name}").main(argv[1:])
+    module = f"{name}_" if keyword.iskeyword(name) else name
+    return importlib.import_module(f"jaxgan.cli.{module}").main(argv[1:])
 
 
 def _usage() -> str:

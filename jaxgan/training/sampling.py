@@ -118,10 +118,10 @@ Use = Callable[[View, jax.Array, jax.Array | None], PyTree]
 def make_sampler(
     system: System, use: Use | None = None, *, chunk: int = 100
 ) -> Callable[..., tuple[PyTree, Int[np.ndarray, " n"] | None]]:
-    """Compiles-on-first-use `sample(state, num, labels=None, truncation=None, seed=0)`.
+    """Compiles-on-first-use `sample(state, num, labels=None, truncation=None, seed=0, start=0)`.
 
-    Sample i is a function of (state, labels[i], truncation, seed, i) alone: asking for more, or
-    drawing in chunks, changes none of those before. Without `labels` a conditional system draws
+    Samples `start` to `start + num` of a stream, of which sample i is a function of (state, its
+    label, truncation, seed, i) alone: asking for more, or drawing in chunks, changes none. Without `labels` a conditional system draws
     uniform ones. Returns (what `use` makes of them, labels [num] or None), on the host.
 
     Args:
@@ -160,6 +160,7 @@ def make_sampler(
         labels: Int[np.ndarray, " num"] | None = None,
         truncation: float | None = None,
         seed: int = 0,
+        start: int = 0,
     ) -> tuple[PyTree, Int[np.ndarray, " num"] | None]:
         layout = getattr(state.step, "sharding", None)
         mesh = layout.mesh if isinstance(layout, NamedSharding) and layout.mesh.size > 1 else None
@@ -169,9 +170,9 @@ def make_sampler(
         if labels is not None:
             wanted[:num] = labels
         parts = []
-        for start in range(0, padded, step):
-            index = np.arange(start, start + step, dtype=np.uint32)
-            labelled = wanted[start : start + step]
+        for first in range(0, padded, step):
+            index = np.arange(start + first, start + first + step, dtype=np.uint32)
+            labelled = wanted[first : first + step]
             part = draw(state, index, labelled, np.uint32(seed), truncation, mesh)
             parts.append(process_allgather(part, tiled=True))
         samples, drawn = jax.tree.map(lambda *xs: np.concatenate(xs)[:num], *parts)

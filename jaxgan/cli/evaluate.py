@@ -1,0 +1,151 @@
+"""jaxgan evaluate RUN|FOLDER|NPZ: scores against real images, each a record."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jaxgan import data
+from jaxgan.backend import keep_compilations
+from jaxgan.cli.parse import parse, take_target
+from jaxgan.errors import UserError
+from jaxgan.evaluate import METRICS, Drawn, Record, Stored, evaluate
+from jaxgan.metrics import npz
+from jaxgan.metrics.features import extractor
+from jaxgan.run import Run
+
+AS_PUBLISHED = ("inception-v3-fid", "pixels")
+"""What scores of the papers' names are taken with; those of other networks are only like them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is scored, and how."""
+
+    against: str | None = None
+    """Real images: a data set as --data takes it, or a file of statistics (mu and sigma, .npz), for
+    FID alone. By default the data that the run was trained on."""
+    metrics: str = "fid"
+    """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, cas."""
+    num: int | None = None
+    """Images to draw from a run (10,000), or to take from files (all)."""
+    truncation: str | None = None
+    """Truncations of a run's latents, such as 0.5,1.0,none: each is scored."""
+    extractor: str | None = None
+    """Network: inception, efficientnet or vgg. By default Inception if its weights are there, else
+    EfficientNet, whose scores are not to be compared with published ones."""
+    weights: Path | None = None
+    """File of its weights, or a folder that has it. By default as JAXGAN_WEIGHTS says."""
+    seed: int = 0
+    """Of latents and subsets."""
+    json: bool = False
+    """Print the records as JSON, one a line."""
+
+
+def main(argv: list[str]) -> int:
+    """Parses, scores, prints, and appends to a run's evaluations.jsonl."""
+    target, rest = take_target(argv, "evaluate", "RUN|FOLDER|NPZ")
+    options = parse(
+        Options,
+        rest,
+        prog=f"jaxgan evaluate {target}",
+        description="Scores generated images against real ones.",
+    )
+    names = [name.strip() for name in options.metrics.split(",")]
+    if unknown := [name for name in names if name not in METRICS]:
+        raise UserError(f"no metric {unknown[0]!r}: there are {', '.join(METRICS)}")
+    keep_compilations()
+    network = extractor(options.extractor, options.weights)
+    run = Run(target) if (Path(target) / "config.json").is_file() else None
+    if run is None and options.truncation is not None:
+        raise UserError(f"{target} holds images: --truncation is for runs")
+    sides = list(_of_run(run, options)) if run else [_of_files(target, options)]
+    against = _against(options, run, sides[0].shape)
+    for side in sides:
+        records = evaluate(side, against, names, extractor=network, seed=options.seed)
+        if run is not None:
+            with (run.folder / "evaluations.jsonl").open("a") as file:
+                file.writelines(json.dumps(dataclasses.asdict(r)) + "\n" for r in records)
+        if options.json:
+            for record in records:
+                print(json.dumps(dataclasses.asdict(record)))
+        else:
+            _print(records)
+    return 0
+
+
+def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
+    for word in (options.truncation or "none").split(","):
+        try:
+            truncation = None if word.strip() == "none" else float(word)
+        except ValueError:
+            raise UserError(
+                f"--truncation is {options.truncation!r}: give numbers with commas, such as "
+                "0.5,1.0,none"
+            ) from None
+        yield Drawn(run, options.num or 10_000, truncation, options.seed)
+
+
+def _of_files(target: str, options: Options) -> Stored:
+    path = Path(target)
+    if path.suffix != ".npz":
+        return Stored(_one_shape(data.open_source(target)), options.num)
+    arrays = npz.read(path, "images")
+    images = arrays.get("images", arrays.get("arr_0"))
+    if images is None or images.dtype != np.uint8 or images.ndim != 4:
+        raise UserError(f"{target} holds no `images`, uint8 [n, h, w, c]: see jaxgan sample --out")
+    labels = arrays.get("labels")
+    classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
+    return Stored(data.Arrays(images, labels, classes, name=target), options.num)
+
+
+def _one_shape(source: data.Source) -> data.Source:
+    if source.shape is None:
+        first = source[0]["image"].shape
+        return source.fitted(data.Fit(shape=first), first)
+    return source
+
+
+def _against(options: Options, run: Run | None, shape: tuple[int, ...]) -> Stored | Path:
+    """Real images in the shape of the generated ones."""
+    name = options.against
+    if name is None:
+        if run is None:
+            raise UserError("images of files are scored against others: give --against")
+        name = run.experiment.data.source
+    if name.endswith(".npz"):
+        return Path(name)
+    own = run is not None and options.against is None
+    fit = data.Fit(
+        shape=shape,  # type: ignore[arg-type]
+        resize=run.experiment.data.resize if own and run else True,
+        crop=run.experiment.data.crop if own and run else None,
+    )
+    source = data.open_source(name)
+    if source.shape == shape and fit.crop is None:
+        return Stored(source)
+    return Stored(source.fitted(fit, shape), fit=str(fit))
+
+
+def _print(records: list[Record]) -> None:
+    first = records[0]
+    table = Table("score", "value", "images", "against", "extractor", box=None)
+    table.columns[1].justify = "right"
+    for record in records:
+        spread = "" if record.deviation is None else f" +- {record.deviation:.2g}"
+        table.add_row(
+            record.metric if record.extractor in AS_PUBLISHED else f"{record.metric}-like",
+            f"{record.value:.4g}{spread}",
+            f"{record.images:,}",
+            "-" if record.real_images == 0 else f"{record.real_images or '?':,}",
+            record.extractor,
+        )
+    truncated = "" if first.truncation is None else f", truncation {first.truncation}"
+    step = "" if first.step is None else f" at step {first.step}"
+    console = Console()
+    console.print(f"{first.source}{step}{truncated}, {first.shape}", highlight=False)
+    console.print(table)

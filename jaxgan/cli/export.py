@@ -1,0 +1,33 @@
+"""jaxgan export RUN: the generator as StableHLO, or its weights as safetensors."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from jaxgan.cli.parse import parse, take_target
+from jaxgan.convert.export import export_run
+from jaxgan.run import Run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """As what, and where to."""
+
+    out: Path
+    """FILE; safetensors also write their model card, FILE.md."""
+    format: Literal["stablehlo", "safetensors"] = "stablehlo"
+    """stablehlo: a function that `jax.export` loads, without jaxgan; safetensors: arrays by name,
+    with a model card."""
+    licence: str = "unknown"
+    """Of the weights, for the model card: an SPDX identifier such as cc-by-4.0."""
+
+
+def main(argv: list[str]) -> int:
+    """Parses, exports, names the files."""
+    folder, rest = take_target(argv, "export", "RUN")
+    options = parse(
+        Options, rest, prog=f"jaxgan export {folder}", description="Exports a run's generator."
+    )
+    for path in export_run(Run(folder), options.format, options.out, licence=options.licence):
+        print(f"{path}: {path.stat().st_size:,} bytes")
+    return 0

@@ -1,0 +1,68 @@
+"""Other frameworks' checkpoints in (one file a source), StableHLO and safetensors out."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+from jaxtyping import PyTree
+
+from jaxgan.config import nearest
+from jaxgan.convert import pth
+from jaxgan.convert.tensors import Tensors
+from jaxgan.errors import UserError
+from jaxgan.system import System
+
+FORMATS = {
+    "biggan_pytorch": "BigGAN-PyTorch (ajbrock): G_ema.pth and D.pth, of BigGAN and BigGAN-deep",
+    "sagan_heykeetae": "Self-Attention-GAN (heykeetae): STEP_G.pth and STEP_D.pth",
+    "dcgan_pytorch": "the DCGAN of PyTorch's examples: netG_epoch_N.pth and netD_epoch_N.pth",
+    "sngan_mimicry": "SNGAN and cGAN-PD of mimicry: netG_N_steps.pth and netD_N_steps.pth",
+}
+"""{name: what it is}; each name is a module here with `convert(generator, discriminator)`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What files of another framework hold.
+
+    Attributes:
+        system: with the sizes that the files' tensors have.
+        params: {network: parameters} of the networks that were given.
+        stats: {network: {collection: ...}} of the same.
+        left_out: names of tensors that say nothing of the networks.
+    """
+
+    system: System
+    params: dict[str, PyTree]
+    stats: dict[str, PyTree]
+    left_out: tuple[str, ...]
+
+
+def load(format: str, generator: str | Path, discriminator: str | Path | None = None) -> Converted:
+    """Reads a generator, and a discriminator if there is one.
+
+    Args:
+        format: one of FORMATS.
+        generator: file.
+        discriminator: file of the same training.
+
+    Raises:
+        UserError: no such format; a file that is no such checkpoint; a tensor that is missing, that
+            is not known, or whose shape does not fit the others.
+    """
+    if format not in FORMATS:
+        near = nearest(format, FORMATS, hint=f"; there are {', '.join(FORMATS)}")
+        raise UserError(f"no format {format!r}{near}")
+    convert = importlib.import_module(f"jaxgan.convert.{format}").convert
+    paths = [generator] if discriminator is None else [generator, discriminator]
+    files = [Tensors(pth.read(path), str(path)) for path in paths]
+    try:
+        system, params, stats = convert(*files)
+    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+        if isinstance(error, UserError) and any(file.file in str(error) for file in files):
+            raise
+        # Of sizes that no network has: told by the system, or by what was computed with them.
+        names = " and ".join(file.file for file in files)
+        raise UserError(f"{names}: no network of {format} has such tensors ({error})") from error
+    left_out = [name for file in files for name in file.finish(format)]
+    return Converted(system=system, params=params, stats=stats, left_out=tuple(left_out))

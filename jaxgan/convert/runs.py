@@ -1,0 +1,95 @@
+"""An ordinary run from another framework's checkpoint: to sample, evaluate and train on."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgan.config import Data, Experiment, to_json
+from jaxgan.convert import load
+from jaxgan.errors import UserError
+from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.step import init
+
+UNKNOWN = "unknown"
+"""The data source of a run that was imported without one."""
+
+
+def import_run(
+    format: str,
+    generator: str | Path,
+    out: str | Path,
+    *,
+    discriminator: str | Path | None = None,
+    data: Data | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes a run whose networks are those of the files, at step 0.
+
+    Averages, where the system keeps them, start as the imported weights. Without a discriminator
+    that network starts anew, as all optimisers do.
+
+    Args:
+        format: one of `jaxgan.convert.FORMATS`.
+        generator: file.
+        out: folder of the run, new or empty.
+        discriminator: file of the same training.
+        data: what the run is to be trained on; None: it cannot be trained.
+        settings: other fields of the Experiment.
+
+    Returns what `out`/import.json holds, too: the format, the files' SHA-256, the networks that
+    start anew, and the tensors that were left out.
+
+    Raises:
+        UserError: the files cannot be converted (`jaxgan.convert.load`), or `out` not written.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is no empty folder: choose another --out")
+    converted = load(format, generator, discriminator)
+    experiment = Experiment(
+        system=converted.system, data=data or Data(source=UNKNOWN), **(settings or {})
+    )
+    state = init(experiment.system, experiment.seed)
+    params, stats, ema = dict(state.params), dict(state.stats), dict(state.ema)
+    for name, tree in converted.params.items():
+        params[name] = jax.tree.map(jax.numpy.asarray, tree)
+        stats[name] = jax.tree.map(jax.numpy.asarray, converted.stats[name])
+        if name in ema:
+            # Copies: training donates the state, in which no array may stand twice.
+            average = {"params": tree, **converted.stats[name]}
+            ema[name] = {key: jax.tree.map(jax.numpy.array, average[key]) for key in ema[name]}
+    state = dataclasses.replace(state, params=params, stats=stats, ema=ema)
+    facts = {
+        "format": format,
+        "files": {
+            str(path): hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            for path in (generator, discriminator)
+            if path is not None
+        },
+        "parameters": {
+            name: sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(tree))
+            for name, tree in converted.params.items()
+        },
+        "anew": sorted(set(params) - set(converted.params)),
+        "left_out": list(converted.left_out),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with Checkpoints(out / "checkpoints", keep=experiment.checkpoint.keep) as checkpoints:
+            checkpoints.save(state)
+        (out / "import.json").write_text(json.dumps(facts, indent=2) + "\n")
+        # Last, so that a folder with a config holds all.
+        (out / "config.json.tmp").write_text(to_json(experiment))
+        os.replace(out / "config.json.tmp", out / "config.json")
+    except OSError as error:
+        reason = error.strerror
+        raise UserError(f"{out} cannot be written: {reason}; choose another --out") from error
+    return facts

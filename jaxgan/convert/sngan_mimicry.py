@@ -1,0 +1,113 @@
+"""SNGAN and cGAN-PD of mimicry: `netG_N_steps.pth` and `netD_N_steps.pth`, of 32 to 128 pixels.
+
+A file holds a network's tensors beside those of its optimiser. Spectral norm is PyTorch's own, but
+for the last two layers of cGAN-PD: there it stores `sn_u`, and does a power iteration in every
+pass, also in evaluation; what is stored here is what that iteration makes of it. Conditional batch
+norm has one table, of scales and then biases.
+"""
+
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxgan.convert.tensors import Target, Tensors
+from jaxgan.errors import UserError
+from jaxgan.systems.mimicry import MimicrySNGAN
+
+DISCRIMINATORS = {
+    32: (2, (128, 128, 128, 128)),
+    48: (4, (64, 128, 256, 512, 1024)),
+    64: (5, (64, 128, 256, 512, 1024)),
+    128: (5, (64, 128, 256, 512, 1024, 1024)),
+}
+"""{side of the image: (blocks that halve it, channels after each block)}: their defaults."""
+
+
+def convert(
+    generator: Tensors, discriminator: Tensors | None = None
+) -> tuple[MimicrySNGAN, dict[str, PyTree], dict[str, PyTree]]:
+    """(system, params, stats) of the networks in the files.
+
+    Raises:
+        UserError: tensors that are missing or do not fit each other, or a size that mimicry's
+            SNGAN does not have.
+    """
+    for file in (generator, discriminator):
+        if file is not None:
+            file.enter("model_state_dict.")
+    blocks = 0
+    while f"block{blocks + 2}.c1.weight" in generator:
+        blocks += 1
+    if not blocks:
+        raise UserError(f"{generator.file} has no blocks block2, block3, ...: give a netG_*.pth")
+    channels = [generator.shape("block2.c1.weight")[1]]
+    channels += [generator.shape(f"block{k + 2}.c1.weight")[0] for k in range(blocks)]
+    rows, latent = generator.shape("l1.weight")
+    start = round((rows / channels[0]) ** 0.5)
+    side = start << blocks
+    if side not in DISCRIMINATORS:
+        raise UserError(
+            f"{generator.file} makes images of {side} pixels, but mimicry's SNGAN has "
+            f"{', '.join(map(str, DISCRIMINATORS))}: which blocks of its discriminator halve the "
+            "size is not known"
+        )
+    classes = 0
+    if "block2.b1.embed.weight" in generator:
+        classes = generator.shape("block2.b1.embed.weight")[0]
+    halvings, widths = DISCRIMINATORS[side]
+    if discriminator is not None:
+        widths = tuple(
+            discriminator.shape(f"block{k + 1}.c2.weight_orig")[0] for k in range(len(widths))
+        )
+    last = f"{blocks + 2}"
+    system = MimicrySNGAN(
+        shape=(side, side, generator.shape(f"c{last}.weight")[0]),
+        latent=latent,
+        classes=classes,
+        generator_channels=tuple(channels),
+        discriminator_channels=widths,
+        halvings=halvings,
+    )
+    params, stats = {}, {}
+
+    target = Target(system, "generator", generator)
+    target.dense("dense", "l1", side=start)
+    for index in range(1, blocks + 1):
+        name = f"block{index + 1}"
+        for path, part in (("conv1", "c1"), ("conv2", "c2"), ("shortcut", "c_sc")):
+            target.conv(f"block{index}/{path}", f"{name}.{part}")
+        for number in (1, 2):
+            norm, path = f"{name}.b{number}", f"block{index}/norm{number}"
+            if not classes:
+                target.batch_norm(path, norm)
+                continue
+            table = generator.take(f"{norm}.embed.weight")
+            half = table.shape[1] // 2
+            target.put(f"params/{path}/scale", f"{norm}.embed.weight", table[:, :half])
+            target.put(f"params/{path}/bias", f"{norm}.embed.weight", table[:, half:])
+            target.batch_norm(path, norm, stats=f"{norm}.bn")
+    target.batch_norm("norm", f"b{last}")
+    target.conv("conv", f"c{last}")
+    generator.leave("*.num_batches_tracked")
+    params["generator"], stats["generator"] = target.variables()
+
+    if discriminator is not None:
+        target = Target(system, "discriminator", discriminator, _weight)
+        for index in range(1, len(widths) + 1):
+            for path, part in (("conv1", "c1"), ("conv2", "c2"), ("shortcut", "c_sc")):
+                if part != "c_sc" or f"block{index}.c_sc.weight_orig" in discriminator:
+                    target.conv(f"block{index}/{path}", f"block{index}.{part}")
+        # At 48 pixels it is called as the last block is.
+        last = f"l{len(widths)}" if side == 48 else f"l{len(widths) + 1}"
+        target.dense("dense", last)
+        if classes:
+            target.embed("embed", "l_y")
+        discriminator.leave("*.sn_sigma")
+        params["discriminator"], stats["discriminator"] = target.variables()
+    return system, params, stats
+
+
+def _weight(tensors: Tensors, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    if f"{name}.sn_u" in tensors:
+        return tensors.take(f"{name}.weight"), tensors.take(f"{name}.sn_u"), None
+    weight, u, v = (tensors.take(f"{name}.weight_{part}") for part in ("orig", "u", "v"))
+    return weight, u[None], v

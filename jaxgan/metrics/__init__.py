@@ -1,0 +1,1 @@
+"""Feature extractors and the scores of generated images."""

@@ -1,0 +1,186 @@
+"""A small classifier of the data at hand: features for data unlike ImageNet, and labels' accuracy.
+
+Its features make scores of toy sets meaningful, its logits an Inception-like score. Trained on
+generated images and tested on real ones it gives the classification accuracy score (Ravuri &
+Vinyals 2019, "Classification accuracy score for conditional generative models"):
+
+    accuracy(train(fakes, labels, classes=10), reals, real_labels)
+"""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float, Int, PyTree, UInt8
+
+from jaxgan.errors import UserError
+from jaxgan.metrics import npz
+from jaxgan.metrics.features import Extractor, from_function
+from jaxgan.metrics.resize import rgb
+from jaxgan.nn.initializers import Init
+from jaxgan.nn.layers import Conv, Dense
+
+FEATURES = 128
+_HE = Init(jax.nn.initializers.he_normal())
+
+
+class _Network(nn.Module):
+    """Convolutions of stride two down to at most 4x4 pixels, one more, a hidden layer, logits.
+
+    Widths double as sides halve, so that images of 64 pixels cost little more than those of 28.
+
+    Attributes:
+        classes: of the logits.
+        halvings: how often the side is halved.
+    """
+
+    classes: int
+    halvings: int
+
+    @nn.compact
+    def __call__(
+        self, images: UInt8[Array, "b h w c"]
+    ) -> tuple[Float[Array, "b 128"], Float[Array, "b classes"]]:
+        """Features, which are not negative, and logits."""
+        h = rgb(images) / 127.5 - 1
+        conv = partial(Conv, padding=1, initializer=_HE)
+        for level in range(self.halvings):
+            width = max(FEATURES >> (self.halvings - 1 - level), 8)
+            h = nn.relu(conv(width, stride=2, name=f"conv{level}")(h))
+        h = nn.relu(conv(FEATURES, name="last")(h))
+        h = h.reshape(len(h), -1)
+        h = nn.relu(Dense(FEATURES, initializer=_HE, name="hidden")(h))
+        return h, Dense(self.classes, name="logits")(h)
+
+
+def train(
+    images: UInt8[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    classes: int,
+    steps: int = 800,
+    batch: int = 128,
+    seed: int = 0,
+) -> Extractor:
+    """A classifier of these images, by cross entropy and AdamW; a minute on two cores at 28 pixels.
+
+    The same images, labels and seed give the same weights, bit for bit on one kind of machine.
+
+    Args:
+      images: grey or RGB, of at least 8 pixels a side.
+      labels: 0..classes - 1.
+      classes: how many there are, also if some have no image.
+      steps: of the optimiser.
+      batch: images a step.
+      seed: of the first weights and of the order of images.
+
+    Raises:
+      UserError: too small images, or labels that are not as above.
+    """
+    if min(images.shape[1:3]) < 8:
+        raise UserError(
+            f"images of {images.shape[1]}x{images.shape[2]} pixels are too small to classify: "
+            "expected at least 8x8"
+        )
+    if labels.shape != images.shape[:1] or not len(labels):
+        raise UserError(
+            f"{len(images)} images and labels of shape {labels.shape}: expected one label an "
+            "image, and at least one image"
+        )
+    if not 0 <= labels.min() <= labels.max() < classes:
+        raise UserError(
+            f"labels run from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}"
+        )
+    network = _Network(classes, halvings=(max(images.shape[1:3]) - 1).bit_length() - 2)
+    optimizer = optax.adamw(optax.cosine_onecycle_schedule(steps, 3e-3))
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def step(
+        variables: PyTree,
+        state: optax.OptState,
+        images: UInt8[Array, "b h w c"],
+        labels: Int[Array, " b"],
+    ) -> tuple[PyTree, optax.OptState]:
+        def loss(variables: PyTree) -> Float[Array, ""]:
+            _, logits = network.apply(variables, images)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        updates, state = optimizer.update(jax.grad(loss)(variables), state, variables)
+        return optax.apply_updates(variables, updates), state
+
+    variables = jax.jit(network.init)(jax.random.key(seed), images[:1])
+    state = jax.jit(optimizer.init)(variables)
+    rng = np.random.default_rng(seed)
+    epochs = -(-steps * batch // len(images))
+    order = np.concatenate([rng.permutation(len(images)) for _ in range(epochs)])
+    for index in order[: steps * batch].reshape(steps, batch):
+        variables, state = step(variables, state, images[index], labels[index].astype(np.int32))
+    return _extractor(network, jax.device_get(variables))
+
+
+def accuracy(
+    classifier: Extractor,
+    images: UInt8[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    batch: int = 500,
+) -> float:
+    """Share of images whose largest logit is that of their label.
+
+    Raises:
+      UserError: the extractor has no logits, or there is not one label an image.
+    """
+    if not classifier.classes:
+        raise UserError(
+            f"{classifier.name} has no logits: accuracy needs an extractor with classes"
+        )
+    if labels.shape != images.shape[:1] or not len(labels):
+        raise UserError(
+            f"{len(images)} images and labels of shape {labels.shape}: expected one label an "
+            "image, and at least one image"
+        )
+
+    @jax.jit
+    def predict(params: PyTree, images: UInt8[Array, "b h w c"]) -> Int[Array, " b"]:
+        _, logits = classifier.apply(params, images)
+        assert logits is not None  # classes > 0
+        return logits.argmax(-1)
+
+    right = [
+        np.asarray(predict(classifier.params, images[start : start + batch]))
+        == labels[start : start + batch]
+        for start in range(0, len(images), batch)
+    ]
+    return float(np.concatenate(right).mean())
+
+
+def save(classifier: Extractor, path: str | Path) -> None:
+    """Write the weights as npz, for `load`."""
+    with open(path, "wb") as file:
+        np.savez(file, **flatten_dict(classifier.params, sep="/"))
+
+
+def load(path: str | Path) -> Extractor:
+    """Read what `save` wrote.
+
+    Raises:
+      UserError: no such file, or not such a file. Pickled objects are refused.
+    """
+    variables = unflatten_dict(npz.read(path, "a classifier's weights"), sep="/")
+    params = variables.get("params", {})
+    if not {"hidden", "logits"} <= params.keys():
+        raise UserError(f"{path}: not a classifier's weights; delete it and train anew")
+    network = _Network(
+        len(params["logits"]["bias"]), halvings=sum(name.startswith("conv") for name in params)
+    )
+    return _extractor(network, variables)
+
+
+def _extractor(network: _Network, variables: PyTree) -> Extractor:
+    return from_function(
+        "classifier", network.apply, variables, size=FEATURES, classes=network.classes
+    )

@@ -1,0 +1,43 @@
+"""Inception score: are single images recognisable, and are they of many classes?
+
+Salimans et al. 2016, "Improved techniques for training GANs", section 4:
+exp E_x KL(p(y|x) ‖ p(y)), where p(y) is the mean of p(y|x) over a split.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxgan.errors import UserError
+
+
+def inception_score(
+    logits: Float[np.ndarray, "n classes"], *, splits: int = 10, seed: int = 0
+) -> tuple[float, float]:
+    """Mean and standard deviation of the score over splits; between 1 and the number of classes.
+
+    Args:
+      logits: unnormalised log probabilities. Probabilities p go in as log p; -inf is allowed.
+      splits: equal parts, up to one sample, each scored for itself. With less than thousands of
+        samples a split p(y) is noisy and the score too high.
+      seed: of the shuffle before the split, because sets often lie sorted by class.
+
+    Raises:
+      UserError: fewer samples than splits, or no split.
+    """
+    if not 1 <= splits <= len(logits):
+        raise UserError(
+            f"{len(logits)} samples in {splits} splits: an Inception score needs at least one "
+            "split, and a sample in each"
+        )
+    shuffled = np.random.default_rng(seed).permutation(logits.astype(np.float64))
+    scores = []
+    for part in np.split(shuffled, [len(logits) * i // splits for i in range(1, splits)]):
+        p = np.exp(part - part.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        scores.append(np.exp(_neg_entropy(p).mean() - _neg_entropy(p.mean(0))))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def _neg_entropy(p: Float[np.ndarray, "*b classes"]) -> Float[np.ndarray, "*b"]:
+    """Σ p ln p, with 0 ln 0 = 0."""
+    return (p * np.log(np.where(p > 0, p, 1))).sum(-1)

