@@ -121,8 +121,9 @@ def make_sampler(
     """Compiles-on-first-use `sample(state, num, labels=None, truncation=None, seed=0, start=0)`.
 
     Samples `start` to `start + num` of a stream, of which sample i is a function of (state, its
-    label, truncation, seed, i) alone: asking for more, or drawing in chunks, changes none. Without `labels` a conditional system draws
-    uniform ones. Returns (what `use` makes of them, labels [num] or None), on the host.
+    label, truncation, seed, i) alone: asking for more, or drawing in chunks, changes none. Without
+    `labels` a conditional system draws uniform ones. Returns (what `use` makes of them, labels
+    [num] or None), on the host.
 
     Args:
         system: whose latents and networks.
