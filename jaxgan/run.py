@@ -24,6 +24,7 @@ from rich.console import Console
 from jaxgan import data
 from jaxgan.config import Experiment, differences, from_json, to_json
 from jaxgan.errors import UserError
+from jaxgan.metrics.evaluate import Drawn
 from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.system import Stage, State, System, View
@@ -151,6 +152,22 @@ class Run:
         state = self._standing(standing_statistics, truncation, seed)
         samples, drawn = self._sampler(state, num, labels, truncation, seed, start)
         return (samples if samples.ndim == 2 else pictures.to_uint8(samples)), drawn
+
+    def drawn(self, num: int, *, truncation: float | None = None, seed: int = 0) -> Drawn:
+        """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
+        _check_drawing(num, truncation)
+        return Drawn(
+            sample=lambda count, start: self.sample_with_labels(
+                count, truncation=truncation, seed=seed, start=start
+            ),
+            num=num,
+            name=str(self.folder),
+            shape=self.system.shape,
+            step=int(self.state.step),
+            ema=bool(self.system.ema()),
+            truncation=truncation,
+            seed=seed,
+        )
 
     def attention(
         self,

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from jaxgan.cli.parse import parse
 from jaxgan.errors import UserError
-from jaxgan.evaluate import Record, differing, read_records
+from jaxgan.metrics.evaluate import Record, differing, read_records
 from jaxgan.run import Run
 
 LOWER_IS_BETTER = ("fid", "kid", "intra_fid", "swd", "ppl")

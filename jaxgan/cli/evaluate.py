@@ -13,8 +13,8 @@ from jaxgan import data
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
-from jaxgan.evaluate import METRICS, Drawn, Record, Stored, evaluate
 from jaxgan.metrics import npz
+from jaxgan.metrics.evaluate import METRICS, Drawn, Record, Stored, evaluate
 from jaxgan.metrics.features import extractor
 from jaxgan.run import Run
 
@@ -87,7 +87,7 @@ def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
                 f"--truncation is {options.truncation!r}: give numbers with commas, such as "
                 "0.5,1.0,none"
             ) from None
-        yield Drawn(run, options.num or 10_000, truncation, options.seed)
+        yield run.drawn(options.num or 10_000, truncation=truncation, seed=options.seed)
 
 
 def _of_files(target: str, options: Options) -> Stored:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jaxtyping import PyTree
 
+from jaxgan import pth
 from jaxgan.config import nearest
-from jaxgan.convert import pth
 from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
 from jaxgan.system import System

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgan.convert import pth
+from jaxgan import pth
 from jaxgan.errors import UserError
 
 VARIABLE = "JAXGAN_WEIGHTS"

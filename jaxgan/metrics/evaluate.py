@@ -30,7 +30,6 @@ from jaxgan.metrics.manifold import density_coverage, precision_recall
 from jaxgan.metrics.wasserstein import sliced_wasserstein
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.parallel.sharding import replicated
-from jaxgan.run import Run
 
 BATCH = 64
 """Images whose features are taken at a time, on a device."""
@@ -108,42 +107,37 @@ Batch = tuple[UInt8[np.ndarray, "b h w c"], Int[np.ndarray, " b"] | None]
 """Images, and their labels where there are classes."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Images that a run draws.
+    """Images that a generator draws; `Run.drawn` makes one.
 
-    label: of all of them; None: uniform.
+    Attributes:
+        sample: (how many, number of the first) -> images and labels, the same ones each time.
+        num: how many are scored.
+        name: of the run.
+        shape: of every image.
+        step: iterations of the run.
+        ema: whether the averaged weights draw.
+        truncation: of the latents; None: not truncated.
+        seed: of the latents.
     """
 
-    run: Run
+    sample: Callable[[int, int], Batch]
     num: int
-    truncation: float | None = None
-    seed: int = 0
-    label: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the run."""
-        return str(self.run.folder)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of every image."""
-        return self.run.system.shape
+    name: str
+    shape: tuple[int, ...]
+    step: int
+    ema: bool
+    truncation: float | None
+    seed: int
 
     def __len__(self) -> int:
         return self.num
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """As the run's `sample` draws them."""
+        """In batches of `size`, the last one smaller."""
         for start in range(0, self.num, size):
-            yield self.run.sample_with_labels(
-                min(size, self.num - start),
-                label=self.label,
-                truncation=self.truncation,
-                seed=self.seed,
-                start=start,
-            )
+            yield self.sample(min(size, self.num - start), start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -414,8 +408,8 @@ def evaluate(
         "data": fingerprint,
         "shape": text(images.shape),
         "source": images.name,
-        "step": drawn.run.step if drawn else None,
-        "ema": bool(drawn.run.system.ema()) if drawn else None,
+        "step": drawn.step if drawn else None,
+        "ema": drawn.ema if drawn else None,
         "truncation": drawn.truncation if drawn else None,
         "seed": drawn.seed if drawn else seed,
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgan.convert import pth
+from jaxgan import pth
 from jaxgan.errors import UserError
 
 ZIP = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])

@@ -13,7 +13,7 @@ from jaxgan import data
 from jaxgan.cli import main
 from jaxgan.config import Checkpoint, Data, Experiment, Log, Mesh
 from jaxgan.errors import UserError
-from jaxgan.evaluate import Drawn, Record, Stored, differing, evaluate, take
+from jaxgan.metrics.evaluate import Record, Stored, differing, evaluate, take
 from jaxgan.metrics.features import from_function
 from jaxgan.metrics.frechet import Moments, frechet_distance
 from jaxgan.metrics.kernel import kernel_distance
@@ -168,7 +168,7 @@ def run(tmp_path_factory):
 
 
 def test_a_run_is_scored_in_the_images_that_it_samples(run):
-    drawn = Drawn(run, 70, truncation=0.5, seed=3)
+    drawn = run.drawn(70, truncation=0.5, seed=3)
     parts = [batch for batch, _ in drawn.batches(32)]
     assert [len(part) for part in parts] == [32, 32, 6]
     whole = run.sample(70, truncation=0.5, seed=3)
@@ -202,7 +202,7 @@ def test_commands_score_and_compare(run, projections, capsys, tmp_path):
 
 
 def test_protocols_that_differ_are_named(run):
-    (record,) = evaluate(Drawn(run, 20), Stored(data.open_source("digits")), extractor=EXTRACTOR)
+    (record,) = evaluate(run.drawn(20), Stored(data.open_source("digits")), extractor=EXTRACTOR)
     assert differing([record, dataclasses.replace(record, value=1.0, step=7)]) is None
     other = dataclasses.replace(record, weights="another")
     assert differing([record, other]) == ("weights", [EXTRACTOR.weights, "another"])
