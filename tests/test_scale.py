@@ -1,6 +1,8 @@
 """A tiny BigGAN over devices and processes, by the commands that train a large one on a pod.
 
-Run with `pytest -m slow`: every mesh compiles its step for half a minute or more.
+Run with `pytest -m slow`: every mesh compiles its step for half a minute or more. As in
+test_systems_on_devices.py the start is one that meets no kink of a ReLU: with seed 1, one bias's
+second moment differs by 9e-5 of itself on 4 x 2 devices.
 """
 
 import json
@@ -27,7 +29,7 @@ sharding._WHOLE_BELOW = 0  # also in processes of their own
 config = Experiment(
     system=BigGAN(shape=(32, 32, 1), classes=10, channels=2, latent=8, shared=4,
                   generator_attention=16, discriminator_attention=0, ema_start=1),
-    data=Data(source="mnist5k", resize=True), batch=16, seed=1, steps=3,
+    data=Data(source="mnist5k", resize=True), batch=16, seed=2, steps=3,
     checkpoint=Checkpoint(every=2, keep=2), log=Log(every=1, samples=10**6, grid=10))
 """
 
