@@ -14,7 +14,7 @@ from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.metrics import npz
-from jaxgan.metrics.evaluate import METRICS, Drawn, Record, Stored, evaluate
+from jaxgan.metrics.evaluate import Drawn, Record, Stored, evaluate, find
 from jaxgan.metrics.features import extractor
 from jaxgan.run import Run
 
@@ -56,8 +56,8 @@ def main(argv: list[str]) -> int:
         description="Scores generated images against real ones.",
     )
     names = [name.strip() for name in options.metrics.split(",")]
-    if unknown := [name for name in names if name not in METRICS]:
-        raise UserError(f"no metric {unknown[0]!r}: there are {', '.join(METRICS)}")
+    for name in names:  # before weights are read
+        find(name)
     keep_compilations()
     network = extractor(options.extractor, options.weights)
     run = Run(target) if (Path(target) / "config.json").is_file() else None

@@ -385,7 +385,7 @@ def evaluate(
     Raises:
         UserError: no such metric, too few images, or a metric that these cannot have.
     """
-    chosen = [_find(name) for name in dict.fromkeys(metrics)]
+    chosen = [find(name) for name in dict.fromkeys(metrics)]
     fake_needs = {need for metric in chosen for need in metric.fake}
     real_needs = {need for metric in chosen for need in metric.real}
     if "logits" in fake_needs and not extractor.classes:
@@ -459,7 +459,12 @@ def _take_real(
     return real
 
 
-def _find(name: str) -> Metric:
+def find(name: str) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in METRICS:
         raise UserError(f"no metric {name!r}: there are {', '.join(METRICS)}")
     return METRICS[name]
