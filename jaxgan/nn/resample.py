@@ -13,6 +13,7 @@ that picks one, by the backend that will run the program.
 import math
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -68,10 +69,22 @@ def _check_even(x: Array) -> None:
         )
 
 
-def widen(kernel: Float[Array, "k k i o"]) -> Float[Array, "k+1 k+1 i o"]:
-    """The kernel convolved with a 2x2 box of ones, in float32."""
+@jax.custom_jvp
+def widen(
+    kernel: Float[Array, "k k i o"], factor: Float[Array, "..."] | float = 1.0
+) -> Float[Array, "k+1 k+1 i o"]:
+    """The kernel convolved with a 2x2 box of ones, in float32, times a factor."""
     k = jnp.pad(kernel.astype(jnp.float32), ((1, 1), (1, 1), (0, 0), (0, 0)))
-    return k[:-1, :-1] + k[:-1, 1:] + k[1:, :-1] + k[1:, 1:]
+    return (k[:-1, :-1] + k[:-1, 1:] + k[1:, :-1] + k[1:, 1:]) * factor
+
+
+@widen.defjvp
+def _widen_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    # The same in another order, for the factor's gradient: that is a product of the kernel with
+    # its gradient, of which every device holds a share. With the wide kernel in that product, each
+    # device would also compute a share of the wide kernel, and gather it for every convolution.
+    (kernel, factor), (d_kernel, d_factor) = primals, tangents
+    return widen(kernel, factor), widen(d_kernel * factor + kernel * d_factor)
 
 
 def conv_up(
@@ -98,7 +111,7 @@ def conv_up(
     form = form or _choose()
     if form == "plain":
         return _convolve(upsample(x), kernel * factor, dtype, 1)
-    return conv_transpose(x, widen(kernel) * factor, stride=2, padding=1, dtype=dtype, form=form)
+    return conv_transpose(x, widen(kernel, factor), stride=2, padding=1, dtype=dtype, form=form)
 
 
 def conv_down(
@@ -129,7 +142,7 @@ def conv_down(
     form = form or _choose()
     if form == "plain":
         return downsample(_convolve(x, kernel * factor, dtype, 1))
-    return conv(x, widen(kernel) * (factor / 4), stride=2, padding=1, dtype=dtype, form=form)
+    return conv(x, widen(kernel, factor / 4), stride=2, padding=1, dtype=dtype, form=form)
 
 
 def conv(
