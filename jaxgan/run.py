@@ -24,7 +24,8 @@ from rich.console import Console
 from jaxgan import data
 from jaxgan.config import Experiment, differences, from_json, to_json
 from jaxgan.errors import UserError
-from jaxgan.metrics.evaluate import Drawn
+from jaxgan.metrics.images import Drawn, stored
+from jaxgan.metrics.judge import Judge
 from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.system import Stage, State, System, View
@@ -56,18 +57,28 @@ class Stopped(Exception):
 class Run:
     """A trained or training system, opened from its folder."""
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, *, best: bool = False):
         """Reads config.json; the checkpoint is read when it is first needed.
 
+        Args:
+            folder: of the run.
+            best: take the checkpoint that was evaluated best, not the newest.
+
         Raises:
-            UserError: there is no run in the folder.
+            UserError: there is no run in the folder, or no best checkpoint.
         """
         self.folder = Path(folder)
+        self._checkpoints = self.folder / ("best" if best else "checkpoints")
         config = self.folder / "config.json"
         if not config.is_file():
             what = "holds no run (no config.json)" if self.folder.is_dir() else "does not exist"
             raise UserError(f"{self.folder} {what}: give the folder that `jaxgan train` wrote")
         self.experiment: Experiment = from_json(config.read_text())
+        if best and not self._checkpoints.is_dir():
+            raise UserError(
+                f"{self.folder} has no best checkpoint: train it with --evaluate.every, or leave "
+                "out --best"
+            )
 
     @property
     def system(self) -> System:
@@ -77,19 +88,17 @@ class Run:
     @functools.cached_property
     def state(self) -> State:
         """The newest State that can be read, on all devices of this process."""
-        checkpoints = self.folder / "checkpoints"
-        if not checkpoints.is_dir():
+        if not self._checkpoints.is_dir():
             raise UserError(f"{self.folder} holds no checkpoint yet: train it first")
-        with Checkpoints(checkpoints) as reader:
+        with Checkpoints(self._checkpoints) as reader:
             return reader.restore(state_shapes(self.system, make_mesh()))
 
     @property
     def step(self) -> int:
         """Step of the newest checkpoint; 0 before there is one."""
-        checkpoints = self.folder / "checkpoints"
-        if not checkpoints.is_dir():
+        if not self._checkpoints.is_dir():
             return 0
-        with Checkpoints(checkpoints) as reader:
+        with Checkpoints(self._checkpoints) as reader:
             return reader.latest or 0
 
     @property
@@ -156,15 +165,12 @@ class Run:
     def drawn(self, num: int, *, truncation: float | None = None, seed: int = 0) -> Drawn:
         """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
         _check_drawing(num, truncation)
-        return Drawn(
-            sample=lambda count, start: self.sample_with_labels(
-                count, truncation=truncation, seed=seed, start=start
-            ),
-            num=num,
+        return _drawn(
+            self.system,
+            self._sampler,
+            self.state,
+            num,
             name=str(self.folder),
-            shape=self.system.shape,
-            step=int(self.state.step),
-            ema=bool(self.system.ema()),
             truncation=truncation,
             seed=seed,
         )
@@ -218,6 +224,42 @@ class Run:
         return labels
 
 
+def _drawn(
+    system: System,
+    sampler: Callable[..., Any],
+    state: State,
+    num: int,
+    *,
+    name: str,
+    truncation: float | None = None,
+    seed: int = 0,
+) -> Drawn:
+    """Images of a state, to score."""
+
+    def sample(count: int, start: int) -> tuple[np.ndarray, np.ndarray | None]:
+        samples, labels = sampler(state, count, None, truncation, seed, start)
+        return pictures.to_uint8(samples), labels
+
+    def generate(latents: jax.Array) -> jax.Array:
+        labels = None
+        if system.classes:
+            labels = system.draw_labels(jax.random.key(seed), len(latents))
+        return system.generate(evaluation_view(system, state), latents, labels)
+
+    return Drawn(
+        sample=sample,
+        generate=generate,
+        latents=lambda key, count: system.draw_latents(key, count, truncation),
+        num=num,
+        name=name,
+        shape=system.shape,
+        step=int(state.step),
+        ema=bool(system.ema()),
+        truncation=truncation,
+        seed=seed,
+    )
+
+
 def _check_drawing(num: int, truncation: float | None) -> None:
     if num < 1:
         raise UserError(f"asked for {num} images: ask for at least 1")
@@ -225,13 +267,17 @@ def _check_drawing(num: int, truncation: float | None) -> None:
         raise UserError(f"truncation is {truncation}: it must be above 0, such as 0.5")
 
 
-def open_run(folder: str | Path) -> Run:
+def open_run(folder: str | Path, *, best: bool = False) -> Run:
     """Opens the run in a folder; `jaxgan.open` is this function.
 
+    Args:
+        folder: of the run.
+        best: take the checkpoint that was evaluated best, not the newest.
+
     Raises:
-        UserError: there is no run in the folder.
+        UserError: there is no run in the folder, or no best checkpoint.
     """
-    return Run(folder)
+    return Run(folder, best=best)
 
 
 def state_sha256(state: State) -> str:
@@ -291,7 +337,8 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     """
     folder, console = Path(folder), console or Console(file=sys.stderr)
     console = console if is_first() else Console(quiet=True)
-    resumed, mesh, source, settings = together(lambda: _prepare(experiment, folder, console))
+    prepared = together(lambda: _prepare(experiment, folder, console))
+    resumed, mesh, source, judge, settings = prepared
     lock = together(lambda: _write(folder, settings) if is_first() else contextlib.nullcontext())
     together(lambda: _check_written(folder, settings))
 
@@ -299,6 +346,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         lock,
         LastWords(folder / "checkpoints", unless=(UserError, Stopped, Diverged)),
         Checkpoints(folder / "checkpoints", keep=experiment.checkpoint.keep) as checkpoints,
+        Checkpoints(folder / "best", keep=1) if judge else contextlib.nullcontext() as best,
         StopSignals() as stop,
     ):
         if resumed and checkpoints.latest is not None:
@@ -308,16 +356,19 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
             )
         else:
             state = init(experiment.system, experiment.seed, mesh=mesh)
-        _train(experiment, folder, console, mesh, state, source, checkpoints, stop)
+        if judge:
+            judge.resume(int(state.step))
+        _train(experiment, folder, console, mesh, state, source, checkpoints, stop, judge, best)
     return Run(folder)
 
 
 def _prepare(
     experiment: Experiment, folder: Path, console: Console
-) -> tuple[bool, jax.sharding.Mesh, data.Source, dict[str, str]]:
+) -> tuple[bool, jax.sharding.Mesh, data.Source, Judge | None, dict[str, str]]:
     """Checks all that a user can get wrong.
 
-    Returns whether to resume, the mesh, the data, and the files that describe the run, by name.
+    Returns whether to resume, the mesh, the data, who scores, and the files that describe the run,
+    by name.
     """
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
     mine = part(mesh)
@@ -330,6 +381,19 @@ def _prepare(
     report = _scan(experiment, source)
     for stage in stages:
         stage_batches(experiment, source, stage, mine)
+    judge = None
+    if experiment.evaluate.every:
+        judge = Judge(
+            folder,
+            lambda shape: stored(
+                source, shape, resize=experiment.data.resize, crop=experiment.data.crop
+            ),
+            experiment.evaluate.metrics,
+            extractor=experiment.evaluate.extractor,
+            shape=experiment.system.shape,
+            classes=experiment.system.classes,
+            mesh=mesh,
+        )
     fingerprint = data.fingerprint(source)
     if resumed:
         _check_same_data(folder, fingerprint)
@@ -338,7 +402,7 @@ def _prepare(
         "config.json": to_json(experiment),
         "data.json": json.dumps({"fingerprint": fingerprint}),
     }
-    return resumed, mesh, source, settings
+    return resumed, mesh, source, judge, settings
 
 
 def _write(folder: Path, settings: dict[str, str]) -> IO[str]:
@@ -457,8 +521,10 @@ def _train(
     source: data.Source,
     checkpoints: Checkpoints,
     stop: StopSignals,
+    judge: Judge | None,
+    best: Checkpoints | None,
 ) -> None:
-    """Iterates, and between iterations logs, draws, saves and stops."""
+    """Iterates, and between iterations logs, draws, scores, saves and stops."""
     system, steps = experiment.system, experiment.steps
     moments = iterate(
         system,
@@ -470,6 +536,7 @@ def _train(
         mesh=mesh,
     )
     sampler = make_sampler(system, chunk=experiment.log.grid)
+    evaluated = make_sampler(system)
     start, end = int(state.step), spans(system.stages(), steps)[-1][2]
     watch = Report(folder, start=start, steps=end, console=console) if is_first() else Watch()
     with watch as report:
@@ -486,6 +553,19 @@ def _train(
             if last or moment.step % experiment.checkpoint.every == 0:
                 report.check()
                 checkpoints.save(moment.state)
+            if (
+                judge
+                and best
+                and (moment.step == end or moment.step % experiment.evaluate.every == 0)
+            ):
+                report.check()
+                drawn = _drawn(
+                    system, evaluated, moment.state, experiment.evaluate.num, name=str(folder)
+                )
+                records, is_best = judge(drawn)
+                report.scores(moment.step, {record.metric: record.value for record in records})
+                if is_best:
+                    best.save(moment.state)
             if stopping is not None and moment.step < end:
                 raise Stopped(stopping, moment.step)
 

@@ -10,10 +10,8 @@ from rich.table import Table
 
 from jaxgan.cli.parse import parse
 from jaxgan.errors import UserError
-from jaxgan.metrics.evaluate import Record, differing, read_records
+from jaxgan.metrics.records import LOWER_IS_BETTER, Record, differing, read_records
 from jaxgan.run import Run
-
-LOWER_IS_BETTER = ("fid", "kid", "intra_fid", "swd", "ppl")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,8 +78,8 @@ def _print(records: list[Record]) -> None:
         )
     console = Console()
     console.print(table)
+    real = "a file's" if first.real_images is None else f"{first.real_images:,}"
+    against = f" against {real}" if first.real_images != 0 else ""
     console.print(
-        f"{first.images:,} images against {first.real_images or 0:,}, {first.extractor}, "
-        f"{first.shape}",
-        highlight=False,
+        f"{first.images:,} images{against}, {first.extractor}, {first.shape}", highlight=False
     )
