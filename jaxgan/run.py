@@ -460,7 +460,11 @@ def _check_folder(experiment: Experiment, folder: Path) -> bool:
                 f"{folder} holds a run of {type(stored.system).__name__}, not of "
                 f"{type(experiment.system).__name__}: choose another --out"
             )
-        if changed := list(differences(experiment, stored)):
+        # What was imported has seen no data yet: it goes on with any.
+        changed = list(differences(experiment, stored))
+        if max(saved) == 0:
+            changed = [line for line in changed if line.startswith("system")]
+        if changed:
             raise UserError(
                 f"{folder} was trained with other settings ({'; '.join(changed)}): "
                 "give the same ones to resume, or choose another --out"
