@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,7 +31,7 @@ from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.system import Stage, State, System, View
 from jaxgan.training import pictures
 from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
-from jaxgan.training.loop import spans
+from jaxgan.training.loop import Moment, spans
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report, Watch
 from jaxgan.training.sampling import evaluation_view, make_sampler, standing_statistics
@@ -337,8 +337,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     """
     folder, console = Path(folder), console or Console(file=sys.stderr)
     console = console if is_first() else Console(quiet=True)
-    prepared = together(lambda: _prepare(experiment, folder, console))
-    resumed, mesh, source, judge, settings = prepared
+    resumed, mesh, source, judge, settings = together(lambda: _prepare(experiment, folder, console))
     lock = together(lambda: _write(folder, settings) if is_first() else contextlib.nullcontext())
     together(lambda: _check_written(folder, settings))
 
@@ -356,9 +355,22 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
             )
         else:
             state = init(experiment.system, experiment.seed, mesh=mesh)
+        start = int(state.step)
         if judge:
-            judge.resume(int(state.step))
-        _train(experiment, folder, console, mesh, state, source, checkpoints, stop, judge, best)
+            judge.resume(start)
+        moments = iterate(
+            experiment.system,
+            state,
+            lambda stage: stage_batches(experiment, source, stage, part(mesh)),
+            steps=experiment.steps,
+            seed=experiment.seed,
+            micro=experiment.micro,
+            mesh=mesh,
+        )
+        watch = Watch()
+        if is_first():
+            watch = Report(folder, start=start, steps=_end(experiment), console=console)
+        _follow(experiment, folder, moments, watch, checkpoints, stop, judge, best)
     return Run(folder)
 
 
@@ -516,40 +528,27 @@ def _scan(experiment: Experiment, source: data.Source) -> data.Report:
     )
 
 
-def _train(
+def _follow(
     experiment: Experiment,
     folder: Path,
-    console: Console,
-    mesh: jax.sharding.Mesh,
-    state: State,
-    source: data.Source,
+    moments: Iterable[Moment],
+    watch: Watch,
     checkpoints: Checkpoints,
     stop: StopSignals,
     judge: Judge | None,
     best: Checkpoints | None,
 ) -> None:
-    """Iterates, and between iterations logs, draws, scores, saves and stops."""
-    system, steps = experiment.system, experiment.steps
-    moments = iterate(
-        system,
-        state,
-        lambda stage: stage_batches(experiment, source, stage, part(mesh)),
-        steps=steps,
-        seed=experiment.seed,
-        micro=experiment.micro,
-        mesh=mesh,
-    )
+    """Goes along with the iterations, and between them logs, draws, saves, scores and stops."""
+    system, end = experiment.system, _end(experiment)
     sampler = make_sampler(system, chunk=experiment.log.grid)
-    evaluated = make_sampler(system)
-    start, end = int(state.step), spans(system.stages(), steps)[-1][2]
-    watch = Report(folder, start=start, steps=end, console=console) if is_first() else Watch()
+    judged = make_sampler(system)
     with watch as report:
-        for moment in moments:
+        for number, moment in enumerate(moments):
             report.record(moment, (moment.stage.batch or experiment.batch) * moment.stage.draws)
             # Read once: a signal that comes while this step is written takes effect after the next.
             stopping = stop.at(moment.step)
             last = moment.step == end or stopping is not None
-            if last or moment.step % experiment.log.every == 0 or moment.step == start + 1:
+            if last or moment.step % experiment.log.every == 0 or number == 0:
                 report.log(moment)
             if last or moment.step % experiment.log.samples == 0:
                 picture = _sample_picture(system, sampler, moment.state, experiment.log.grid)
@@ -557,21 +556,22 @@ def _train(
             if last or moment.step % experiment.checkpoint.every == 0:
                 report.check()
                 checkpoints.save(moment.state)
-            if (
-                judge
-                and best
-                and (moment.step == end or moment.step % experiment.evaluate.every == 0)
-            ):
+            if judge and (moment.step == end or moment.step % experiment.evaluate.every == 0):
                 report.check()
-                drawn = _drawn(
-                    system, evaluated, moment.state, experiment.evaluate.num, name=str(folder)
+                images = _drawn(
+                    system, judged, moment.state, experiment.evaluate.num, name=str(folder)
                 )
-                records, is_best = judge(drawn)
+                records, is_best = judge(images)
                 report.scores(moment.step, {record.metric: record.value for record in records})
-                if is_best:
+                if is_best and best:
                     best.save(moment.state)
             if stopping is not None and moment.step < end:
                 raise Stopped(stopping, moment.step)
+
+
+def _end(experiment: Experiment) -> int:
+    """Iterations of the run; fewer than it asks for if the stages have fewer."""
+    return spans(experiment.system.stages(), experiment.steps)[-1][2]
 
 
 def stage_batches(

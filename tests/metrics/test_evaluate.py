@@ -270,7 +270,10 @@ def test_commands_score_and_compare(run, projections, capsys, tmp_path):
     assert "50 images against 1,797" in out
     assert main([*arguments, "--num", "40"]) == 0
     assert main(["compare", str(run.folder)]) == 2
-    assert "for images differs (" in " ".join(capsys.readouterr().err.split())
+    out, err = capsys.readouterr()
+    assert "for images differs (" in err
+    assert err.count("\n") == 1
+    assert "images" in out  # a column of the table, which is not ranked
     npz = tmp_path / "drawn.npz"
     assert main(["sample", str(run.folder), "--out", str(npz), "--num", "60"]) == 0
     assert main(["evaluate", str(npz), "--against", "digits"]) == 0
