@@ -562,7 +562,7 @@ def _follow(
                     system, judged, moment.state, experiment.evaluate.num, name=str(folder)
                 )
                 records, is_best = judge(images)
-                report.scores(moment.step, {record.metric: record.value for record in records})
+                report.scores(moment.step, {record.label: record.value for record in records})
                 if is_best and best:
                     best.save(moment.state)
             if stopping is not None and moment.step < end:

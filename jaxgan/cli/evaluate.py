@@ -21,14 +21,6 @@ from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
 from jaxgan.run import Run
 
-AS_PUBLISHED = {
-    "inception-v3-fid": ("fid", "kid", "is", "intra_fid"),
-    "vgg16-fc2": ("precision", "recall", "density", "coverage"),
-    "lpips-vgg16": ("ppl",),
-    "pixels": ("swd", "cas"),
-}
-"""By network, the scores that papers take with it; those of other networks are only like them."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
@@ -148,10 +140,9 @@ def _print(records: list[Record]) -> None:
     table = Table("score", "value", "images", "against", "extractor", box=None)
     table.columns[1].justify = "right"
     for record in records:
-        published = record.metric in AS_PUBLISHED.get(record.extractor, ())
         spread = "" if record.deviation is None else f" +- {record.deviation:.2g}"
         table.add_row(
-            record.metric if published else f"{record.metric}-like",
+            record.label,
             f"{record.value:.4g}{spread}",
             f"{record.images:,}",
             "-" if record.real_images == 0 else f"{record.real_images or '?':,}",

@@ -13,12 +13,12 @@ _TRADES = (("recall", "precision"), ("coverage", "density"), ("fid", "is"))
 
 
 def over_steps(records: Sequence[Record]) -> Image.Image:
-    """A panel for each metric: its value by step, with its deviation where it has one."""
-    metrics = list(dict.fromkeys(record.metric for record in records))
-    figure, axes = _panels(len(metrics))
-    for axis, metric in zip(axes, metrics, strict=True):
+    """A panel for each score: its value by step, with its deviation where it has one."""
+    labels = list(dict.fromkeys(record.label for record in records))
+    figure, axes = _panels(len(labels))
+    for axis, label in zip(axes, labels, strict=True):
         # An evaluation that was repeated counts once, as it came out last.
-        mine = {record.step or 0: record for record in records if record.metric == metric}
+        mine = {record.step or 0: record for record in records if record.label == label}
         steps = sorted(mine)
         axis.errorbar(
             steps,
@@ -29,44 +29,44 @@ def over_steps(records: Sequence[Record]) -> Image.Image:
             elinewidth=0.8,
         )
         axis.set_xlabel("step")
-        axis.set_ylabel(_label(metric))
+        axis.set_ylabel(_with_direction(mine[steps[0]]))
     return _drawn(figure)
 
 
 def over_truncations(records: Sequence[Record]) -> Image.Image:
-    """Variety against fidelity where both were measured, else each metric by truncation.
+    """Variety against fidelity where both were measured, else each score by truncation.
 
     A point for each truncation, joined in their order; without truncation comes last.
     """
-    values: dict[str, dict[float, float]] = {}
+    scores: dict[str, dict[float, Record]] = {}
     for record in records:
         truncation = float("inf") if record.truncation is None else record.truncation
-        values.setdefault(record.metric, {})[truncation] = record.value
-    trades = [(x, y) for x, y in _TRADES if x in values and y in values]
-    alone = [] if trades else list(values)
+        scores.setdefault(record.metric, {})[truncation] = record
+    trades = [(scores[x], scores[y]) for x, y in _TRADES if x in scores and y in scores]
+    alone = [] if trades else list(scores.values())
     figure, axes = _panels(len(trades) or len(alone))
     for axis, (x, y) in zip(axes, trades, strict=False):
-        truncations = sorted(values[x].keys() & values[y].keys())
-        points = [(values[x][truncation], values[y][truncation]) for truncation in truncations]
+        truncations = sorted(x.keys() & y.keys())
+        points = [(x[truncation].value, y[truncation].value) for truncation in truncations]
         axis.plot(*zip(*points, strict=True), marker="o", markersize=4)
         for truncation, point in zip(truncations, points, strict=True):
-            text = "none" if np.isinf(truncation) else f"{truncation:g}"
-            axis.annotate(text, point, (4, 4), textcoords="offset points", fontsize=8)
-        axis.set_xlabel(_label(x))
-        axis.set_ylabel(_label(y))
-    for axis, metric in zip(axes, alone, strict=False):
-        truncations = sorted(values[metric])
-        texts = [
-            "none" if np.isinf(truncation) else f"{truncation:g}" for truncation in truncations
-        ]
-        axis.plot(texts, [values[metric][truncation] for truncation in truncations], marker="o")
+            axis.annotate(_text(truncation), point, (4, 4), textcoords="offset points", fontsize=8)
+        axis.set_xlabel(_with_direction(x[truncations[0]]))
+        axis.set_ylabel(_with_direction(y[truncations[0]]))
+    for axis, y in zip(axes, alone, strict=False):
+        truncations = sorted(y)
+        axis.plot(list(map(_text, truncations)), [y[t].value for t in truncations], marker="o")
         axis.set_xlabel("truncation")
-        axis.set_ylabel(_label(metric))
+        axis.set_ylabel(_with_direction(y[truncations[0]]))
     return _drawn(figure)
 
 
-def _label(metric: str) -> str:
-    return f"{metric} ({'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)"
+def _text(truncation: float) -> str:
+    return "none" if np.isinf(truncation) else f"{truncation:g}"
+
+
+def _with_direction(record: Record) -> str:
+    return f"{record.label} ({'lower' if record.metric in LOWER_IS_BETTER else 'higher'} is better)"
 
 
 def _panels(count: int) -> tuple[Any, list[Any]]:

@@ -11,6 +11,14 @@ from jaxgan.errors import UserError
 FILE = "evaluations.jsonl"
 """In a run's folder: a record a line, oldest first."""
 
+AS_PUBLISHED = {
+    "inception-v3-fid": ("fid", "kid", "is", "intra_fid"),
+    "vgg16-fc2": ("precision", "recall", "density", "coverage"),
+    "lpips-vgg16": ("ppl",),
+    "pixels": ("swd", "cas"),
+}
+"""By network, the scores that papers take with it; those of other networks are only like them."""
+
 LOWER_IS_BETTER = ("fid", "kid", "intra_fid", "swd", "ppl")
 
 
@@ -52,6 +60,12 @@ class Record:
     ema: bool | None
     truncation: float | None
     seed: int
+
+    @property
+    def label(self) -> str:
+        """The metric's name if this is what papers mean by it, else as in "fid-like"."""
+        published = self.metric in AS_PUBLISHED.get(self.extractor, ())
+        return self.metric if published else f"{self.metric}-like"
 
 
 PROTOCOL = ("images", "real_images", "extractor", "weights", "resize", "data", "shape")
