@@ -37,8 +37,8 @@ def _choose() -> Form:
     CPU (jaxlib 0.10.2, 2 cores, forward and backward, batch 16): a transposed 4x4 convolution of
     stride 2, 16x16x128 to 64, takes 590 ms native and 26 ms as phases. As one 2x2 convolution with
     four times the outputs, instead of four, it was 27 and 100 times slower. Strided convolutions
-    gain nothing on the whole from space-to-depth. TPU has both natively, and phases cost it memory traffic. GPU
-    is as TPU, but not measured.
+    gain nothing on the whole from space-to-depth. TPU has both natively, and phases cost it memory
+    traffic. GPU is as TPU, but not measured.
     """
     return "phases" if on_cpu() else "native"
 
