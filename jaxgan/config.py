@@ -84,7 +84,7 @@ class Log:
     samples: int = 500
     """Iterations between sample grids; there is always one at the end."""
     grid: int = 64
-    """Images in a sample grid."""
+    """Images in a sample grid; systems that translate show a row for every eight of them."""
 
     def __post_init__(self):
         _check_positive("log.", self, "every", "samples", "grid")

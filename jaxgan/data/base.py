@@ -22,9 +22,9 @@ class Source(abc.ABC):
     """A data set read in any order: `source[i]` is item i, the same at every call, from any thread.
 
     "image" is whatever the generator imitates, so that systems need one name: uint8 [h, w, c] in
-    0..255, or float32 [d] for points. "label" is there exactly when `classes` is not empty. "input",
-    an image like the other, is what a system that translates makes "image" from (pix2pix's A); it is
-    there exactly when `aligned` is not None.
+    0..255, or float32 [d] for points. "label" is there exactly when `classes` is not empty.
+    "input", uint8 [h, w, c] too, is what a system that translates makes an image from (pix2pix's A);
+    it is there exactly when `aligned` is not None.
 
     Attributes:
       name: As the user typed it.

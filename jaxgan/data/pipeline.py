@@ -10,10 +10,11 @@ same images in the same order, flipped the same way:
     cut out at                                   place(seed, k)
 
 An input that belongs to its image is flipped and cut like it; of a set of its own, it has an order,
-flips and places of its own, of the same form. All of them come from Philox, a counter-based generator whose numbers NumPy promises never
-to change. A whole batch is computed at once: Grain's own shuffle, repeat and random_map do the same
-image by image, at 50 to 70 µs each, which is longer than a step of a small GAN. Grain's part is
-what lies above: threads and worker processes that prefetch.
+flips and places of its own, of the same form. All of them come from Philox, a counter-based
+generator whose numbers NumPy promises never to change. A whole batch is computed at once: Grain's
+own shuffle, repeat and random_map do the same image by image, at 50 to 70 µs each, which is longer
+than a step of a small GAN. Grain's part is what lies above: threads and worker processes that
+prefetch.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ import os
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Bool, Int, UInt8, UInt64
+from jaxtyping import Bool, Float32, Int, UInt8, UInt64
 
 from jaxgan.data.base import Arrays, Source
 from jaxgan.data.image import Fit
@@ -61,9 +62,7 @@ def _words(seed: int, stream: int, start: int, count: int) -> UInt64[np.ndarray,
     return np.random.Philox(key=key, counter=block).random_raw(skip + count)[skip:]
 
 
-def _bits(
-    seed: int, start: int, count: int, stream: int = _FLIPS[0]
-) -> Bool[np.ndarray, " count"]:
+def _bits(seed: int, start: int, count: int, stream: int = _FLIPS[0]) -> Bool[np.ndarray, " count"]:
     """Return fair bits `start` to `start + count` of the seed's stream."""
     return _words(seed, stream, start, count) >> np.uint64(63) == 1
 
@@ -82,6 +81,16 @@ def _cut(
     height, width = size
     places = zip(images, tops, lefts, strict=True)
     return np.stack([image[y : y + height, x : x + width] for image, y, x in places])
+
+
+def _as_floats(images: np.ndarray) -> Float32[np.ndarray, "n ..."]:
+    """Images in [-1, 1]; points as they are."""
+    if images.dtype != np.uint8:
+        return images
+    images = images.astype(np.float32)
+    images /= 127.5
+    images -= 1.0
+    return images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,12 +153,16 @@ class Batches:
                 image = _cut(image, self.cut, places)
             if flipped is not None:
                 image[flipped] = image[flipped, :, ::-1]
-            if image.dtype == np.uint8:
-                image = image.astype(np.float32)
-                image /= 127.5
-                image -= 1.0
-            taken[key] = image
+            taken[key] = _as_floats(image)
         return taken
+
+    def examples(self, items: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        """Return chosen items of the data, as in a batch [n, ...] but neither flipped nor cut."""
+        taken = self.source.take(items)
+        if self.unrelated is not None:
+            taken["input"] = self.unrelated.take(items % len(self.unrelated))["image"]
+        kept = taken.keys() & {"image", "input"}
+        return {key: _as_floats(taken[key]) for key in sorted(kept)}
 
     def _bytes(self) -> int:
         """Of the images of one step, at most."""
@@ -264,7 +277,9 @@ def batches(
             shape = (jitter, side, shape[2])
             input_shape = None if input_shape is None else (jitter, side, input_shape[2])
         fit, input_fit = (
-            None if s is None else Fit(shape=(s[0], s[1], s[2]), resize=resize or bool(cut), crop=crop)
+            None
+            if s is None
+            else Fit(shape=(s[0], s[1], s[2]), resize=resize or bool(cut), crop=crop)
             for s in (shape, input_shape)
         )
         assert fit is not None

@@ -12,7 +12,6 @@ from jaxgan.data.pairs import open_edges, open_inverted, open_pairs, open_unpair
 from jaxgan.data.tfds import open_tfds, tfds_names
 from jaxgan.errors import UserError
 
-
 _MADE_OF = {"unpaired:": open_unpaired, "edges:": open_edges, "inverted:": open_inverted}
 """By prefix, what makes a data set of others."""
 

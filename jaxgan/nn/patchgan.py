@@ -35,9 +35,7 @@ class PatchGAN(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b y x"]:
         """[b, h, w, c] to logits [b, h/8 - 2, w/8 - 2] for three halvings."""
         del train
-        conv = partial(
-            Conv, kernel_size=4, padding=1, initializer=normal(0.02), dtype=self.dtype
-        )
+        conv = partial(Conv, kernel_size=4, padding=1, initializer=normal(0.02), dtype=self.dtype)
         h = nn.leaky_relu(conv(self.width, stride=2, name="conv1")(x), 0.2)
         for index in range(1, self.halvings + 1):
             h = conv(

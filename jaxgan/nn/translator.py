@@ -42,9 +42,7 @@ class Translator(nn.Module):
         del train
         layer = {"initializer": normal(0.02), "dtype": self.dtype}
         conv = partial(Conv, **layer)
-        up = partial(
-            ConvTranspose, kernel_size=3, output_padding=1, inert_bias=True, **layer
-        )
+        up = partial(ConvTranspose, kernel_size=3, output_padding=1, inert_bias=True, **layer)
         normed = partial(conv, inert_bias=True)  # every norm takes the bias away
 
         def norm(h: Float[Array, "b y x c"]) -> Float[Array, "b y x c"]:

@@ -52,8 +52,8 @@ def exchange(
     """Shows a pool new images, one after the other; the pool after it, and what it gives back.
 
     While there is room, an image is kept and given back. Then, with probability 1/2, it is given
-    back and not kept; otherwise it takes the place of a random one, which is given back (Shrivastava
-    et al. 2017, section 2.3, in the form of CycleGAN's code).
+    back and not kept; otherwise it takes the place of a random one, which is given back
+    (Shrivastava et al. 2017, section 2.3, in the form of CycleGAN's code).
 
     Where each image goes is found on their numbers alone, and then all move at once.
 
@@ -70,7 +70,7 @@ def exchange(
         number, (coin, place) = new
         filled = pool["count"] + number
         room = filled < size
-        swap = coin >= 1 << 31
+        swap = coin >> 31 == 1
         slot = jnp.where(room, filled, (place % size).astype(jnp.int32))
         given = jnp.where(room | ~swap, size + number, held[slot])
         kept = jnp.where(room | swap, size + number, held[slot])
