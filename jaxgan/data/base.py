@@ -23,8 +23,8 @@ class Source(abc.ABC):
 
     "image" is whatever the generator imitates, so that systems need one name: uint8 [h, w, c] in
     0..255, or float32 [d] for points. "label" is there exactly when `classes` is not empty.
-    "input", uint8 [h, w, c] too, is what a system that translates makes an image from (pix2pix's A);
-    it is there exactly when `aligned` is not None.
+    "input", uint8 [h, w, c] too, is what a system that translates makes an image from (A in
+    pix2pix's terms); it is there exactly when `aligned` is not None.
 
     Attributes:
       name: As the user typed it.

@@ -287,11 +287,11 @@ def batches(
             source = source.fitted(fit, shape, input_fit, input_shape)
     elif flip:
         raise UserError(f"{source.name} holds points, which have no mirror image: drop --flip")
-    unrelated = None
+    pictures, unrelated = source, None
     if isinstance(source, TwoSets) and not source.aligned:
-        source, unrelated = source.images, source.inputs
+        pictures, unrelated = source.images, source.inputs
     return Batches(
-        source=source,
+        source=pictures,
         unrelated=unrelated,
         classes=classes,
         batch=batch,

@@ -40,9 +40,16 @@ class Translator(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"], *, train: bool) -> Float[Array, "b h w o"]:
         """[b, h, w, in] to [b, h, w, features]."""
         del train
-        layer = {"initializer": normal(0.02), "dtype": self.dtype}
-        conv = partial(Conv, **layer)
-        up = partial(ConvTranspose, kernel_size=3, output_padding=1, inert_bias=True, **layer)
+        weights = normal(0.02)
+        conv = partial(Conv, initializer=weights, dtype=self.dtype)
+        up = partial(
+            ConvTranspose,
+            kernel_size=3,
+            output_padding=1,
+            inert_bias=True,
+            initializer=weights,
+            dtype=self.dtype,
+        )
         normed = partial(conv, inert_bias=True)  # every norm takes the bias away
 
         def norm(h: Float[Array, "b y x c"]) -> Float[Array, "b y x c"]:

@@ -189,11 +189,10 @@ class CycleGAN(System):
         else:
             fake_b, same_b = view("generator_ab", a), b
             fake_a, same_a = view("generator_ba", b), a
-        adversarial = sum(
+        adversarial = jnp.zeros(())
+        for name, fake in zip(DISCRIMINATORS, (fake_a, fake_b), strict=True):
             # The code's squared error has no 1/2.
-            2 * losses.least_squares.generator(view(name, fake))
-            for name, fake in zip(DISCRIMINATORS, (fake_a, fake_b), strict=True)
-        )
+            adversarial += 2 * losses.least_squares.generator(view(name, fake))
         cycle = _distance(view("generator_ba", fake_b), a)
         cycle += _distance(view("generator_ab", fake_a), b)
         identity = _distance(same_a, a) + _distance(same_b, b)

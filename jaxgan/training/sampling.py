@@ -228,7 +228,7 @@ def make_translator(
     return apply
 
 
-def _mesh_and_step(state: State, chunk: int) -> tuple[Mesh | None, int]:
+def _mesh_and_step(state: State, chunk: int) -> tuple[Any, int]:
     """The devices that a state lies on, if several, and `chunk` as a multiple of them."""
     layout = getattr(state.step, "sharding", None)
     mesh = layout.mesh if isinstance(layout, NamedSharding) and layout.mesh.size > 1 else None

@@ -19,7 +19,8 @@ def test_it_matches_torch(rng, affine):
     x = rng.uniform(-1, 1, (2, 64, 48, 4)).astype(np.float32)
     theirs = torch.cat([network(image[None]) for image in images_to_torch(x)])
     params = to_flax(network)["params"]
-    ours = PatchGAN(8, affine=affine).apply({"params": params}, x, train=False)
+    patches = PatchGAN(8, affine=affine)
+    ours = jax.jit(lambda params: patches.apply({"params": params}, x, train=False))(params)
     assert ours.shape == (2, 6, 4)
     assert theirs.std() > 1e-2
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -36,9 +37,14 @@ def test_a_logit_sees_a_patch(halvings, size, side):
     """Norms aside, which see the whole map: the gradient's support, at a logit in the middle."""
     network, x = PatchGAN(4, halvings), jax.random.normal(jax.random.key(0), (1, side, side, 1))
     with nn.intercept_methods(without_norms):
-        variables = network.init(jax.random.key(1), x, train=True)
         middle = side // 2**halvings // 2 - 1
-        gradient = jax.grad(lambda x: network.apply(variables, x, train=True)[0, middle, middle])(x)
+
+        @jax.jit
+        def gradient_of_a_logit(x):
+            variables = network.init(jax.random.key(1), x, train=True)
+            return jax.grad(lambda x: network.apply(variables, x, train=True)[0, middle, middle])(x)
+
+        gradient = gradient_of_a_logit(x)
     touched = np.flatnonzero(abs(np.asarray(gradient)[0, :, :, 0]).max(1) > 0)
     assert touched[-1] - touched[0] + 1 == size == len(touched)
 
