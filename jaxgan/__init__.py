@@ -12,7 +12,7 @@ from jaxgan.backend import tune_cpu
 
 tune_cpu()
 
-from jaxgan.config import Checkpoint, Data, Experiment, Log, Mesh
+from jaxgan.config import Checkpoint, Data, Evaluate, Experiment, Log, Mesh
 from jaxgan.errors import UserError
 from jaxgan.run import Run, train
 from jaxgan.run import open_run as open
@@ -23,6 +23,7 @@ from jaxgan.training.step import init, make_step
 __all__ = [
     "Checkpoint",
     "Data",
+    "Evaluate",
     "Experiment",
     "Log",
     "Mesh",

@@ -91,6 +91,26 @@ class Log:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """When generated images are scored against the data, while training."""
+
+    every: int = 0
+    """Iterations between evaluations, and there is one at the end; 0: none. The best checkpoint by
+    the first metric is kept, beside the latest."""
+    metrics: str = "fid"
+    """With commas, as `jaxgan evaluate` takes them."""
+    num: int = 10_000
+    """Images drawn for each."""
+    extractor: str | None = None
+    """Network, as `jaxgan evaluate` takes it; weights lie where JAXGAN_WEIGHTS says."""
+
+    def __post_init__(self):
+        if self.every < 0:
+            raise UserError(f"--evaluate.every is {self.every}: it must be at least 0")
+        _check_positive("evaluate.", self, "num")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A system, its data and how it is trained."""
 
@@ -107,6 +127,7 @@ class Experiment:
     mesh: Mesh = dataclasses.field(default=Mesh(), metadata=FREE)
     checkpoint: Checkpoint = dataclasses.field(default=Checkpoint(), metadata=FREE)
     log: Log = dataclasses.field(default=Log(), metadata=FREE)
+    evaluate: Evaluate = dataclasses.field(default=Evaluate(), metadata=FREE)
 
     def __post_init__(self):
         _check_positive("", self, "batch", "steps", "micro")

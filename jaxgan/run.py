@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,13 +25,14 @@ from rich.console import Console
 from jaxgan import data
 from jaxgan.config import Experiment, differences, from_json, to_json
 from jaxgan.errors import UserError
-from jaxgan.metrics.evaluate import Drawn
+from jaxgan.metrics.images import Drawn, stored
+from jaxgan.metrics.judge import Judge
 from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.system import Stage, State, System, View
 from jaxgan.training import pictures
 from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
-from jaxgan.training.loop import spans
+from jaxgan.training.loop import Moment, spans
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report, Watch
 from jaxgan.training.sampling import (
@@ -62,19 +63,29 @@ class Stopped(Exception):
 class Run:
     """A trained or training system, opened from its folder."""
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, *, best: bool = False):
         """Reads config.json; the checkpoint is read when it is first needed.
 
+        Args:
+            folder: of the run.
+            best: take the checkpoint that was evaluated best, not the newest.
+
         Raises:
-            UserError: there is no run in the folder.
+            UserError: there is no run in the folder, or no best checkpoint.
         """
         self.folder = Path(folder)
+        self._checkpoints = self.folder / ("best" if best else "checkpoints")
         config = self.folder / "config.json"
         if not config.is_file():
             what = "holds no run (no config.json)" if self.folder.is_dir() else "does not exist"
             raise UserError(f"{self.folder} {what}: give the folder that `jaxgan train` wrote")
         self.experiment: Experiment = from_json(config.read_text())
         self._translators: dict[str, Callable[..., Any]] = {}
+        if best and not self._checkpoints.is_dir():
+            raise UserError(
+                f"{self.folder} has no best checkpoint: train it with --evaluate.every, or leave "
+                "out --best"
+            )
 
     @property
     def system(self) -> System:
@@ -84,19 +95,17 @@ class Run:
     @functools.cached_property
     def state(self) -> State:
         """The newest State that can be read, on all devices of this process."""
-        checkpoints = self.folder / "checkpoints"
-        if not checkpoints.is_dir():
+        if not self._checkpoints.is_dir():
             raise UserError(f"{self.folder} holds no checkpoint yet: train it first")
-        with Checkpoints(checkpoints) as reader:
+        with Checkpoints(self._checkpoints) as reader:
             return reader.restore(state_shapes(self.system, make_mesh()))
 
     @property
     def step(self) -> int:
         """Step of the newest checkpoint; 0 before there is one."""
-        checkpoints = self.folder / "checkpoints"
-        if not checkpoints.is_dir():
+        if not self._checkpoints.is_dir():
             return 0
-        with Checkpoints(checkpoints) as reader:
+        with Checkpoints(self._checkpoints) as reader:
             return reader.latest or 0
 
     @property
@@ -165,15 +174,12 @@ class Run:
         """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
         self._check_draws()
         _check_drawing(num, truncation)
-        return Drawn(
-            sample=lambda count, start: self.sample_with_labels(
-                count, truncation=truncation, seed=seed, start=start
-            ),
-            num=num,
+        return _drawn(
+            self.system,
+            self._sampler,
+            self.state,
+            num,
             name=str(self.folder),
-            shape=self.system.shape,
-            step=int(self.state.step),
-            ema=bool(self.system.ema()),
             truncation=truncation,
             seed=seed,
         )
@@ -297,6 +303,42 @@ class Run:
         return labels
 
 
+def _drawn(
+    system: System,
+    sampler: Callable[..., Any],
+    state: State,
+    num: int,
+    *,
+    name: str,
+    truncation: float | None = None,
+    seed: int = 0,
+) -> Drawn:
+    """Images of a state, to score."""
+
+    def sample(count: int, start: int) -> tuple[np.ndarray, np.ndarray | None]:
+        samples, labels = sampler(state, count, None, truncation, seed, start)
+        return pictures.to_uint8(samples), labels
+
+    def generate(latents: jax.Array) -> jax.Array:
+        labels = None
+        if system.classes:
+            labels = system.draw_labels(jax.random.key(seed), len(latents))
+        return system.generate(evaluation_view(system, state), latents, labels)
+
+    return Drawn(
+        sample=sample,
+        generate=generate,
+        latents=lambda key, count: system.draw_latents(key, count, truncation),
+        num=num,
+        name=name,
+        shape=system.shape,
+        step=int(state.step),
+        ema=bool(system.ema()),
+        truncation=truncation,
+        seed=seed,
+    )
+
+
 def _check_drawing(num: int, truncation: float | None) -> None:
     if num < 1:
         raise UserError(f"asked for {num} images: ask for at least 1")
@@ -309,13 +351,17 @@ def _check_seed(seed: int) -> None:
         raise UserError(f"seed is {seed}: it goes from 0 to 2^32 - 1")
 
 
-def open_run(folder: str | Path) -> Run:
+def open_run(folder: str | Path, *, best: bool = False) -> Run:
     """Opens the run in a folder; `jaxgan.open` is this function.
 
+    Args:
+        folder: of the run.
+        best: take the checkpoint that was evaluated best, not the newest.
+
     Raises:
-        UserError: there is no run in the folder.
+        UserError: there is no run in the folder, or no best checkpoint.
     """
-    return Run(folder)
+    return Run(folder, best=best)
 
 
 def state_sha256(state: State) -> str:
@@ -375,7 +421,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     """
     folder, console = Path(folder), console or Console(file=sys.stderr)
     console = console if is_first() else Console(quiet=True)
-    resumed, mesh, source, settings = together(lambda: _prepare(experiment, folder, console))
+    resumed, mesh, source, judge, settings = together(lambda: _prepare(experiment, folder, console))
     lock = together(lambda: _write(folder, settings) if is_first() else contextlib.nullcontext())
     together(lambda: _check_written(folder, settings))
 
@@ -383,6 +429,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         lock,
         LastWords(folder / "checkpoints", unless=(UserError, Stopped, Diverged)),
         Checkpoints(folder / "checkpoints", keep=experiment.checkpoint.keep) as checkpoints,
+        Checkpoints(folder / "best", keep=1) if judge else contextlib.nullcontext() as best,
         StopSignals() as stop,
     ):
         if resumed and checkpoints.latest is not None:
@@ -392,16 +439,33 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
             )
         else:
             state = init(experiment.system, experiment.seed, mesh=mesh)
-        _train(experiment, folder, console, mesh, state, source, checkpoints, stop)
+        start = int(state.step)
+        if judge:
+            judge.resume(start)
+        moments = iterate(
+            experiment.system,
+            state,
+            lambda stage: stage_batches(experiment, source, stage, part(mesh)),
+            steps=experiment.steps,
+            seed=experiment.seed,
+            micro=experiment.micro,
+            mesh=mesh,
+        )
+        watch = Watch()
+        if is_first():
+            watch = Report(folder, start=start, steps=_end(experiment), console=console)
+        picture = _pictures(experiment, source)
+        _follow(experiment, folder, moments, picture, watch, checkpoints, stop, judge, best)
     return Run(folder)
 
 
 def _prepare(
     experiment: Experiment, folder: Path, console: Console
-) -> tuple[bool, jax.sharding.Mesh, data.Source, dict[str, str]]:
+) -> tuple[bool, jax.sharding.Mesh, data.Source, Judge | None, dict[str, str]]:
     """Checks all that a user can get wrong.
 
-    Returns whether to resume, the mesh, the data, and the files that describe the run, by name.
+    Returns whether to resume, the mesh, the data, who scores, and the files that describe the run,
+    by name.
     """
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
     mine = part(mesh)
@@ -414,6 +478,24 @@ def _prepare(
     report = _scan(experiment, source)
     for stage in stages:
         stage_batches(experiment, source, stage, mine)
+    judge = None
+    if experiment.evaluate.every and experiment.system.directions:
+        raise UserError(
+            f"--evaluate.every: {type(experiment.system).__name__} makes images from images and is "
+            "not scored while it trains: leave it out"
+        )
+    if experiment.evaluate.every:
+        judge = Judge(
+            folder,
+            lambda shape: stored(
+                source, shape, resize=experiment.data.resize, crop=experiment.data.crop
+            ),
+            experiment.evaluate.metrics,
+            extractor=experiment.evaluate.extractor,
+            shape=experiment.system.shape,
+            classes=experiment.system.classes,
+            mesh=mesh,
+        )
     fingerprint = data.fingerprint(source)
     if resumed:
         _check_same_data(folder, fingerprint)
@@ -422,7 +504,7 @@ def _prepare(
         "config.json": to_json(experiment),
         "data.json": json.dumps({"fingerprint": fingerprint}),
     }
-    return resumed, mesh, source, settings
+    return resumed, mesh, source, judge, settings
 
 
 def _write(folder: Path, settings: dict[str, str]) -> IO[str]:
@@ -480,7 +562,11 @@ def _check_folder(experiment: Experiment, folder: Path) -> bool:
                 f"{folder} holds a run of {type(stored.system).__name__}, not of "
                 f"{type(experiment.system).__name__}: choose another --out"
             )
-        if changed := list(differences(experiment, stored)):
+        # What was imported has seen no data yet: it goes on with any.
+        changed = list(differences(experiment, stored))
+        if max(saved) == 0:
+            changed = [line for line in changed if line.startswith("system")]
+        if changed:
             raise UserError(
                 f"{folder} was trained with other settings ({'; '.join(changed)}): "
                 "give the same ones to resume, or choose another --out"
@@ -535,45 +621,49 @@ def _scan(experiment: Experiment, source: data.Source) -> data.Report:
     )
 
 
-def _train(
+def _follow(
     experiment: Experiment,
     folder: Path,
-    console: Console,
-    mesh: jax.sharding.Mesh,
-    state: State,
-    source: data.Source,
+    moments: Iterable[Moment],
+    picture: Callable[[State], Image.Image],
+    watch: Watch,
     checkpoints: Checkpoints,
     stop: StopSignals,
+    judge: Judge | None,
+    best: Checkpoints | None,
 ) -> None:
-    """Iterates, and between iterations logs, draws, saves and stops."""
-    system, steps = experiment.system, experiment.steps
-    moments = iterate(
-        system,
-        state,
-        lambda stage: stage_batches(experiment, source, stage, part(mesh)),
-        steps=steps,
-        seed=experiment.seed,
-        micro=experiment.micro,
-        mesh=mesh,
-    )
-    picture = _pictures(experiment, source)
-    start, end = int(state.step), spans(system.stages(), steps)[-1][2]
-    watch = Report(folder, start=start, steps=end, console=console) if is_first() else Watch()
+    """Goes along with the iterations, and between them logs, draws, saves, scores and stops."""
+    system, end = experiment.system, _end(experiment)
+    judged = make_sampler(system)
     with watch as report:
-        for moment in moments:
+        for number, moment in enumerate(moments):
             report.record(moment, (moment.stage.batch or experiment.batch) * moment.stage.draws)
             # Read once: a signal that comes while this step is written takes effect after the next.
             stopping = stop.at(moment.step)
             last = moment.step == end or stopping is not None
-            if last or moment.step % experiment.log.every == 0 or moment.step == start + 1:
+            if last or moment.step % experiment.log.every == 0 or number == 0:
                 report.log(moment)
             if last or moment.step % experiment.log.samples == 0:
                 report.picture(moment.step, picture(moment.state))
             if last or moment.step % experiment.checkpoint.every == 0:
                 report.check()
                 checkpoints.save(moment.state)
+            if judge and (moment.step == end or moment.step % experiment.evaluate.every == 0):
+                report.check()
+                images = _drawn(
+                    system, judged, moment.state, experiment.evaluate.num, name=str(folder)
+                )
+                records, is_best = judge(images)
+                report.scores(moment.step, {record.label: record.value for record in records})
+                if is_best and best:
+                    best.save(moment.state)
             if stopping is not None and moment.step < end:
                 raise Stopped(stopping, moment.step)
+
+
+def _end(experiment: Experiment) -> int:
+    """Iterations of the run; fewer than it asks for if the stages have fewer."""
+    return spans(experiment.system.stages(), experiment.steps)[-1][2]
 
 
 def stage_batches(

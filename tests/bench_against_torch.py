@@ -2,11 +2,14 @@
 
     python tests/bench_against_torch.py sagan64 sngan32 [--rounds 9]
 
+    python tests/bench_against_torch.py efficientnet inception
+
 One step is one update of the discriminator and one of the generator, with Adam, on one batch. The
 PyTorch side is fair: fakes are detached in the discriminator's step, and the discriminator's
 weights are frozen in the generator's. First the networks of both sides are given the same weights
 and their outputs compared. Peak memory is that of a process which does nothing but such steps, and
-has loaded nothing of the other side.
+has loaded nothing of the other side. For the feature extractors a step is the features of 50
+images of 32x32 pixels, resizing included; Inception has random weights.
 """
 
 import argparse
@@ -214,6 +217,69 @@ def jax_step(case: Case) -> Callable[[], None]:
     return step
 
 
+def jax_features(name: str) -> Callable[[], np.ndarray]:
+    import jax
+
+    from jaxgan.metrics import features, inception
+
+    if name == "inception":
+        params = inception.params_from_torch(
+            {key: value.numpy() for key, value in torch_inception().state_dict().items()}
+        )
+        apply = jax.jit(inception.apply)
+    else:
+        extractor = features.extractor(name)
+        params, apply = extractor.params, jax.jit(extractor.apply)
+    params = jax.device_put(params)
+    return lambda: np.asarray(apply(params, IMAGES)[0])
+
+
+def torch_inception() -> Any:
+    import pytest
+
+    from tests.reference import fidelity
+    from tests.reference.port import randomise
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return randomise(fidelity.inception(monkeypatch))
+
+
+def torch_features(name: str) -> Callable[[], np.ndarray]:
+    """Both with and without `channels_last` were tried: it is the faster one for EfficientNet."""
+    import torch
+
+    x = torch.from_numpy(np.moveaxis(IMAGES, -1, 1).copy())
+    if name == "inception":
+        network = torch_inception()
+
+        def features() -> torch.Tensor:
+            return network(x)[0]
+    else:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        from jaxgan.metrics import weights
+
+        network = EfficientNet.from_name("efficientnet-lite0").eval()
+        path = weights.find_weights(weights.EFFICIENTNET)
+        network.load_state_dict(torch.load(path, weights_only=True))
+        network = network.to(memory_format=torch.channels_last)
+
+        def features() -> torch.Tensor:
+            large = torch.nn.functional.interpolate(
+                x.float(), (224, 224), mode="bicubic", antialias=True
+            )
+            large = ((large - 127) / 128).contiguous(memory_format=torch.channels_last)
+            return network.extract_features(large).mean((2, 3))
+
+    def step() -> np.ndarray:
+        with torch.inference_mode():
+            return features().numpy()
+
+    return step
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), np.uint8)
+EXTRACTORS = ("efficientnet", "inception")
 STEPS = {"jax": jax_step, "torch": torch_step}
 
 
@@ -227,7 +293,19 @@ def peak_memory(name: str, side: str) -> float:
 def compare(name: str, rounds: int) -> None:
     case = CASES[name]
     print(f"{name}, batch {case.batch}: outputs differ by {check_agreement(case):.1e} at most")
-    steps = {side: make(case) for side, make in STEPS.items()}
+    in_turns({side: make(case) for side, make in STEPS.items()}, rounds)
+    for side in STEPS:
+        print(f"  {side:6}peak {peak_memory(name, side):.2f} GiB")
+
+
+def compare_features(name: str, rounds: int) -> None:
+    steps = {"jax": jax_features(name), "torch": torch_features(name)}
+    ours, theirs = (step() for step in steps.values())
+    print(f"{name}, {len(IMAGES)} images: features differ by {np.abs(ours - theirs).max():.1e}")
+    in_turns(steps, rounds)
+
+
+def in_turns(steps: dict[str, Callable[[], Any]], rounds: int) -> None:
     for step in steps.values():
         step()
     times: dict[str, list[float]] = {side: [] for side in steps}
@@ -238,8 +316,7 @@ def compare(name: str, rounds: int) -> None:
             times[side].append(1e3 * (time.perf_counter() - begin))
     for side, values in times.items():
         low, middle, high = min(values), statistics.median(values), max(values)
-        memory = peak_memory(name, side)
-        print(f"  {side:6}{middle:8.0f} ms [{low:.0f}-{high:.0f}], peak {memory:.2f} GiB")
+        print(f"  {side:6}{middle:8.0f} ms [{low:.0f}-{high:.0f}]")
     ratios = sorted(t / j for t, j in zip(times["torch"], times["jax"], strict=True))
     middle = statistics.median(ratios)
     print(f"  torch / jax {middle:.2f} [{ratios[0]:.2f}-{ratios[-1]:.2f}] over {rounds} turns")
@@ -247,7 +324,9 @@ def compare(name: str, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}")
+    parser.add_argument(
+        "case", nargs="*", default=list(CASES), help=f"of {', '.join((*CASES, *EXTRACTORS))}"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="steps of each side, in turns")
     parser.add_argument("--peak-of", choices=list(STEPS), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -260,7 +339,7 @@ def main() -> None:
         print(int(status.split("VmHWM:")[1].split()[0]) / 2**20)
         return
     for name in options.case:
-        compare(name, options.rounds)
+        (compare_features if name in EXTRACTORS else compare)(name, options.rounds)
 
 
 if __name__ == "__main__":

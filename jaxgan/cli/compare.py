@@ -10,10 +10,8 @@ from rich.table import Table
 
 from jaxgan.cli.parse import parse
 from jaxgan.errors import UserError
-from jaxgan.metrics.evaluate import Record, differing, read_records
+from jaxgan.metrics.records import LOWER_IS_BETTER, Record, differing, read_records
 from jaxgan.run import Run
-
-LOWER_IS_BETTER = ("fid", "kid", "intra_fid", "swd", "ppl")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +39,8 @@ def main(argv: list[str]) -> int:
     found = [record for run in runs for record in _newest(Run(run), options.metric)]
     if differ := differing(found):
         name, values = differ
+        if not options.json:
+            _print(found, name)
         raise UserError(
             f"these scores cannot be ranked, for {name} differs ({', '.join(map(str, values))}): "
             "evaluate the runs alike"
@@ -51,6 +51,10 @@ def main(argv: list[str]) -> int:
         print(json.dumps([dataclasses.asdict(record) for record in found], indent=2))
     else:
         _print(found)
+        best = found[0]
+        real = "a file's" if best.real_images is None else f"{best.real_images:,}"
+        against = f" against {real}" if best.real_images != 0 else ""
+        print(f"{best.images:,} images{against}, {best.extractor}, {best.shape}")
     return 0
 
 
@@ -65,9 +69,9 @@ def _newest(run: Run, metric: str) -> list[Record]:
     return list(last.values())
 
 
-def _print(records: list[Record]) -> None:
-    first = records[0]
-    table = Table("run", "step", "truncation", first.metric, box=None)
+def _print(records: list[Record], *facts: str) -> None:
+    """A row for each record, with such facts of its protocol."""
+    table = Table("run", "step", "truncation", records[0].metric, *facts, box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for record in records:
@@ -77,11 +81,6 @@ def _print(records: list[Record]) -> None:
             "-" if record.step is None else f"{record.step:,}",
             "-" if record.truncation is None else f"{record.truncation:g}",
             f"{record.value:.4g}{spread}",
+            *(str(getattr(record, fact)) for fact in facts),
         )
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{first.images:,} images against {first.real_images or 0:,}, {first.extractor}, "
-        f"{first.shape}",
-        highlight=False,
-    )
+    Console().print(table)

@@ -4,22 +4,22 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from jaxgan import data
-from jaxgan.backend import keep_compilations
+from jaxgan.backend import cache, keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.metrics import npz
-from jaxgan.metrics.evaluate import Drawn, Record, Stored, evaluate, find
-from jaxgan.metrics.features import extractor
+from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
+from jaxgan.metrics.images import Drawn, Stored, stored
+from jaxgan.metrics.plots import over_truncations
+from jaxgan.metrics.records import Record, append
 from jaxgan.run import Run
-
-AS_PUBLISHED = ("inception-v3-fid", "pixels")
-"""What scores of the papers' names are taken with; those of other networks are only like them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,14 +30,18 @@ class Options:
     """Real images: a data set as --data takes it, or a file of statistics (mu and sigma, .npz), for
     FID alone. By default the data that the run was trained on."""
     metrics: str = "fid"
-    """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, cas."""
+    """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, ppl, cas."""
     num: int | None = None
     """Images to draw from a run (10,000), or to take from files (all)."""
     truncation: str | None = None
-    """Truncations of a run's latents, such as 0.5,1.0,none: each is scored."""
+    """Truncations of a run's latents, such as 0.5,1.0,none: each is scored, and the curve drawn in
+    the run's truncation.png."""
+    best: bool = False
+    """Score the run's best checkpoint, not the newest."""
     extractor: str | None = None
-    """Network: inception, efficientnet or vgg. By default Inception if its weights are there, else
-    EfficientNet, whose scores are not to be compared with published ones."""
+    """Network: inception, efficientnet, vgg, or classifier, a small one that learns the real images
+    first. By default Inception if its weights are there, else EfficientNet, whose scores are not to
+    be compared with published ones."""
     weights: Path | None = None
     """File of its weights, or a folder that has it. By default as JAXGAN_WEIGHTS says."""
     seed: int = 0
@@ -55,26 +59,33 @@ def main(argv: list[str]) -> int:
         prog=f"jaxgan evaluate {target}",
         description="Scores generated images against real ones.",
     )
-    names = [name.strip() for name in options.metrics.split(",")]
-    for name in names:  # before weights are read
-        find(name)
+    find(options.metrics)  # before weights are read
     keep_compilations()
-    network = extractor(options.extractor, options.weights)
-    run = Run(target) if (Path(target) / "config.json").is_file() else None
-    if run is None and options.truncation is not None:
-        raise UserError(f"{target} holds images: --truncation is for runs")
+    run = Run(target, best=options.best) if (Path(target) / "config.json").is_file() else None
+    if run is None and (options.truncation is not None or options.best):
+        raise UserError(f"{target} holds images: --truncation and --best are for runs")
     sides = list(_of_run(run, options)) if run else [_of_files(target, options)]
     against = _against(options, run, sides[0].shape)
+    network = choose_extractor(
+        options.extractor, options.weights, against, run.folder if run else cache() / "classifiers"
+    )
+    real = refer(against, options.metrics, extractor=network)
+    found = []
     for side in sides:
-        records = evaluate(side, against, names, extractor=network, seed=options.seed)
+        records = evaluate(side, real, options.metrics, extractor=network, seed=options.seed)
+        found += records
         if run is not None:
-            with (run.folder / "evaluations.jsonl").open("a") as file:
-                file.writelines(json.dumps(dataclasses.asdict(r)) + "\n" for r in records)
+            append(run.folder, records)
         if options.json:
             for record in records:
                 print(json.dumps(dataclasses.asdict(record)))
         else:
             _print(records)
+    if run is not None and len(sides) > 1:
+        path = run.folder / "truncation.png"
+        over_truncations(found).save(path)
+        if not options.json:
+            print(f"{path}: fidelity and variety by truncation")
     return 0
 
 
@@ -113,22 +124,15 @@ def _one_shape(source: data.Source) -> data.Source:
 def _against(options: Options, run: Run | None, shape: tuple[int, ...]) -> Stored | Path:
     """Real images in the shape of the generated ones."""
     name = options.against
+    settings: dict[str, Any] = {}
     if name is None:
         if run is None:
             raise UserError("images of files are scored against others: give --against")
-        name = run.experiment.data.source
+        own = run.experiment.data
+        name, settings = own.source, {"resize": own.resize, "crop": own.crop}
     if name.endswith(".npz"):
         return Path(name)
-    own = run is not None and options.against is None
-    fit = data.Fit(
-        shape=shape,  # type: ignore[arg-type]
-        resize=run.experiment.data.resize if own and run else True,
-        crop=run.experiment.data.crop if own and run else None,
-    )
-    source = data.open_source(name)
-    if source.shape == shape and fit.crop is None:
-        return Stored(source)
-    return Stored(source.fitted(fit, shape), fit=str(fit))
+    return stored(data.open_source(name), shape, **settings)
 
 
 def _print(records: list[Record]) -> None:
@@ -138,7 +142,7 @@ def _print(records: list[Record]) -> None:
     for record in records:
         spread = "" if record.deviation is None else f" +- {record.deviation:.2g}"
         table.add_row(
-            record.metric if record.extractor in AS_PUBLISHED else f"{record.metric}-like",
+            record.label,
             f"{record.value:.4g}{spread}",
             f"{record.images:,}",
             "-" if record.real_images == 0 else f"{record.real_images or '?':,}",

@@ -18,6 +18,8 @@ class Options:
     format: Literal["stablehlo", "safetensors"] = "stablehlo"
     """stablehlo: a function that `jax.export` loads, without jaxgan; safetensors: arrays by name,
     with a model card."""
+    best: bool = False
+    """Export the run's best checkpoint (train --evaluate.every), not the newest."""
     licence: str = "unknown"
     """Of the weights, for the model card: an SPDX identifier such as cc-by-4.0."""
 
@@ -28,6 +30,7 @@ def main(argv: list[str]) -> int:
     options = parse(
         Options, rest, prog=f"jaxgan export {folder}", description="Exports a run's generator."
     )
-    for path in export_run(Run(folder), options.format, options.out, licence=options.licence):
+    run = Run(folder, best=options.best)
+    for path in export_run(run, options.format, options.out, licence=options.licence):
         print(f"{path}: {path.stat().st_size:,} bytes")
     return 0

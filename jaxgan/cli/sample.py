@@ -35,6 +35,8 @@ class Options:
     standing_statistics: int = 0
     """Measure batch norm's statistics anew, from this many batches of 100 with the same truncation,
     such as 16; 0: use those of training."""
+    best: bool = False
+    """Draw from the run's best checkpoint (train --evaluate.every), not the newest."""
     attention: bool = False
     """Draw, beside each image, where four places of it look: for systems with attention maps."""
 
@@ -46,7 +48,7 @@ def main(argv: list[str]) -> int:
         Options, rest, prog=f"jaxgan sample {folder}", description="Draws images from a run."
     )
     keep_compilations()
-    run = Run(folder)
+    run = Run(folder, best=options.best)
     num, labels, columns = _labels(options, run)
     _check_out(options.out)
     how: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""jaxgan train CONFIG: trains a system, or resumes the run where it stopped."""
+"""jaxgan train CONFIG|RUN: trains a system, or resumes a run where it stopped."""
 
 import dataclasses
 import signal
@@ -14,7 +14,7 @@ from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
-from jaxgan.run import Stopped, train
+from jaxgan.run import Run, Stopped, train
 from jaxgan.training.checkpoint import Diverged, saved_steps
 
 ALONE = distributed.Processes()
@@ -22,14 +22,16 @@ ALONE = distributed.Processes()
 
 def main(argv: list[str]) -> int:
     """Parses, trains, and tells where the run is."""
-    target, options = take_target(argv, "train", "CONFIG")
-    loaded = config.load(target)
+    target, options = take_target(argv, "train", "CONFIG|RUN")
+    of_run = (Path(target) / "config.json").is_file()
+    loaded = Run(target).experiment if of_run else config.load(target)
+    folder = Path(target) if of_run else Path("runs") / Path(target).stem
 
     # Built here, for the defaults are those of the config file.
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Options:
         experiment: Annotated[config.Experiment, tyro.conf.arg(name="")] = loaded
-        out: Path = Path("runs") / Path(target).stem
+        out: Path = folder
         """Folder of the run; an existing run of the same settings is resumed."""
         join: Annotated[distributed.Processes, tyro.conf.arg(name="")] = ALONE
 

@@ -7,6 +7,8 @@ Vinyals 2019, "Classification accuracy score for conditional generative models")
     accuracy(train(fakes, labels, classes=10), reals, real_labels)
 """
 
+import hashlib
+import os
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
+from jaxgan import data
 from jaxgan.errors import UserError
 from jaxgan.metrics import npz
 from jaxgan.metrics.features import Extractor, from_function
@@ -25,6 +28,7 @@ from jaxgan.nn.initializers import Init
 from jaxgan.nn.layers import Conv, Dense
 
 FEATURES = 128
+_AT_MOST = 50_000  # images of a data set that are learnt from
 _HE = Init(jax.nn.initializers.he_normal())
 
 
@@ -120,6 +124,32 @@ def train(
     for index in order[: steps * batch].reshape(steps, batch):
         variables, state = step(variables, state, images[index], labels[index].astype(np.int32))
     return _extractor(network, jax.device_get(variables))
+
+
+def of_data(source: data.Source, folder: Path) -> Extractor:
+    """A classifier of a data set, kept in `folder` for the next time.
+
+    It learns from all images, or from a random 50,000.
+
+    Raises:
+      UserError: the data has no classes, or its images are too small.
+    """
+    if not source.classes:
+        raise UserError(
+            f"{source.name} has no classes to learn: choose another extractor than classifier"
+        )
+    facts = f"{data.fingerprint(source)} {source.shape}"
+    name = f"classifier-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npz"
+    if (folder / name).is_file():
+        return load(folder / name)
+    chosen = np.random.default_rng(0).permutation(len(source))[:_AT_MOST]
+    taken = source.take(chosen)
+    classifier = train(taken["image"], taken["label"], classes=len(source.classes))
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{name}.{os.getpid()}.tmp"
+    save(classifier, unfinished)
+    unfinished.replace(folder / name)
+    return classifier
 
 
 def accuracy(

@@ -101,7 +101,9 @@ def extractor(name: str | None = None, weights: str | Path | None = None) -> Ext
     if name is None:
         name = "inception" if weights or find_weights(INCEPTION) else "efficientnet"
     if name not in EXTRACTORS:
-        raise UserError(f"no extractor {name!r}: expected one of {', '.join(EXTRACTORS)}")
+        raise UserError(
+            f"no extractor {name!r}: expected one of {', '.join(EXTRACTORS)}, classifier"
+        )
     known = EXTRACTORS[name]
     state, sha256 = read_weights(known.weights, weights)
     return Extractor(

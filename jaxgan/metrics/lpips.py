@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxgan.metrics import vgg
-from jaxgan.metrics.weights import LPIPS, VGG, read_weights
+from jaxgan.metrics.features import Extractor
+from jaxgan.metrics.weights import LPIPS, VGG, find_weights, read_weights
+from jaxgan.nn.resample import downsample
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +24,7 @@ class Distance:
     Attributes:
         name: of the distance.
         weights: sha256 of its weights (hex); of several files, joined with "+".
+        resize: how images are brought to the network's size.
         params: NumPy arrays, passed to `apply`; put them on the devices once.
         apply: (params, a, b) to the distances [b]; images [b, h, w, c] in [-1, 1], grey or RGB.
             Pure, for jit, and differentiable.
@@ -29,6 +32,7 @@ class Distance:
 
     name: str
     weights: str
+    resize: str
     params: PyTree
     apply: Callable[..., Float[Array, " b"]]
 
@@ -52,12 +56,45 @@ def lpips(
     return Distance(
         name="lpips-vgg16",
         weights=f"{network_digest}+{linear_digest}",
+        resize="mean to at most 256x256",
         params={
             "vgg": vgg.params_from_torch(network),
             "linear": [linear[f"lin{i}.model.1.weight"].reshape(-1) for i in range(5)],
         },
-        apply=distance,
+        apply=lambda params, a, b: distance(params, _shrunk(a), _shrunk(b)),
     )
+
+
+def perceptual_distance(extractor: Extractor) -> Distance:
+    """LPIPS if its weights lie where JAXGAN_WEIGHTS says, else an extractor's own distance.
+
+    That is the squared one of its features, which like LPIPS grows with the square of a small
+    change. Path lengths by it are not to be compared with published ones.
+    """
+    if find_weights(VGG) and find_weights(LPIPS):
+        return lpips()
+
+    def apply(
+        params: PyTree, a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]
+    ) -> Float[Array, " b"]:
+        features, _ = extractor.apply(params, (jnp.concatenate([a, b]) + 1) * 127.5)
+        left, right = jnp.split(features, 2)
+        return ((left - right) ** 2).sum(-1)
+
+    return Distance(
+        name=extractor.name,
+        weights=extractor.weights,
+        resize=extractor.resize,
+        params=extractor.params,
+        apply=apply,
+    )
+
+
+def _shrunk(images: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
+    """As path lengths take them: sides above 256 are halved by means, until they are not."""
+    while images.shape[1] > 256:
+        images = downsample(images)
+    return images
 
 
 def distance(

@@ -6,7 +6,7 @@ Both 4x4 kernels are the 3x3 one convolved with a 2x2 box (`widen`), so that one
 `conv_transpose` and `conv`, serves DCGAN's layers and the residual blocks alike, with
 16/36 of the multiplications of the plain order of operations.
 
-Compilers disagree about which form of a strided convolution is fast. `_choose` is the only place
+Compilers disagree about which form of a transposed convolution is fast. `_choose` is the only place
 that picks one, by the backend that will run the program.
 """
 
@@ -26,19 +26,19 @@ Form = Literal["plain", "native", "phases", "matmul"]
 
 plain: resample and convolve one after the other (`conv_up` and `conv_down` only).
 native: one convolution with `lhs_dilation` or `window_strides`.
-phases: stride-1 convolutions on the small grid: sub-pixel when going up, space-to-depth down.
+phases: going up, stride-1 convolutions on the small grid, one for each place in a cell.
 matmul: one matrix product: 1x1 kernels, or where kernel and image meet at a single place.
 """
 
 
 def _choose() -> Form:
-    """The fastest form of a strided or dilated convolution on the backend that will run it.
+    """The fastest form of a dilated convolution on the backend that will run it.
 
     CPU (jaxlib 0.10.2, 2 cores, forward and backward, batch 16): a transposed 4x4 convolution of
-    stride 2, 16x16x128 to 64, takes 590 ms native and 26 ms as phases. Strided ones differ by
-    little, for or against phases by layer and within the noise of the machine. Up as one 2x2
-    convolution with four times the outputs, instead of four, was 27 and 100 times slower.
-    TPU has both natively, and phases cost it memory traffic. GPU is as TPU, but not measured.
+    stride 2, 16x16x128 to 64, takes 590 ms native and 26 ms as phases. As one 2x2 convolution with
+    four times the outputs, instead of four, it was 27 and 100 times slower. Strided convolutions
+    gain nothing from space-to-depth. TPU has both natively, and phases cost it memory traffic. GPU
+    is as TPU, but not measured.
     """
     return "phases" if on_cpu() else "native"
 
@@ -74,7 +74,8 @@ def widen(
     kernel: Float[Array, "k k i o"], factor: Float[Array, "..."] | float = 1.0
 ) -> Float[Array, "k+1 k+1 i o"]:
     """The kernel convolved with a 2x2 box of ones, in float32, times a factor."""
-    k = jnp.pad(kernel.astype(jnp.float32), ((1, 1), (1, 1), (0, 0), (0, 0)))
+    kernel = kernel.astype(jnp.float32)
+    k = jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
     return (k[:-1, :-1] + k[:-1, 1:] + k[1:, :-1] + k[1:, 1:]) * factor
 
 
@@ -120,7 +121,7 @@ def conv_down(
     factor: Float[Array, "..."] | float = 1.0,
     *,
     dtype: Any = None,
-    form: Form | None = None,
+    form: Form = "native",
 ) -> Float[Array, "b h//2 w//2 o"]:
     """A 1x1 or 3x3 convolution of the same size, then the mean over 2x2 cells.
 
@@ -130,7 +131,7 @@ def conv_down(
       factor: what the kernel is multiplied by, a scalar or one for each output. XLA joins it with
         the sums of taps only if it comes after them.
       dtype: of the computation and the result; that of `x` by default.
-      form: "plain", "native" or "phases"; by default the fastest on the current backend.
+      form: "plain" or "native", the default.
 
     Raises:
       UserError: height or width is odd.
@@ -139,10 +140,9 @@ def conv_down(
     if kernel.shape[0] == 1:  # commutes with the mean
         return conv(downsample(x), kernel * factor, dtype=dtype)
     _check_even(x)
-    form = form or _choose()
     if form == "plain":
         return downsample(_convolve(x, kernel * factor, dtype, 1))
-    return conv(x, widen(kernel, factor / 4), stride=2, padding=1, dtype=dtype, form=form)
+    return conv(x, widen(kernel, factor / 4), stride=2, padding=1, dtype=dtype)
 
 
 def conv(
@@ -162,38 +162,19 @@ def conv(
       stride: of both axes.
       padding: zeros on every side.
       dtype: of the computation and the result; that of `x` by default.
-      form: "native", "phases" or, for 1x1 kernels and images of the kernel's size, "matmul"; by
-        default the fastest on the current backend.
+      form: "native" or, for 1x1 kernels and images of the kernel's size, "matmul", the default.
     """
     dtype = dtype or x.dtype
     k = kernel.shape[0]
-    out = [(n + 2 * padding - k) // stride + 1 for n in x.shape[1:3]]
     whole = x.shape[1:3] == (k, k) and padding == 0
     if form is None:
-        if whole or (k == stride == 1 and padding == 0):
-            form = "matmul"
-        else:
-            form = "native" if stride == 1 else _choose()
-    if form == "matmul":
-        x, kernel = x.astype(dtype), kernel.astype(dtype)
-        if whole:
-            return jnp.einsum("bhwi,hwio->bo", x, kernel)[:, None, None]
-        return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+        form = "matmul" if whole or (k == stride == 1 and padding == 0) else "native"
     if form == "native":
         return _convolve(x, kernel, dtype, padding, stride)
-    # Space to depth: stride x stride cells become channels, and with them the kernel's taps.
-    taps = math.ceil(k / stride)
-    cells = [n + taps - 1 for n in out]
-    edges = [(0, m * stride - n - padding, 0) for m, n in zip(cells, x.shape[1:3], strict=True)]
-    edges = [(padding, high, 0) for _, high, _ in edges]
-    x = lax.pad(x.astype(dtype), jnp.zeros((), dtype), [(0, 0, 0), *edges, (0, 0, 0)])
-    x = x.reshape(x.shape[0], cells[0], stride, cells[1], stride, -1)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(x.shape[0], *cells, -1)
-    extra = taps * stride - k
-    kernel = jnp.pad(kernel, ((0, extra), (0, extra), (0, 0), (0, 0)))
-    kernel = kernel.reshape(taps, stride, taps, stride, *kernel.shape[2:])
-    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, -1, kernel.shape[-1])
-    return _convolve(x, kernel, dtype, 0)
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    if whole:
+        return jnp.einsum("bhwi,hwio->bo", x, kernel)[:, None, None]
+    return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
 
 
 def conv_transpose(

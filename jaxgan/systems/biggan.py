@@ -32,6 +32,7 @@ from jaxgan.nn.attention import PooledSelfAttention
 from jaxgan.nn.initializers import Init, normal, orthogonal
 from jaxgan.nn.layers import Conv, Dense, Embed, Reparam
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LinearBatchNorm
+from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
@@ -249,28 +250,6 @@ class Discriminator(nn.Module):
                 name = f"attention{index}"
                 h, _ = PooledSelfAttention(self.initializer, self.reparam, name=name)(h)
         return projection(h, self.classes, label, self.initializer, self.reparam)
-
-
-def projection(
-    h: Float[Array, "b h w c"],
-    classes: int,
-    label: tuple[Int[Array, " b"], ...],
-    initializer: Init,
-    reparam: Reparam,
-) -> Float[Array, " b"]:
-    """Logits from the sum over places of the last map; call it inside of a network."""
-    h = nn.relu(h).astype(jnp.float32).sum((1, 2))
-    logits = Dense(1, initializer=initializer, reparam=reparam, name="dense")(h)[:, 0]
-    if classes:
-        embed = Embed(
-            h.shape[-1],
-            classes=classes,
-            initializer=initializer,
-            reparam=partial(reparam, axis=0),  # type: ignore[call-arg]
-            name="embed",
-        )
-        logits += jnp.sum(embed(*label) * h, -1)
-    return logits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,10 @@ from jaxgan.nn.attention import PooledSelfAttention
 from jaxgan.nn.initializers import Init
 from jaxgan.nn.layers import Conv, Dense, Reparam
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.nn.projection import projection
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.nn.residual import lift_bias
-from jaxgan.systems.biggan import BigGAN, Conditioning, apply_block, halvings, projection
+from jaxgan.systems.biggan import BigGAN, Conditioning, apply_block, halvings
 
 RATIO = 4  # of a block's channels to those of its inner convolutions
 DEPTH = 2  # blocks a resolution

@@ -18,9 +18,10 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from jaxgan.nn.initializers import Init, shifted_normal
-from jaxgan.nn.layers import Conv, Dense, Embed
+from jaxgan.nn.initializers import shifted_normal
+from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
+from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.systems import sngan
@@ -117,14 +118,7 @@ class Discriminator(sngan.Discriminator):
                 dtype=self.dtype,
                 name=f"block{index + 1}",
             )(nn.relu(h) if index else h)
-        h = nn.relu(h).astype(jnp.float32).sum((1, 2))
-        layer = partial(Dense, initializer=PLAIN, reparam=SpectralNorm, name="dense")
-        logits = layer(1, use_bias=self.last_bias)(h)[:, 0]
-        if self.classes:
-            reparam = partial(SpectralNorm, axis=0)
-            embed = partial(Embed, initializer=Init(PLAIN.kernel), reparam=reparam, name="embed")
-            logits += jnp.sum(embed(h.shape[-1], classes=self.classes)(*label) * h, -1)
-        return logits
+        return projection(h, self.classes, label, PLAIN, SpectralNorm, use_bias=self.last_bias)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

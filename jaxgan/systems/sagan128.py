@@ -27,8 +27,9 @@ from jaxgan import losses
 from jaxgan.errors import UserError
 from jaxgan.nn.attention import PooledSelfAttention
 from jaxgan.nn.initializers import glorot_uniform
-from jaxgan.nn.layers import Conv, Dense, Embed
+from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
+from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.system import Batch, Metrics, Player, Stage, System, View
@@ -118,18 +119,7 @@ class Discriminator(nn.Module):
             )(h)
             if index == 1:
                 h, attention = PooledSelfAttention(WEIGHTS, SpectralNorm, name="attention")(h)
-        h = nn.relu(h).astype(jnp.float32).sum((1, 2))
-        logits = Dense(1, initializer=WEIGHTS, reparam=SpectralNorm, name="dense")(h)[:, 0]
-        if self.classes:
-            embed = Embed(
-                h.shape[-1],
-                classes=self.classes,
-                initializer=WEIGHTS,
-                reparam=partial(SpectralNorm, axis=0),
-                name="embed",
-            )
-            logits += jnp.sum(embed(*label) * h, -1)
-        return logits, attention
+        return projection(h, self.classes, label, WEIGHTS, SpectralNorm), attention
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

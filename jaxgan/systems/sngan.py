@@ -25,9 +25,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxgan import losses
 from jaxgan.errors import UserError
-from jaxgan.nn.initializers import Init, glorot_uniform
-from jaxgan.nn.layers import Conv, Dense, Embed
+from jaxgan.nn.initializers import glorot_uniform
+from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
+from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.system import Batch, Metrics, Player, Stage, System, View
@@ -114,19 +115,7 @@ class Discriminator(nn.Module):
                 dtype=self.dtype,
                 name=f"block{index + 1}",
             )(h)
-        h = nn.relu(h).astype(jnp.float32).sum((1, 2))
-        psi = partial(Dense, initializer=PLAIN, reparam=SpectralNorm, name="dense")
-        logits = psi(1, use_bias=self.last_bias)(h)[:, 0]
-        if self.classes:
-            embed = Embed(
-                h.shape[-1],
-                classes=self.classes,
-                initializer=Init(PLAIN.kernel),
-                reparam=partial(SpectralNorm, axis=0),
-                name="embed",
-            )
-            logits += jnp.sum(embed(*label) * h, -1)
-        return logits
+        return projection(h, self.classes, label, PLAIN, SpectralNorm, use_bias=self.last_bias)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,9 @@ class Watch:
     def picture(self, step: int, image: Image.Image) -> None:
         """Another process keeps it."""
 
+    def scores(self, step: int, values: dict[str, float]) -> None:
+        """Another process shows them."""
+
 
 class Report(Watch):
     """Writes metrics down, too: rows, events, pictures, and a progress line."""
@@ -153,6 +156,13 @@ class Report(Watch):
         pixels = np.asarray(image)
         layout = "HWC" if pixels.ndim == 3 else "HW"
         self._events.add_image("samples", pixels, step, dataformats=layout)
+
+    def scores(self, step: int, values: dict[str, float]) -> None:
+        """Shows an evaluation, {metric: score}, and keeps it as events."""
+        for name, value in values.items():
+            self._events.add_scalar(f"scores/{name}", value, step)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._console.print(f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True)
 
 
 def _rows_up_to(path: Path, step: int) -> TextIO:

@@ -50,7 +50,7 @@ def place(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["train"], "no CONFIG given"),
+        (["train"], "no CONFIG|RUN given"),
         (["train", "tinny.py"], "did you mean tiny.py?"),
         (["train", "notes"], "config"),
         (["train", "tiny.py", "--bacth", "4"], "unknown option --bacth; did you mean --batch?"),

@@ -122,6 +122,7 @@ def test_directions(runs, place):
         (["train", "pix.py", "--data", "digits"], "digits holds images alone"),
         (["train", "pix.py", "--data", "unpaired:digits,digits"], "which images belong together"),
         (["train", "pix.py", "--data", "pairs:photos"], "8x8x1"),
+        (["train", "pix.py", "--evaluate.every", "1"], "not scored while it trains"),
         (["train", "pix.py", "--jitter", "4"], "--jitter 4: expected the height"),
         (["train", "cycle.py", "--data", "digits"], "or unpaired:DATA,DATA"),
         (["train", "cycle.py", "--data", "unpaired:digits"], "two data sets with a comma"),

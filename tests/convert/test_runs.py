@@ -67,14 +67,15 @@ def test_samples_and_trains_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     generator = originals.saved(DCGenerator(colours=1, layers=1), tmp_path / "G.pth")
     discriminator = originals.saved(Discriminator(colours=1, layers=1), tmp_path / "D.pth")
-    options = ["--discriminator", discriminator, "--data", "digits", "--batch", "8"]
+    options = ["--discriminator", discriminator]
     assert main(["import", "dcgan_pytorch", generator, *options, "--out", "run"]) == 0
     assert main(["sample", "run", "--num", "3", "--out", "a.npz"]) == 0
     with np.load("a.npz") as file:
         assert file["images"].shape == (3, 8, 8, 1)
     before = jaxgan.open("run").state
-    Path("on.py").write_text('import jaxgan\nconfig = jaxgan.open("run").experiment\n')
-    assert main(["train", "on.py", "--steps", "1", "--out", "run"]) == 0
+    settings = ["--data", "digits", "--batch", "8"]
+    assert main(["train", "run", *settings, "--steps", "1"]) == 0
+    assert main(["train", "run", "--steps", "2", "--batch", "4"]) == 2  # now it has seen data
     run = jaxgan.open("run")
     assert run.step == 1
     for network in ("generator", "discriminator"):

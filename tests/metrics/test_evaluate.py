@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 import jaxgan
@@ -13,10 +14,13 @@ from jaxgan import data
 from jaxgan.cli import main
 from jaxgan.config import Checkpoint, Data, Experiment, Log, Mesh
 from jaxgan.errors import UserError
-from jaxgan.metrics.evaluate import Record, Stored, differing, evaluate, take
+from jaxgan.metrics import classifier
+from jaxgan.metrics.evaluate import evaluate, refer
 from jaxgan.metrics.features import from_function
 from jaxgan.metrics.frechet import Moments, frechet_distance
+from jaxgan.metrics.images import Stored, take
 from jaxgan.metrics.kernel import kernel_distance
+from jaxgan.metrics.records import Record, differing, read_records
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.systems.sngan import SNGAN
 
@@ -57,7 +61,7 @@ def test_scores_are_those_of_all_features_at_once():
         for r in evaluate(
             Stored(fake),
             Stored(real),
-            ["fid", "kid", "is", "precision_recall", "density_coverage", "intra_fid"],
+            "fid,kid,is,precision_recall,density_coverage,intra_fid",
             extractor=EXTRACTOR,
         )
     }
@@ -127,16 +131,16 @@ def test_statistics_are_remembered_and_serve_as_a_file(tmp_path):
     assert third.value == pytest.approx(first.value, rel=1e-4)
     assert third.data != first.data
     with pytest.raises(UserError, match="serve fid alone"):
-        evaluate(fake, tmp_path / "real.npz", ["kid"], extractor=extractor)
+        evaluate(fake, tmp_path / "real.npz", "kid", extractor=extractor)
 
 
 def test_what_cannot_be_scored_is_refused():
     real, fake = Stored(images(20, 8)), Stored(images(20, 9))
     with pytest.raises(UserError, match="there are fid, kid"):
-        evaluate(fake, real, ["fidd"], extractor=EXTRACTOR)
+        evaluate(fake, real, "fidd", extractor=EXTRACTOR)
     without = from_function("bare", lambda p, x: project(p, x)[0], WEIGHTS, size=12)
     with pytest.raises(UserError, match="class logits"):
-        evaluate(fake, real, ["is"], extractor=without)
+        evaluate(fake, real, "is", extractor=without)
     larger = Stored(data.Arrays(np.zeros((20, 9, 9, 1), np.uint8)))
     with pytest.raises(UserError, match="9x9x1 and images9 of 8x8x1"):
         evaluate(fake, larger, extractor=EXTRACTOR)
@@ -179,7 +183,79 @@ def test_a_run_is_scored_in_the_images_that_it_samples(run):
 
 @pytest.fixture
 def projections(monkeypatch):
-    monkeypatch.setattr("jaxgan.cli.evaluate.extractor", lambda name, weights: EXTRACTOR)
+    monkeypatch.setattr("jaxgan.metrics.evaluate.extractor", lambda name, weights: EXTRACTOR)
+
+
+def test_a_path_length_of_features_is_that_of_its_own_loop(run):
+    """By hand: draws as the score's, features of floats, squares; the fixed labels of the run."""
+    drawn = run.drawn(100, seed=2)
+    (record,) = evaluate(drawn, Stored(data.open_source("digits")), "ppl", extractor=EXTRACTOR)
+    assert (record.images, record.real_images, record.extractor) == (100, 0, "projections")
+    lengths = []
+    for index in range(2):
+        key = jax.random.fold_in(jax.random.key(2), index)
+        a_key, b_key, t_key = jax.random.split(key, 3)
+        a, b = (np.asarray(run.system.draw_latents(k, 50), np.float64) for k in (a_key, b_key))
+        t = np.asarray(jax.random.uniform(t_key, (50,)), np.float64)
+        cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        angle = np.arccos(cosine)
+        seen = []
+        for at in (t, t + 1e-4):
+            z = (np.sin((1 - at) * angle)[:, None] * a + np.sin(at * angle)[:, None] * b) / np.sin(
+                angle
+            )[:, None]
+            pixels = drawn.generate(jnp.asarray(z, jnp.float32))
+            seen.append(np.asarray(project(WEIGHTS, (pixels + 1) * 127.5)[0], np.float64))
+        lengths.append(((seen[1] - seen[0]) ** 2).sum(1) / 1e-8)
+    # Of so few none is cut off; float32 in steps of 1e-4.
+    assert record.value == pytest.approx(np.mean(lengths), rel=0.03)
+    with pytest.raises(UserError, match="give a run"):
+        evaluate(Stored(images(20, 1)), Stored(images(20, 2)), "ppl", extractor=EXTRACTOR)
+
+
+def test_real_images_are_looked_at_once_for_many_evaluations(run):
+    calls = []
+
+    def counted(params, pixels):
+        jax.debug.callback(lambda: calls.append(1))
+        return project(params, pixels)[0]
+
+    extractor = from_function("counted", counted, WEIGHTS, size=12)
+    real = refer(Stored(data.open_source("digits")), "kid", extractor=extractor)
+    jax.effects_barrier()
+    before = len(calls)
+    first, second = (evaluate(run.drawn(60), real, "kid", extractor=extractor)[0] for _ in range(2))
+    jax.effects_barrier()
+    assert len(calls) - before < before
+    assert first == second
+    with pytest.raises(UserError, match="bring them to one size"):
+        evaluate(Stored(data.Arrays(np.zeros((9, 9, 9, 1), np.uint8))), real, extractor=extractor)
+
+
+def test_the_classifier_learns_the_real_images_once(run, tmp_path, monkeypatch):
+    learn = classifier.train
+    taught = []
+
+    def quickly(*arguments, **settings):
+        taught.append(1)
+        return learn(*arguments, **{**settings, "steps": 3})
+
+    monkeypatch.setattr(classifier, "train", quickly)
+    arguments = ["evaluate", str(run.folder), "--num", "50", "--extractor", "classifier"]
+    assert main(arguments) == main(arguments) == 0
+    assert len(taught) == 1
+    assert len(list(run.folder.glob("classifier-*.npz"))) == 1
+    with pytest.raises(UserError, match="no classes to learn"):
+        classifier.of_data(data.Arrays(np.zeros((9, 9, 9, 1), np.uint8)), tmp_path)
+
+
+def test_a_sweep_of_truncations_is_drawn(run, projections, capsys):
+    arguments = ["evaluate", str(run.folder), "--num", "50", "--truncation", "0.3,1,none"]
+    for metrics in ("precision_recall", "fid"):
+        assert main([*arguments, "--metrics", metrics]) == 0
+        with Image.open(run.folder / "truncation.png") as picture:
+            assert np.asarray(picture).std() > 5
+        assert "truncation.png" in capsys.readouterr().out
 
 
 def test_commands_score_and_compare(run, projections, capsys, tmp_path):
@@ -187,14 +263,17 @@ def test_commands_score_and_compare(run, projections, capsys, tmp_path):
     assert main([*arguments, "--truncation", "0.5,none", "--json"]) == 0
     records = [Record(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
     assert [r.metric for r in records] == ["fid", "precision", "recall"] * 2
-    assert len((run.folder / "evaluations.jsonl").read_text().splitlines()) == 6
+    assert [r.metric for r in read_records(run.folder)[-6:]] == [r.metric for r in records]
     assert main(["compare", str(run.folder)]) == 0
     out = capsys.readouterr().out
     assert "truncation" in out
     assert "50 images against 1,797" in out
     assert main([*arguments, "--num", "40"]) == 0
     assert main(["compare", str(run.folder)]) == 2
-    assert "images differs (50, 40)" in " ".join(capsys.readouterr().err.split())
+    out, err = capsys.readouterr()
+    assert "for images differs (" in err
+    assert err.count("\n") == 1
+    assert "images" in out  # a column of the table, which is not ranked
     npz = tmp_path / "drawn.npz"
     assert main(["sample", str(run.folder), "--out", str(npz), "--num", "60"]) == 0
     assert main(["evaluate", str(npz), "--against", "digits"]) == 0

@@ -1,0 +1,49 @@
+"""The end of a projection discriminator.
+
+Miyato, Koyama, "cGANs with Projection Discriminator", ICLR 2018, section 3.
+"""
+
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from jaxgan.nn.initializers import Init
+from jaxgan.nn.layers import Dense, Embed, Reparam
+
+
+def projection(
+    h: Float[Array, "b h w c"],
+    classes: int,
+    label: tuple[Int[Array, " b"], ...],
+    initializer: Init,
+    reparam: Reparam,
+    *,
+    use_bias: bool = True,
+) -> Float[Array, " b"]:
+    """Logits psi(phi) + <embed(y), phi>; phi is the sum over places of the last map after a ReLU.
+
+    To be called inside of a network, whose layers "dense" and "embed" it makes.
+
+    Args:
+        h: the last map.
+        classes: rows of the embedding; 0: no projection, just psi.
+        label: (y,), or () if there are no classes.
+        initializer: of psi and of the embedding.
+        reparam: reparametrisation of both, which takes an `axis`.
+        use_bias: psi has a bias.
+    """
+    phi = nn.relu(h).astype(jnp.float32).sum((1, 2))
+    psi = Dense(1, use_bias=use_bias, initializer=initializer, reparam=reparam, name="dense")
+    logits = psi(phi)[:, 0]
+    if classes:
+        embed = Embed(
+            phi.shape[-1],
+            classes=classes,
+            initializer=initializer,
+            reparam=partial(reparam, axis=0),  # type: ignore[call-arg]
+            name="embed",
+        )
+        logits += jnp.sum(embed(*label) * phi, -1)
+    return logits
