@@ -71,7 +71,7 @@ def _newest(run: Run, metric: str) -> list[Record]:
 
 def _print(records: list[Record], *facts: str) -> None:
     """A row for each record, with such facts of its protocol."""
-    table = Table("run", "step", "truncation", records[0].metric, *facts, box=None)
+    table = Table("run", "step", "truncation", records[0].label, *facts, box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for record in records:
