@@ -16,7 +16,7 @@ config = Experiment(
         shape=(28, 28, 1),
         width=8,
         blocks=3,
-        patch_halvings=1,
+        patch_halvings=2,
         learning_rate=1e-3,
         decay=(500, 1000),
     ),
