@@ -281,7 +281,10 @@ def _random_batch(experiment: Experiment, stage: Stage, mesh: jax.sharding.Mesh)
     else:
         images = rng.integers(0, 256, (count, *shape), np.uint8)
     labels = np.arange(count) % classes if classes else None
-    noise = data.Arrays(images, labels, [str(k) for k in range(classes)], name="noise")
+    given = experiment.system.input_shape
+    inputs = None if given is None else rng.integers(0, 256, (count, *given), np.uint8)
+    names = [str(k) for k in range(classes)]
+    noise = data.Arrays(images, labels, names, name="noise", inputs=inputs)
     plain = dataclasses.replace(experiment, data=Data(source="noise"))
     batch = stage_batches(plain, noise, stage, part(mesh))[0]
     return next(to_devices([batch], _sharding(experiment, stage, mesh)))

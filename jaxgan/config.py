@@ -34,13 +34,16 @@ class Data:
 
     source: Annotated[str, tyro.conf.arg(aliases=["--data"])]
     """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], or a folder of images (flat, or a sub-folder
-    a class)."""
+    a class); for systems that translate, pairs:FOLDER[:BtoA], edges:DATA, or unpaired:DATA,DATA."""
     crop: Annotated[int | None, tyro.conf.arg(aliases=["--crop"])] = None
     """Side of a centre crop taken first, pixels; None: no crop."""
     resize: Annotated[bool, tyro.conf.arg(aliases=["--resize"])] = False
     """Resize the shorter side to the system's resolution, then cut the centre."""
     flip: Annotated[bool, tyro.conf.arg(aliases=["--flip"])] = False
     """Mirror every other image, at random."""
+    jitter: Annotated[int | None, tyro.conf.arg(aliases=["--jitter"])] = None
+    """Height to which images are brought first, pixels; the system's resolution is then cut out at
+    a random place. None: do not."""
     workers: int = dataclasses.field(default=0, metadata=FREE)
     """Processes that decode images; 0: threads of this one."""
 
@@ -81,7 +84,7 @@ class Log:
     samples: int = 500
     """Iterations between sample grids; there is always one at the end."""
     grid: int = 64
-    """Images in a sample grid."""
+    """Images in a sample grid; systems that translate show a row for every eight of them."""
 
     def __post_init__(self):
         _check_positive("log.", self, "every", "samples", "grid")
@@ -215,6 +218,7 @@ def _converter() -> cattrs.Converter:
         fields = {
             field.name: converter.unstructure(getattr(system, field.name))
             for field in dataclasses.fields(system)
+            if field.init  # others are what the class says
         }
         return {"type": f"{module}:{kind.__qualname__}", **fields}
 

@@ -58,6 +58,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         "data": {
             **dataclasses.asdict(experiment.data),
             "shape": list(system.shape),
+            **({} if system.input_shape is None else {"input_shape": list(system.input_shape)}),
             "classes": system.classes,
         },
     }

@@ -277,6 +277,9 @@ def _batch(
     shapes = {
         "image": jax.ShapeDtypeStruct((*rows, *stage.shape_of(system)), np.float32, sharding=layout)
     }
+    if system.input_shape is not None:
+        given = (*rows, *system.input_shape)
+        shapes["input"] = jax.ShapeDtypeStruct(given, np.float32, sharding=layout)
     if system.classes:
         shapes["label"] = jax.ShapeDtypeStruct(rows, np.int32, sharding=layout)
     return shapes

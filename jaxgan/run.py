@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import hashlib
@@ -34,7 +35,12 @@ from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
 from jaxgan.training.loop import Moment, spans
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report, Watch
-from jaxgan.training.sampling import evaluation_view, make_sampler, standing_statistics
+from jaxgan.training.sampling import (
+    evaluation_view,
+    make_sampler,
+    make_translator,
+    standing_statistics,
+)
 from jaxgan.training.step import init, state_shapes
 
 _SEEN_WITHIN = 60
@@ -74,6 +80,7 @@ class Run:
             what = "holds no run (no config.json)" if self.folder.is_dir() else "does not exist"
             raise UserError(f"{self.folder} {what}: give the folder that `jaxgan train` wrote")
         self.experiment: Experiment = from_json(config.read_text())
+        self._translators: dict[str, Callable[..., Any]] = {}
         if best and not self._checkpoints.is_dir():
             raise UserError(
                 f"{self.folder} has no best checkpoint: train it with --evaluate.every, or leave "
@@ -156,6 +163,7 @@ class Run:
 
         `start` is the number of the first image: 100 images are 60, and 40 from 60 on.
         """
+        self._check_draws()
         _check_drawing(num, truncation)
         labels = None if label is None else self._labels(num, label)
         state = self._standing(standing_statistics, truncation, seed)
@@ -164,6 +172,7 @@ class Run:
 
     def drawn(self, num: int, *, truncation: float | None = None, seed: int = 0) -> Drawn:
         """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
+        self._check_draws()
         _check_drawing(num, truncation)
         return _drawn(
             self.system,
@@ -192,6 +201,7 @@ class Run:
         Raises:
             UserError: a system without attention maps.
         """
+        self._check_draws()
         _check_drawing(num, truncation)
         use = getattr(self.system, "attention", None)
         if use is None:
@@ -202,9 +212,78 @@ class Run:
         (images, maps), _ = sampler(state, num, labels, truncation, seed)
         return pictures.to_uint8(images), maps
 
+    def translate(
+        self,
+        images: UInt8[np.ndarray, "n h w c"],
+        *,
+        direction: str | None = None,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> UInt8[np.ndarray, "n samples h w c"]:
+        """Makes images of images, by a system that translates; [n, samples, h, w, c].
+
+        Sample k of an image depends on the image, on k and on the seed alone. Where a system has no
+        noise, all samples of an image are alike.
+
+        Args:
+            images: of any size and 1 to 4 channels; they are brought to the system's size and
+                channels, the middle of them if they are of another aspect.
+            direction: "AtoB" or "BtoA"; None: the system's first.
+            samples: of each image.
+            seed: of the noise.
+
+        Raises:
+            UserError: a system that does not translate, or not in this direction.
+        """
+        shape = self.translation_shape(direction)
+        if samples < 1:
+            raise UserError(f"asked for {samples} samples of an image: ask for at least 1")
+        _check_seed(seed)
+        fit = data.Fit(shape=(shape[0], shape[1], shape[2]), resize=True)
+        given = np.stack([fit(image) for image in images]).astype(np.float32) / 127.5 - 1
+        made = self._translator(direction or self.system.directions[0])(
+            self.state,
+            {"images": np.repeat(given, samples, 0)},
+            np.tile(np.arange(samples), len(given)),
+            seed,
+        )
+        return pictures.to_uint8(made).reshape(len(given), samples, *made.shape[1:])
+
+    def translation_shape(self, direction: str | None = None) -> tuple[int, ...]:
+        """Shape of what `translate` takes in a direction; None: the system's first.
+
+        Raises:
+            UserError: as `translate`.
+        """
+        name, known = type(self.system).__name__, self.system.directions
+        if not known or self.system.input_shape is None:
+            raise UserError(
+                f"{name} in {self.folder} translates no images: draw some with `jaxgan sample`"
+            )
+        direction = direction or known[0]
+        if direction not in known:
+            raise UserError(f"{name} translates {' and '.join(known)} only, not {direction!r}")
+        return self.system.input_shape if direction == "AtoB" else self.system.shape
+
+    def _translator(self, direction: str) -> Callable[..., Any]:
+        if direction not in self._translators:
+            self._translators[direction] = make_translator(
+                self.system,
+                lambda view, examples, keys: self.system.translate(
+                    view, examples["images"], keys, direction
+                ),
+            )
+        return self._translators[direction]
+
+    def _check_draws(self) -> None:
+        if self.system.directions:
+            raise UserError(
+                f"{type(self.system).__name__} in {self.folder} makes images from images, not from "
+                "latents: use `jaxgan translate`"
+            )
+
     def _standing(self, passes: int, truncation: float | None, seed: int) -> State:
-        if not 0 <= seed < 2**32:
-            raise UserError(f"seed is {seed}: it goes from 0 to 2^32 - 1")
+        _check_seed(seed)
         if not passes:
             return self.state
         return standing_statistics(
@@ -265,6 +344,11 @@ def _check_drawing(num: int, truncation: float | None) -> None:
         raise UserError(f"asked for {num} images: ask for at least 1")
     if truncation is not None and truncation <= 0:
         raise UserError(f"truncation is {truncation}: it must be above 0, such as 0.5")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}: it goes from 0 to 2^32 - 1")
 
 
 def open_run(folder: str | Path, *, best: bool = False) -> Run:
@@ -370,7 +454,8 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         watch = Watch()
         if is_first():
             watch = Report(folder, start=start, steps=_end(experiment), console=console)
-        _follow(experiment, folder, moments, watch, checkpoints, stop, judge, best)
+        picture = _pictures(experiment, source)
+        _follow(experiment, folder, moments, picture, watch, checkpoints, stop, judge, best)
     return Run(folder)
 
 
@@ -394,6 +479,11 @@ def _prepare(
     for stage in stages:
         stage_batches(experiment, source, stage, mine)
     judge = None
+    if experiment.evaluate.every and experiment.system.directions:
+        raise UserError(
+            f"--evaluate.every: {type(experiment.system).__name__} makes images from images and is "
+            "not scored while it trains: leave it out"
+        )
     if experiment.evaluate.every:
         judge = Judge(
             folder,
@@ -525,6 +615,9 @@ def _scan(experiment: Experiment, source: data.Source) -> data.Report:
         classes=experiment.system.classes,
         resize=experiment.data.resize,
         crop=experiment.data.crop,
+        jitter=experiment.data.jitter,
+        input_shape=experiment.system.input_shape,
+        aligned=experiment.system.aligned,
     )
 
 
@@ -532,6 +625,7 @@ def _follow(
     experiment: Experiment,
     folder: Path,
     moments: Iterable[Moment],
+    picture: Callable[[State], Image.Image],
     watch: Watch,
     checkpoints: Checkpoints,
     stop: StopSignals,
@@ -540,7 +634,6 @@ def _follow(
 ) -> None:
     """Goes along with the iterations, and between them logs, draws, saves, scores and stops."""
     system, end = experiment.system, _end(experiment)
-    sampler = make_sampler(system, chunk=experiment.log.grid)
     judged = make_sampler(system)
     with watch as report:
         for number, moment in enumerate(moments):
@@ -551,8 +644,7 @@ def _follow(
             if last or moment.step % experiment.log.every == 0 or number == 0:
                 report.log(moment)
             if last or moment.step % experiment.log.samples == 0:
-                picture = _sample_picture(system, sampler, moment.state, experiment.log.grid)
-                report.picture(moment.step, picture)
+                report.picture(moment.step, picture(moment.state))
             if last or moment.step % experiment.checkpoint.every == 0:
                 report.check()
                 checkpoints.save(moment.state)
@@ -590,10 +682,36 @@ def stage_batches(
         flip=experiment.data.flip,
         resize=experiment.data.resize,
         crop=experiment.data.crop,
+        jitter=experiment.data.jitter,
+        input_shape=experiment.system.input_shape,
+        aligned=experiment.system.aligned,
         workers=experiment.data.workers,
         process=process,
         processes=processes,
     )
+
+
+def _pictures(experiment: Experiment, source: data.Source) -> Callable[[State], Image.Image]:
+    """What draws the picture that shows how far training is."""
+    system, count = experiment.system, experiment.log.grid
+    if system.input_shape is None:
+        sampler = make_sampler(system, chunk=count)
+        return lambda state: _sample_picture(system, sampler, state, count)
+    # The same examples all the time, from all over the data, neither flipped nor cut at random.
+    still = dataclasses.replace(
+        experiment.data,
+        flip=False,
+        jitter=None,
+        resize=experiment.data.resize or experiment.data.jitter is not None,
+    )
+    rows = max(1, count // 8)
+    batches = stage_batches(
+        dataclasses.replace(experiment, data=still), source, system.stages()[-1]
+    )
+    examples = batches.examples(np.linspace(0, len(source) - 1, rows).astype(int))
+    translator = make_translator(system, system.preview, chunk=rows)
+    numbers = np.zeros(rows, int)
+    return lambda state: pictures.columns(translator(state, examples, numbers, 0))
 
 
 def _sample_picture(

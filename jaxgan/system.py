@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxgan.errors import UserError
 
@@ -161,7 +161,8 @@ class Player:
         name: names the metrics.
         owns: networks whose parameters this player moves.
         loss: (view, batch, key) -> (scalar to minimise, metrics). The batch holds "image"
-            [b, ...], for labelled data "label" [b], and what earlier players put in `view.out`.
+            [b, ...], for labelled data "label" [b], for systems with an `input_shape` "input"
+            [b, ...], and what earlier players put in `view.out`.
         optimizer: optax transformation over {network: parameters} of `owns`.
         slot: names the optimiser state. Players with equal slots share it (and own the same).
         repeats: updates an iteration (WGAN's n_critic).
@@ -223,11 +224,16 @@ class System(ABC):
     """A GAN: a frozen dataclass of hyper-parameters that declares networks and players.
 
     Subclasses are frozen, keyword-only dataclasses. What a trained system can do are further
-    methods, pure functions of a view; `generate` is the one that `jaxgan sample` uses.
+    methods, pure functions of a view: `generate` is the one that `jaxgan sample` uses, `translate`
+    that of `jaxgan translate`.
     """
 
     conditional: ClassVar[bool] = False
     # Whether this system can use labels; others refuse `classes`.
+    directions: ClassVar[tuple[str, ...]] = ()
+    # What `translate` can do: "AtoB" makes images of inputs, "BtoA" inputs of images.
+    aligned: ClassVar[bool] = True
+    # Whether an input must belong to its image; others also learn from two unrelated sets.
 
     shape: tuple[int, ...]
     """Shape of one sample: height, width, channels of an image, or (dimensions,) of a point."""
@@ -252,6 +258,14 @@ class System(ABC):
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
         """The stages in order. Built once a run: a new closure would be a new compilation."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Shape of the image, "input" in a batch, that an image is made from; None: there is none.
+
+        Systems that have one draw nothing from latents; they have `directions` and `translate`.
+        """
+        return None
 
     def ema(self) -> Mapping[str, Decay]:
         """{network: decay an iteration, or a schedule of it by step}: networks to average."""
@@ -287,6 +301,22 @@ class System(ABC):
         inputs = (latents,) if labels is None else (latents, labels)
         return view("generator", *inputs)
 
+    def translate(
+        self, view: View, images: Float[Array, "b ..."], keys: Key[Array, " b"], direction: str
+    ) -> Float[Array, "b ..."]:
+        """Images in [-1, 1] made from others; the key of each says which of those it may become."""
+        raise NotImplementedError(f"{type(self).__name__} has no directions to translate in")
+
+    def preview(
+        self, view: View, examples: Batch, keys: Key[Array, " b"]
+    ) -> tuple[Float[Array, "b ..."], ...]:
+        """What training shows of a system that translates: the columns of a picture.
+
+        A row an example of the data: by default its input, what is made of that, and its image.
+        """
+        made = self.translate(view, examples["input"], keys, "AtoB")
+        return examples["input"], made, examples["image"]
+
 
 def check(system: System, stages: Sequence[Stage]) -> None:
     """Refuses a system that breaks the contract, and names what is wrong."""
@@ -294,6 +324,11 @@ def check(system: System, stages: Sequence[Stage]) -> None:
         raise UserError(
             f"{type(system).__name__} learns without labels, but system.classes is "
             f"{system.classes}: set it to 0, or take a conditional system"
+        )
+    if bool(system.directions) != (system.input_shape is not None):
+        raise ValueError(
+            f"directions are {system.directions} and input_shape is {system.input_shape}: a system "
+            "has both or neither"
         )
     networks = set(system.networks())
     owners: dict[str, tuple[str, ...]] = {}

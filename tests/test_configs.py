@@ -33,6 +33,13 @@ COUNTS = {
     "sngan_projection_imagenet128": {"generator": 41_996_931, "discriminator": 30_041_857},
     "sagan_celeba64": {"generator": 3_832_885, "discriminator": 3_175_299},
     "sagan_imagenet128": {"generator": 42_017_412, "discriminator": 39_463_618},
+    "pix2pix_facades256": {"generator": 54_413_955, "discriminator": 2_768_705},
+    "cyclegan_horse2zebra256": {
+        "generator_ab": 11_378_179,
+        "generator_ba": 11_378_179,
+        "discriminator_a": 2_764_737,
+        "discriminator_b": 2_764_737,
+    },
     "biggan_cifar10": {"generator": 4_304_387, "discriminator": 4_207_361},
     "biggan_cifar10_paper": {"generator": 9_416_196, "discriminator": 10_194_053},
     "biggan_imagenet128": {"generator": 70_433_988, "discriminator": 87_982_370},
@@ -85,6 +92,8 @@ def test_step_in_bfloat16_keeps_its_state_and_metrics_in_float32(name):
     (stage,) = system.stages()
     lead = (stage.draws, config.batch) if stage.draws > 1 else (config.batch,)
     batch = {"image": jax.ShapeDtypeStruct((*lead, *system.shape), jnp.float32)}
+    if system.input_shape is not None:
+        batch["input"] = jax.ShapeDtypeStruct((*lead, *system.input_shape), jnp.float32)
     if system.classes:
         batch["label"] = jax.ShapeDtypeStruct(lead, jnp.int32)
     after, metrics = jax.eval_shape(make_step(system), state, batch)

@@ -9,6 +9,7 @@ from rich.console import Console
 from sklearn.svm import SVC
 
 from jaxgan import Mesh, config, data
+from jaxgan.metrics import classifier
 from jaxgan.run import train
 
 pytestmark = pytest.mark.slow
@@ -53,6 +54,37 @@ def test_biggan_tiny_draws_digits_and_truncation_trades_variety_for_them(tmp_pat
     assert 0.97 <= right[0] <= right[1]
     assert variances[1] < 0.5 * variances[0]
     assert variances[0] >= 0.4 * np.mean([real[label == k].var(0).mean() for k in range(10)])
+
+
+def judged(images, labels):
+    """The share of digits that a classifier of the real ones takes for what they are."""
+    shape = images.shape[1:]
+    real = data.open_source("mnist5k").fitted(data.Fit(shape=shape, resize=True), shape)
+    judge = classifier.train(real.images, real.labels, classes=10)
+    return classifier.accuracy(judge, images, labels)
+
+
+def test_edges_become_digits(tmp_path):
+    run = trained("pix2pix_digits", tmp_path / "run")
+    fit = data.Fit(shape=(32, 32, 1), resize=True)
+    pairs = data.open_source("edges:mnist5k").fitted(fit, (32, 32, 1), fit, (32, 32, 1))
+    some = pairs.take(np.arange(0, 5000, 10))
+    made = run.translate(some["input"], samples=2)
+    wrong = abs(made[:, 0].astype(float) - some["image"]).mean()
+    # An untrained network's images are grey.
+    assert wrong < abs(127.5 - some["image"]).mean() / 4
+    assert judged(made[:, 0], some["label"]) >= 0.93
+    assert (made[:, 0] != made[:, 1]).any((1, 2, 3)).all()
+
+
+def test_digits_become_their_negatives_without_pairs(tmp_path):
+    run = trained("cyclegan_digits", tmp_path / "run")
+    some = data.open_source("mnist5k").take(np.arange(0, 5000, 10))
+    there = run.translate(some["image"])[:, 0]
+    back = run.translate(255 - some["image"], direction="BtoA")[:, 0]
+    assert there.mean() > 170
+    assert judged(255 - there, some["label"]) >= 0.85
+    assert judged(back, some["label"]) >= 0.85
 
 
 @pytest.mark.parametrize("name", ["gan_ring", "wgangp_ring"])

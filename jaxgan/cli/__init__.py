@@ -11,6 +11,7 @@ from jaxgan.errors import UserError
 COMMANDS = {
     "train": "train a system, or resume a run",
     "sample": "draw images from a run",
+    "translate": "make images from images, by a run that has learned to",
     "evaluate": "score generated images against real ones",
     "compare": "rank runs by their scores",
     "bench": "time a training step and its input on this machine",

@@ -63,5 +63,6 @@ def main(argv: list[str]) -> int:
     step = run.step  # reading checkpoints takes all processes
     if distributed.is_first():
         print(f"{run.folder}: trained to step {step}; see {run.folder}/samples, or")
-        print(f"  jaxgan sample {run.folder} --num 64 --out samples.png")
+        use = "translate RUN INPUT OUT" if run.system.directions else "sample RUN --out samples.png"
+        print(f"  jaxgan {use.replace('RUN', str(run.folder))}")
     return 0

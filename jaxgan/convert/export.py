@@ -127,6 +127,11 @@ def export_run(run: Run, format: str, out: str | Path, *, licence: str = "unknow
         UserError: the run has no checkpoint, or the file cannot be written.
     """
     out = Path(out)
+    if run.system.directions:
+        raise UserError(
+            f"{type(run.system).__name__} in {run.folder} makes images from images: only "
+            "generators that draw from latents are exported"
+        )
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out is {out}: give a file in a folder that exists")
     written = {}

@@ -11,7 +11,8 @@ from jaxtyping import Int, Int32, UInt8
 from jaxgan.errors import UserError
 
 Item = dict[str, Any]
-"""By key: "image", an array, and, where the source has classes, "label", an int32 scalar."""
+"""By key: "image", an array; where the source has classes, "label", an int32 scalar; where images
+come with what they are to be made from, "input", an array."""
 
 Transform = Callable[[UInt8[np.ndarray, "h w c"]], UInt8[np.ndarray, "H W C"]]
 
@@ -22,18 +23,24 @@ class Source(abc.ABC):
 
     "image" is whatever the generator imitates, so that systems need one name: uint8 [h, w, c] in
     0..255, or float32 [d] for points. "label" is there exactly when `classes` is not empty.
+    "input", uint8 [h, w, c] too, is what a system that translates makes an image from (A in
+    pix2pix's terms); it is there exactly when `aligned` is not None.
 
     Attributes:
       name: As the user typed it.
       shape: Of every item's "image"; None where items may differ.
       classes: Names, by label; empty when unlabelled.
       labels: Of all items, where they can be had without reading the items; None otherwise.
+      input_shape: Of every item's "input"; None where items may differ, or have none.
+      aligned: Whether the input of an item belongs to its image; None where items have none.
     """
 
     name: str
     shape: tuple[int, ...] | None
     classes: tuple[str, ...] = ()
     labels: Int32[np.ndarray, " n"] | None = dataclasses.field(default=None, repr=False)
+    input_shape: tuple[int, ...] | None = None
+    aligned: bool | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -50,15 +57,27 @@ class Source(abc.ABC):
         items = [self[int(i)] for i in indices]
         return {key: np.stack([item[key] for item in items]) for key in items[0]}
 
-    def fitted(self, transform: Transform, shape: tuple[int, ...]) -> "Source":
-        """Return this source with every image passed through `transform`, which gives `shape`."""
+    def fitted(
+        self,
+        transform: Transform,
+        shape: tuple[int, ...],
+        input_transform: Transform | None = None,
+        input_shape: tuple[int, ...] | None = None,
+    ) -> "Source":
+        """Return this source with every image passed through `transform`, which gives `shape`.
+
+        Inputs go through `input_transform`, which gives `input_shape`; without it they are dropped.
+        """
         return _Fitted(
             name=self.name,
             shape=shape,
             classes=self.classes,
             labels=self.labels,
+            input_shape=input_shape,
+            aligned=None if input_transform is None else self.aligned,
             source=self,
             transform=transform,
+            input_transform=input_transform,
         )
 
 
@@ -66,13 +85,18 @@ class Source(abc.ABC):
 class _Fitted(Source):
     source: Source
     transform: Transform
+    input_transform: Transform | None
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Item:
         item = self.source[index]
-        return {**item, "image": self.transform(item["image"])}
+        item = {**item, "image": self.transform(item["image"])}
+        given = item.pop("input", None)
+        if self.input_transform is not None:
+            item["input"] = self.input_transform(given)
+        return item
 
     def identity(self) -> Iterator[bytes]:
         return self.source.identity()
@@ -86,12 +110,14 @@ class Arrays(Source):
       labels: [n] in 0..len(classes) - 1; left out when unlabelled.
       classes: Names, by label.
       name: What messages call it.
+      inputs: uint8 [n, h, w, c], what each image is to be made from; left out where there is none.
 
     Raises:
-      UserError: dtype, number of axes, or labels are not as above.
+      UserError: dtype, number of axes, labels or inputs are not as above.
     """
 
     images: np.ndarray
+    inputs: np.ndarray | None
 
     def __init__(
         self,
@@ -100,6 +126,7 @@ class Arrays(Source):
         classes: Sequence[str] = (),
         *,
         name: str = "arrays",
+        inputs: np.ndarray | None = None,
     ):
         if (images.dtype, images.ndim) not in ((np.uint8, 4), (np.float32, 2)):
             raise UserError(
@@ -119,29 +146,54 @@ class Arrays(Source):
                     f"{len(classes) - 1}"
                 )
             labels = labels.astype(np.int32)
-        super().__init__(name=name, shape=images.shape[1:], classes=tuple(classes), labels=labels)
+        if inputs is not None and (
+            (inputs.dtype, inputs.ndim) != (np.uint8, 4) or len(inputs) != len(images)
+        ):
+            raise UserError(
+                f"{name}: inputs are {inputs.dtype} {inputs.shape}, expected uint8 [n, h, w, c] "
+                f"with n = {len(images)}, as there are images"
+            )
+        super().__init__(
+            name=name,
+            shape=images.shape[1:],
+            classes=tuple(classes),
+            labels=labels,
+            input_shape=None if inputs is None else inputs.shape[1:],
+            aligned=None if inputs is None else True,
+        )
         object.__setattr__(self, "images", images)
+        object.__setattr__(self, "inputs", inputs)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        columns = {"image": self.images, "label": self.labels, "input": self.inputs}
+        return {key: array for key, array in columns.items() if array is not None}
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Item:
-        item = {"image": self.images[index]}
-        return item if self.labels is None else {**item, "label": self.labels[index]}
+        return {key: array[index] for key, array in self._columns().items()}
 
     def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Return the items at `indices`, stacked: one gather per array, not a loop."""
-        taken = {"image": self.images[indices]}
-        return taken if self.labels is None else {**taken, "label": self.labels[indices]}
+        return {key: array[indices] for key, array in self._columns().items()}
 
-    def fitted(self, transform: Transform, shape: tuple[int, ...]) -> "Arrays":
+    def fitted(
+        self,
+        transform: Transform,
+        shape: tuple[int, ...],
+        input_transform: Transform | None = None,
+        input_shape: tuple[int, ...] | None = None,
+    ) -> "Arrays":
         """Return the same data with every image transformed, now and once."""
-        images = np.stack([transform(image) for image in self.images])
-        return Arrays(images, self.labels, self.classes, name=self.name)
+        images, inputs = np.stack([transform(image) for image in self.images]), None
+        if input_transform is not None and self.inputs is not None:
+            inputs = np.stack([input_transform(image) for image in self.inputs])
+        return Arrays(images, self.labels, self.classes, name=self.name, inputs=inputs)
 
     def identity(self) -> Iterator[bytes]:
         """Yield the arrays' shape, type and bytes."""
-        for array in (self.images, self.labels):
+        for array in (self.images, self.labels, self.inputs):
             if array is not None:
                 yield f"{array.shape} {array.dtype}".encode()
                 yield np.ascontiguousarray(array).tobytes()

@@ -49,7 +49,7 @@ def open_folder(name: str) -> Folder:
         would be a guess); a sub-folder without images.
     """
     root = Path(name).expanduser()
-    folders, images = _listing(root)
+    folders, images = listing(root)
     if folders and images:
         raise UserError(
             f"{name} holds both images ({images[0]}) and sub-folders ({folders[0]}), expected one "
@@ -62,7 +62,7 @@ def open_folder(name: str) -> Folder:
     files: list[str] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        nested, images = _listing(root / folder)
+        nested, images = listing(root / folder)
         if nested:
             raise UserError(
                 f"{name} is nested too deep ({folder}/{nested[0]}), expected one sub-folder per "
@@ -85,8 +85,8 @@ def open_folder(name: str) -> Folder:
     )
 
 
-def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of sub-folders and of images, sorted, without hidden ones."""
+def listing(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of a folder's sub-folders and of its images, sorted, without hidden ones."""
     folders, images = [], []
     with os.scandir(folder) as entries:
         for entry in entries:

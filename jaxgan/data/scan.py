@@ -12,6 +12,7 @@ from jaxgan.data.arrayrecord import Packed
 from jaxgan.data.base import Arrays, Source
 from jaxgan.data.folder import Folder
 from jaxgan.data.image import Fit, load, text
+from jaxgan.data.pairs import Edges, Inverted, SideBySide, TwoSets, half_shape
 from jaxgan.errors import UserError
 
 _SAMPLE = 8
@@ -35,6 +36,8 @@ class Report:
       found: What the items were before: one shape, or the smallest and the largest.
       classes: Items by class; None where counting would mean reading them all.
       conditional: Whether the system uses the classes.
+      crop: Side of the centre crop, pixels; None for none.
+      inputs: What is to be told of the inputs.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Report:
     classes: dict[str, int | None]
     conditional: bool
     crop: int | None = None
+    inputs: str = ""
 
     def text(self) -> str:
         """Return one line on the data set, then one on each of the first classes."""
@@ -56,6 +60,7 @@ class Report:
                 line += f" cropped to the middle {self.crop}x{self.crop}"
             if self.found != text(self.shape):
                 line += f" made {text(self.shape)}"
+        line += self.inputs
         if self.classes:
             unused = "" if self.conditional else " (not used)"
             line += f", {len(self.classes)} classes{unused}"
@@ -76,12 +81,23 @@ def check(
     classes: int,
     resize: bool = False,
     crop: int | None = None,
+    jitter: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    aligned: bool = True,
 ) -> None:
     """Refuse what can be refused without reading an item; arguments as for `scan`."""
     if not len(source):
         raise UserError(f"{source.name} is empty, expected at least one image")
     if crop is not None and crop < 1:
         raise UserError(f"--crop {crop}: expected at least 1 pixel")
+    if jitter is not None and (len(shape) != 3 or jitter < shape[0]):
+        raise UserError(
+            f"--jitter {jitter}: expected the height of images that {text(shape)} is cut out of, "
+            "or None"
+        )
+    resize = resize or jitter is not None
+    if input_shape is not None:
+        _check_inputs(source, input_shape, aligned, resize, crop)
     if classes:
         found = len(source.classes)
         if found < 2:
@@ -96,6 +112,29 @@ def check(
                 f"set --system.classes {found}"
             )
     _check_shape(source, shape, resize, crop)
+
+
+def _check_inputs(
+    source: Source,
+    shape: tuple[int, ...],
+    aligned: bool,
+    resize: bool,
+    crop: int | None,
+) -> None:
+    if source.aligned is None:
+        raise UserError(
+            f"{source.name} holds images alone, the system makes one image from another: give "
+            "pairs:FOLDER, edges:DATA" + ("" if aligned else " or unpaired:DATA,DATA")
+        )
+    if aligned and not source.aligned:
+        raise UserError(
+            f"{source.name} does not tell which images belong together, from which the system "
+            "learns: give pairs:FOLDER or edges:DATA"
+        )
+    if isinstance(source, TwoSets):
+        if not len(source.inputs):
+            raise UserError(f"{source.inputs.name} is empty, expected at least one image")
+        _check_shape(source.inputs, shape, resize, crop)
 
 
 def _check_shape(source: Source, shape: tuple[int, ...], resize: bool, crop: int | None) -> None:
@@ -132,6 +171,9 @@ def scan(
     classes: int,
     resize: bool = False,
     crop: int | None = None,
+    jitter: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    aligned: bool = True,
 ) -> Report:
     """Check that the system can learn from the data.
 
@@ -146,17 +188,35 @@ def scan(
       classes: What the system is conditional on; 0 if on nothing, labels are then dropped.
       resize: Whether images are brought to the system's size.
       crop: Side of a centre crop before that, in pixels; None for none.
+      jitter: Height to which images are brought, to be cut at random; None for none.
+      input_shape: What the system makes images from; None if from nothing.
+      aligned: Whether an input must belong to its image.
 
     Raises:
       UserError: It cannot; the first damaged file in sorted order is named, and of two sizes
         without `resize` one file each.
     """
-    check(source, shape=shape, classes=classes, resize=resize, crop=crop)
-    if isinstance(source, Arrays):
-        found = text(source.shape or ())
+    check(
+        source,
+        shape=shape,
+        classes=classes,
+        resize=resize,
+        crop=crop,
+        jitter=jitter,
+        input_shape=input_shape,
+        aligned=aligned,
+    )
+    resize = resize or jitter is not None
+    found = _found(source, shape, resize, crop, labelled=classes > 0)
+    inputs = ""
+    if input_shape is None:
+        inputs = "" if source.aligned is None else " (inputs not used)"
+    elif not isinstance(source, TwoSets):
+        inputs = ", each with its input"
     else:
-        fit = Fit(shape=_image_shape(shape), resize=resize, crop=crop)
-        found = _fits(source, fit, labelled=classes > 0)
+        other = _found(source.inputs, input_shape, resize, crop, labelled=False)
+        whose = "each with its input" if source.aligned else f"and {len(source.inputs):,} inputs"
+        inputs = f", {whose}, {other}"
     counts: list[int | None] = [None] * len(source.classes)
     if source.labels is not None:
         counts = np.bincount(source.labels, minlength=len(source.classes)).tolist()
@@ -168,7 +228,27 @@ def scan(
         classes=dict(zip(source.classes, counts, strict=True)),
         conditional=classes > 0,
         crop=crop,
+        inputs=inputs,
     )
+
+
+def _found(
+    source: Source,
+    shape: tuple[int, ...],
+    resize: bool,
+    crop: int | None,
+    *,
+    labelled: bool,
+) -> str:
+    """Check that all images of a source can be fitted; return what shapes they have."""
+    if isinstance(source, TwoSets):
+        return _found(source.images, shape, resize, crop, labelled=False)
+    if isinstance(source, Edges | Inverted):
+        return _found(source.source, shape, resize, crop, labelled=labelled)
+    if isinstance(source, Arrays):
+        return text(source.shape or ())
+    fit = Fit(shape=_image_shape(shape), resize=resize, crop=crop)
+    return _fits(source, fit, labelled=labelled)
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -209,6 +289,10 @@ def _fits(source: Source, fit: Fit, *, labelled: bool) -> str:
 
 def _shapes(source: Source, *, labelled: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield name and shape of every file of a folder, in order, or of another source's first."""
+    if isinstance(source, SideBySide):
+        for name, shape in _shapes(source.source, labelled=False):
+            yield name, half_shape(name, shape)
+        return
     if isinstance(source, Packed):
         for shape, index in source.shapes.items():
             yield f"{source.name} (item {index})", shape

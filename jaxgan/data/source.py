@@ -8,8 +8,12 @@ from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Source
 from jaxgan.data.embedded import EMBEDDED
 from jaxgan.data.folder import open_folder
+from jaxgan.data.pairs import open_edges, open_inverted, open_pairs, open_unpaired
 from jaxgan.data.tfds import open_tfds, tfds_names
 from jaxgan.errors import UserError
+
+_MADE_OF = {"unpaired:": open_unpaired, "edges:": open_edges, "inverted:": open_inverted}
+"""By prefix, what makes a data set of others."""
 
 
 def open_source(spec: str) -> Source:
@@ -18,6 +22,7 @@ def open_source(spec: str) -> Source:
     An embedded one (mnist5k, digits, ring, grid; see `jaxgan.data.embedded`), tfds:NAME[:SPLIT]
     (see `open_tfds`), or a path to a folder of images (see `open_folder`) or to one that was packed
     (see `jaxgan.data.arrayrecord`). A folder that is called like an embedded one is ./mnist5k.
+    pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA (see `jaxgan.data.pairs`).
 
     Raises:
       UserError: Nothing of that name, or it cannot be used; the message says what to do.
@@ -26,6 +31,11 @@ def open_source(spec: str) -> Source:
         return EMBEDDED[spec]()
     if spec.startswith("tfds:"):
         return open_tfds(spec)
+    if spec.startswith("pairs:"):
+        return open_pairs(spec)
+    for prefix, opened in _MADE_OF.items():
+        if spec.startswith(prefix):
+            return opened(spec, open_source)
     path = Path(spec).expanduser()
     if path.is_dir():
         return open_packed(spec) if (path / INDEX).is_file() else open_folder(spec)

@@ -40,9 +40,11 @@ def _scale_and_bias(
     return scale, module.param("bias", bias_init, shape, jnp.float32)
 
 
-def _affine(module: nn.Module, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+def _affine(
+    module: nn.Module, x: Float[Array, "*b c"], scale_init: Initializer = jinit.ones
+) -> Float[Array, "*b c"]:
     """x * scale + bias with the module's parameters `scale` [c] and `bias` [c]."""
-    return scale_shift(x, *_scale_and_bias(module, x.shape[-1:]))
+    return scale_shift(x, *_scale_and_bias(module, x.shape[-1:], scale_init))
 
 
 def _per_sample(v: Float[Array, "b c"], x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
@@ -182,17 +184,19 @@ class InstanceNorm(nn.Module):
 
     Attributes:
         affine: learn a scale and a bias per channel; off by default, as in PyTorch.
+        scale_init: initialiser of the scale.
         epsilon: added to the variance.
     """
 
     affine: bool = False
+    scale_init: Initializer = jinit.ones
     epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
         """[b, ..., c] to the same shape."""
         y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
-        return (_affine(self, y) if self.affine else y).astype(x.dtype)
+        return (_affine(self, y, self.scale_init) if self.affine else y).astype(x.dtype)
 
 
 class AdaptiveInstanceNorm(nn.Module):

@@ -1,6 +1,7 @@
 """Samples as pictures: image grids, and scatter plots for points in the plane."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -30,6 +31,13 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> Im
         top, left = (height + gap) * (index // columns), (width + gap) * (index % columns)
         canvas[top : top + height, left : left + width] = image
     return as_image(canvas)
+
+
+def columns(parts: Sequence[Float[np.ndarray, "n h w c"]]) -> Image.Image:
+    """Images in [-1, 1], a row of one of each part; grey ones join coloured ones."""
+    channels = max(part.shape[-1] for part in parts)
+    alike = [np.broadcast_to(part, (*part.shape[:3], channels)) for part in parts]
+    return grid(to_uint8(np.stack(alike, 1).reshape(-1, *alike[0].shape[1:])), len(parts))
 
 
 def attention(

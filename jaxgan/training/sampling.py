@@ -17,7 +17,7 @@ from jaxtyping import Int, PyTree
 from jaxgan.errors import UserError
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import gathered
-from jaxgan.system import State, System, View
+from jaxgan.system import Batch, State, System, View
 
 _STANDING = 0xFFFFFFFF  # no sample has this number
 
@@ -163,9 +163,7 @@ def make_sampler(
         seed: int = 0,
         start: int = 0,
     ) -> tuple[PyTree, Int[np.ndarray, " num"] | None]:
-        layout = getattr(state.step, "sharding", None)
-        mesh = layout.mesh if isinstance(layout, NamedSharding) and layout.mesh.size > 1 else None
-        step = -(-chunk // mesh.size) * mesh.size if mesh else chunk
+        mesh, step = _mesh_and_step(state, chunk)
         padded = -(-num // step) * step
         wanted = np.full(padded, -1, np.int32)  # -1: draw one
         if labels is not None:
@@ -180,3 +178,58 @@ def make_sampler(
         return samples, drawn if system.classes else None
 
     return sample
+
+
+Translation = Callable[[View, Batch, jax.Array], PyTree]
+"""What to do with examples {name: [b, ...]} and a key for each: `System.preview`, or a part of
+`System.translate`."""
+
+
+def make_translator(
+    system: System, use: Translation, *, chunk: int = 16
+) -> Callable[[State, dict[str, np.ndarray], Int[np.ndarray, " n"], int], PyTree]:
+    """Compiles-on-first-use `apply(state, examples, numbers, seed)` for systems that translate.
+
+    What `use` makes of an example is a function of (state, the example, its number, seed) alone:
+    the number says which of the outputs that it may have. Returns [n, ...] on the host.
+
+    Args:
+        system: whose networks.
+        use: what to do with examples.
+        chunk: examples a call of the compiled program, as in `make_sampler`.
+    """
+
+    @partial(jax.jit, static_argnames="mesh")
+    def part(
+        state: State, examples: Batch, numbers: jax.Array, seed: jax.Array, mesh: Mesh | None
+    ) -> PyTree:
+        if mesh is not None:
+            state = gathered(mesh, state)
+            rows = batch_sharding(mesh, leading=0)
+            examples, numbers = jax.lax.with_sharding_constraint((examples, numbers), rows)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), numbers)
+        return use(evaluation_view(system, state), examples, keys)
+
+    def apply(
+        state: State,
+        examples: dict[str, np.ndarray],
+        numbers: Int[np.ndarray, " n"],
+        seed: int = 0,
+    ) -> PyTree:
+        mesh, step = _mesh_and_step(state, chunk)
+        parts = []
+        for first in range(0, len(numbers), step):
+            rows = np.minimum(np.arange(first, first + step), len(numbers) - 1)
+            seen = {name: x[rows] for name, x in examples.items()}
+            made = part(state, seen, numbers[rows].astype(np.uint32), np.uint32(seed), mesh)
+            parts.append(process_allgather(made, tiled=True))
+        return jax.tree.map(lambda *xs: np.concatenate(xs)[: len(numbers)], *parts)
+
+    return apply
+
+
+def _mesh_and_step(state: State, chunk: int) -> tuple[Any, int]:
+    """The devices that a state lies on, if several, and `chunk` as a multiple of them."""
+    layout = getattr(state.step, "sharding", None)
+    mesh = layout.mesh if isinstance(layout, NamedSharding) and layout.mesh.size > 1 else None
+    return mesh, -(-chunk // mesh.size) * mesh.size if mesh else chunk

@@ -10,7 +10,13 @@ from jaxgan import init
 from jaxgan.errors import UserError
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.system import View
-from jaxgan.training.sampling import evaluation_view, make_sampler, standing_statistics
+from jaxgan.systems.pix2pix import Pix2Pix
+from jaxgan.training.sampling import (
+    evaluation_view,
+    make_sampler,
+    make_translator,
+    standing_statistics,
+)
 from tests.toys import TinyGAN
 
 SYSTEM = TinyGAN()
@@ -87,3 +93,28 @@ def test_devices_share_the_samples_and_change_none(monkeypatch):
     )
     assert alone.shape == (25, 2)
     np.testing.assert_allclose(alone, shared, atol=1e-6)
+
+
+def test_devices_share_translations_and_change_none(monkeypatch, rng):
+    monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 0)
+    system = Pix2Pix(shape=(8, 8, 1), input_channels=1, width=4, patch_halvings=1)
+    examples = {
+        name: rng.uniform(-1, 1, (11, 8, 8, 1)).astype(np.float32) for name in ("image", "input")
+    }
+    alone, shared = (
+        make_translator(system, system.preview, chunk=4)(
+            init(system, mesh=mesh), examples, np.arange(11), 5
+        )
+        for mesh in (make_mesh(1), make_mesh(4, 2))
+    )
+    for one, other in zip(alone, shared, strict=True):
+        assert one.shape == (11, 8, 8, 1)
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    np.testing.assert_array_equal(alone[0], examples["input"])
+    np.testing.assert_array_equal(alone[2], examples["image"])
+    # Of its number, not of its place.
+    last = {name: x[10:] for name, x in examples.items()}
+    (_, made, _) = make_translator(system, system.preview, chunk=4)(
+        init(system), last, np.array([10]), 5
+    )
+    np.testing.assert_allclose(made, alone[1][10:], atol=1e-6)

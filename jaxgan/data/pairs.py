@@ -1,0 +1,329 @@
+"""Images with what they are to be made from: pairs, unrelated sets, edges; and inverted images.
+
+| spec                | image                       | input                              |
+| ------------------- | --------------------------- | ---------------------------------- |
+| pairs:FOLDER        | the right half of a file    | its left half                      |
+| pairs:FOLDER        | a file of the second folder | that of the same name in the first |
+| pairs:FOLDER:BtoA   | the other way round         |                                    |
+| unpaired:A,B        | of B                        | of A, any one                      |
+| edges:DATA          | of DATA                     | its edges, white on black          |
+
+`inverted:DATA` has the negatives of DATA's images, and no inputs. A, B and DATA are data sets as
+`open_source` takes them.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from jaxgan.data.arrayrecord import INDEX, Packed, open_packed
+from jaxgan.data.base import Arrays, Item, Source, Transform
+from jaxgan.data.folder import Folder, listing, open_folder
+from jaxgan.data.image import channels, text
+from jaxgan.errors import UserError
+
+Opener = Callable[[str], Source]
+
+_EDGE = 64
+"""Slope from which a place may be an edge, grey levels a pixel."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SideBySide(Source):
+    """Files that hold two images each, left and right.
+
+    Attributes:
+      source: The files.
+      swap: The left half is the image and the right one its input.
+    """
+
+    source: Folder | Packed
+    swap: bool
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Item:
+        both = self.source[index]["image"]
+        half = half_shape(f"{self.name} (item {index})", both.shape)[1]
+        left, right = both[:, :half], both[:, half:]
+        return {"image": left, "input": right} if self.swap else {"image": right, "input": left}
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield which half is which, and what tells the files."""
+        yield b"right to left" if self.swap else b"left to right"
+        yield from self.source.identity()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TwoSets(Source):
+    """Images of one data set, inputs of another.
+
+    Where they are not aligned, item i pairs image i with input i, counted round; training draws
+    both in orders of their own.
+
+    Attributes:
+      images: Where images are from.
+      inputs: Where inputs are from.
+    """
+
+    images: Source
+    inputs: Source
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Item:
+        other = self.inputs[index % len(self.inputs)]
+        return {"image": self.images[index]["image"], "input": other["image"]}
+
+    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        """Return the items at `indices`, stacked."""
+        other = self.inputs.take(np.asarray(indices) % len(self.inputs))
+        return {"image": self.images.take(indices)["image"], "input": other["image"]}
+
+    def fitted(
+        self,
+        transform: Transform,
+        shape: tuple[int, ...],
+        input_transform: Transform | None = None,
+        input_shape: tuple[int, ...] | None = None,
+    ) -> Source:
+        """Return both sets with their images transformed."""
+        images = self.images.fitted(transform, shape)
+        if input_transform is None or input_shape is None:
+            return images
+        inputs = self.inputs.fitted(input_transform, input_shape)
+        return dataclasses.replace(
+            self, shape=shape, input_shape=input_shape, images=images, inputs=inputs
+        )
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield what tells either set, and how they belong together."""
+        yield b"aligned" if self.aligned else b"unrelated"
+        yield from self.images.identity()
+        yield b"from"
+        yield from self.inputs.identity()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Edges(Source):
+    """A data set whose inputs are the edges of its images, as large as these when they are used.
+
+    Attributes:
+      source: Where images are from.
+      fit: What edges go through, so that they have the channels that are wanted.
+    """
+
+    source: Source
+    fit: Transform | None = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self.source[index]
+        drawn = edges(item["image"])
+        return {**item, "input": drawn if self.fit is None else self.fit(drawn)}
+
+    def fitted(
+        self,
+        transform: Transform,
+        shape: tuple[int, ...],
+        input_transform: Transform | None = None,
+        input_shape: tuple[int, ...] | None = None,
+    ) -> Source:
+        """Return the fitted images with their edges; of images in memory, computed now and once."""
+        images = self.source.fitted(transform, shape)
+        if input_transform is None:
+            return images
+        if isinstance(images, Arrays):
+            inputs = np.stack([input_transform(edges(image)) for image in images.images])
+            return Arrays(
+                images.images, images.labels, images.classes, name=self.name, inputs=inputs
+            )
+        return dataclasses.replace(
+            self, shape=shape, input_shape=input_shape, source=images, fit=input_transform
+        )
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield that these are edges, and of what."""
+        yield b"edges"
+        yield from self.source.identity()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Inverted(Source):
+    """Negatives of the images of a data set.
+
+    Attributes:
+      source: Where they are from.
+    """
+
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self.source[index]
+        return {**item, "image": invert(item["image"])}
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield that these are negatives, and of what."""
+        yield b"inverted"
+        yield from self.source.identity()
+
+
+def edges(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 1"]:
+    """Draw an image's edges, one pixel wide, 255 on 0.
+
+    They are where the slope (Sobel's) of the grey image exceeds 64 levels a pixel and that of both
+    neighbours uphill and downhill: Canny 1986 without smoothing and hysteresis.
+    """
+    grey = np.pad(channels(image, 1)[:, :, 0].astype(np.float32), 1, mode="edge")
+    down = (grey[2:] - grey[:-2]) / 8
+    across = (grey[:, 2:] - grey[:, :-2]) / 8
+    dy = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
+    dx = across[:-2] + 2 * across[1:-1] + across[2:]
+    slope = np.hypot(dx, dy)
+    # The direction of the slope, in eighths of a turn: of the neighbours that are compared.
+    eighth = np.rint(np.arctan2(dy, dx) / (np.pi / 4)).astype(int) % 4
+    height, width = slope.shape
+    padded = np.pad(slope, 1)
+    kept = slope > _EDGE
+    for index, (y, x) in enumerate(((0, 1), (1, 1), (1, 0), (1, -1))):
+        before = padded[1 - y : 1 - y + height, 1 - x : 1 - x + width]
+        after = padded[1 + y : 1 + y + height, 1 + x : 1 + x + width]
+        # Of two equal ones, the first: lines stay thin.
+        kept &= (eighth != index) | ((slope > before) & (slope >= after))
+    return np.where(kept, np.uint8(255), np.uint8(0))[:, :, None]
+
+
+def invert(image: UInt8[np.ndarray, "*n h w c"]) -> UInt8[np.ndarray, "*n h w c"]:
+    """Return the negative; alpha stays."""
+    alpha = image.shape[-1] in (2, 4)
+    return np.concatenate([255 - image[..., :-1], image[..., -1:]], -1) if alpha else 255 - image
+
+
+def half_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of either half of a file that holds two images.
+
+    Raises:
+      UserError: Its width is odd.
+    """
+    if shape[1] % 2:
+        raise UserError(
+            f"{name} is {text(shape)}, whose width is odd: expected two images of one size, side "
+            "by side"
+        )
+    return (shape[0], shape[1] // 2, *shape[2:])
+
+
+def open_pairs(spec: str) -> Source:
+    """Open `pairs:FOLDER[:BtoA]`.
+
+    FOLDER holds files of two images side by side, A left and B right, or two sub-folders, A and B
+    in the order of their names, whose files are named alike but for their type. A is the input, B
+    the image; with :BtoA the reverse.
+
+    Raises:
+      UserError: It holds neither; a file of one sub-folder has none of its name in the other.
+    """
+    name, swap = spec.removeprefix("pairs:").removesuffix(":AtoB"), False
+    if name.endswith(":BtoA"):
+        name, swap = name.removesuffix(":BtoA"), True
+    root = Path(name).expanduser()
+    if not root.is_dir():
+        raise UserError(f"{spec}: no folder {name!r} here: give one that holds pairs of images")
+    if (root / INDEX).is_file():
+        packed = open_packed(name)
+        return SideBySide(name=spec, shape=None, aligned=True, source=packed, swap=swap)
+    folders, images = listing(root)
+    if images and not folders:
+        files = open_folder(name)
+        return SideBySide(name=spec, shape=None, aligned=True, source=files, swap=swap)
+    if images or len(folders) != 2:
+        found = f"{len(images):,} images and {len(folders):,} sub-folders"
+        near = f": did you mean pairs:{Path(name, folders[0])}?" if folders else ""
+        raise UserError(
+            f"{spec} holds {found}, expected images of two halves, or two sub-folders{near}"
+        )
+    first, second = (open_folder(str(Path(name, folder))) for folder in folders)
+    stems = [[Path(file).stem for file in side.files] for side in (first, second)]
+    if stems[0] != stems[1]:
+        lonely = sorted(set(stems[0]) ^ set(stems[1]))
+        which = f"{lonely[0]!r} is in one of them only" if lonely else "one has a name twice"
+        raise UserError(
+            f"{spec}: {folders[0]} and {folders[1]} must hold files of the same names, but {which}"
+        )
+    if swap:
+        first, second = second, first
+    return TwoSets(name=spec, shape=None, aligned=True, images=second, inputs=first)
+
+
+def open_unpaired(spec: str, open_source: Opener) -> TwoSets:
+    """Open `unpaired:A,B`: images of B, inputs of A, neither belonging to the other.
+
+    Raises:
+      UserError: Not two names; points.
+    """
+    names = spec.removeprefix("unpaired:").split(",")
+    if len(names) != 2 or not all(names):
+        raise UserError(f"{spec}: give two data sets with a comma, as in unpaired:horses,zebras")
+    inputs, images = (open_source(name) for name in names)
+    for side in (inputs, images):
+        _check_images(spec, side)
+    return TwoSets(
+        name=spec,
+        shape=images.shape,
+        input_shape=inputs.shape,
+        aligned=False,
+        images=images,
+        inputs=inputs,
+    )
+
+
+def open_edges(spec: str, open_source: Opener) -> Edges:
+    """Open `edges:DATA`.
+
+    Raises:
+      UserError: DATA holds points.
+    """
+    source = open_source(spec.removeprefix("edges:"))
+    _check_images(spec, source)
+    return Edges(
+        name=spec,
+        shape=source.shape,
+        classes=source.classes,
+        labels=source.labels,
+        aligned=True,
+        source=source,
+    )
+
+
+def open_inverted(spec: str, open_source: Opener) -> Source:
+    """Open `inverted:DATA`.
+
+    Raises:
+      UserError: DATA holds points.
+    """
+    source = open_source(spec.removeprefix("inverted:"))
+    _check_images(spec, source)
+    if isinstance(source, Arrays):
+        return Arrays(invert(source.images), source.labels, source.classes, name=spec)
+    return Inverted(
+        name=spec,
+        shape=source.shape,
+        classes=source.classes,
+        labels=source.labels,
+        source=source,
+    )
+
+
+def _check_images(spec: str, source: Source) -> None:
+    if source.shape is not None and len(source.shape) == 1:
+        raise UserError(f"{spec}: {source.name} holds points, expected images")

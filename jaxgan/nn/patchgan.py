@@ -1,0 +1,54 @@
+"""PatchGAN: a discriminator that judges every patch of an image, not the whole."""
+
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxgan.nn.initializers import normal, shifted_normal
+from jaxgan.nn.layers import Conv
+from jaxgan.nn.norm import InstanceNorm
+
+
+class PatchGAN(nn.Module):
+    """Images to a map of logits, one a patch (Isola et al. 2017, section 3.2.2).
+
+    `halvings` 4x4 convolutions of stride two, and two of stride one. Three halvings see patches of
+    70x70 pixels, two 34x34, one 16x16. Norms are those of single images.
+
+    Attributes:
+        width: channels of the first map; they double with each layer, up to eightfold.
+        halvings: convolutions of stride two.
+        affine: norms have gains and biases, and their convolutions no biases (pix2pix, where they
+            are batch norms of one image); otherwise the reverse (CycleGAN).
+        dtype: compute type.
+    """
+
+    width: int = 64
+    halvings: int = 3
+    affine: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b y x"]:
+        """[b, h, w, c] to logits [b, h/8 - 2, w/8 - 2] for three halvings."""
+        del train
+        conv = partial(Conv, kernel_size=4, padding=1, initializer=normal(0.02), dtype=self.dtype)
+        h = nn.leaky_relu(conv(self.width, stride=2, name="conv1")(x), 0.2)
+        for index in range(1, self.halvings + 1):
+            h = conv(
+                self.width << min(index, 3),
+                stride=2 if index < self.halvings else 1,
+                use_bias=not self.affine,
+                inert_bias=True,  # a norm follows
+                name=f"conv{index + 1}",
+            )(h)
+            norm = InstanceNorm(
+                affine=self.affine,
+                scale_init=shifted_normal(1.0, 0.02),
+                name=f"norm{index + 1}",
+            )
+            h = nn.leaky_relu(norm(h), 0.2)
+        return conv(1, name=f"conv{self.halvings + 2}")(h)[..., 0]

@@ -1,0 +1,243 @@
+"""CycleGAN: from one kind of images to another and back, learned without pairs.
+
+Zhu, Park, Isola, Efros, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
+Networks", ICCV 2017. Two generators and two discriminators with least-squares losses. Where no pair
+says what an output should be, the way there and back must end at the start (cycle loss), and an
+image of the wanted kind must stay as it is (identity loss, section 5.2). The discriminators see
+fakes from a pool of the last fifty, so that they do not chase the newest ones only.
+
+"input" of a batch is kind A, "image" kind B, and neither belongs to the other. Follows the authors'
+PyTorch code: the generators move first, in one Adam, then the discriminators, in another, on the
+fakes that the generators have just been judged by; the squared errors have a factor 1/2 for the
+discriminators and none for the generators. The pools are part of the State.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, UInt32
+
+from jaxgan import losses
+from jaxgan.errors import UserError
+from jaxgan.nn.patchgan import PatchGAN
+from jaxgan.nn.translator import Translator
+from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
+
+Pool = dict[str, Array]
+"""images [size, h, w, c], and their count, an int32 scalar."""
+
+GENERATORS = ("generator_ab", "generator_ba")
+DISCRIMINATORS = ("discriminator_a", "discriminator_b")
+
+
+def empty_pool(size: int, shape: tuple[int, ...]) -> Pool:
+    """A pool without images, with room for `size`."""
+    return {"images": jnp.zeros((size, *shape)), "count": jnp.zeros((), jnp.int32)}
+
+
+def draw_words(key: PRNGKeyArray, count: int) -> UInt32[Array, "count 2"]:
+    """What `exchange` decides by, for each image: a coin and a place."""
+    return jax.random.bits(key, (count, 2), jnp.uint32)
+
+
+def exchange(
+    pool: Pool, images: Float[Array, "b h w c"], words: UInt32[Array, "b 2"]
+) -> tuple[Pool, Float[Array, "b h w c"]]:
+    """Shows a pool new images, one after the other; the pool after it, and what it gives back.
+
+    While there is room, an image is kept and given back. Then, with probability 1/2, it is given
+    back and not kept; otherwise it takes the place of a random one, which is given back
+    (Shrivastava et al. 2017, section 2.3, in the form of CycleGAN's code).
+
+    Where each image goes is found on their numbers alone, and then all move at once.
+
+    Args:
+        pool: of `empty_pool`, or what came back from here.
+        images: new ones, in order.
+        words: of `draw_words`.
+    """
+    size = len(pool["images"])
+
+    def show(
+        held: Int[Array, " size"], new: tuple[Int[Array, ""], UInt32[Array, " 2"]]
+    ) -> tuple[Int[Array, " size"], Int[Array, ""]]:
+        number, (coin, place) = new
+        filled = pool["count"] + number
+        room = filled < size
+        swap = coin >> 31 == 1
+        slot = jnp.where(room, filled, (place % size).astype(jnp.int32))
+        given = jnp.where(room | ~swap, size + number, held[slot])
+        kept = jnp.where(room | swap, size + number, held[slot])
+        return held.at[slot].set(kept), given
+
+    numbers = jnp.arange(len(images), dtype=jnp.int32)
+    held, given = jax.lax.scan(show, jnp.arange(size, dtype=jnp.int32), (numbers, words))
+    everything = jnp.concatenate([pool["images"], images])
+    count = jnp.minimum(pool["count"] + len(images), size)
+    return {"images": everything[held], "count": count}, everything[given]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CycleGAN(System):
+    """Image-to-image translation without pairs, for heights and widths that are multiples of 4."""
+
+    directions: ClassVar[tuple[str, ...]] = ("AtoB", "BtoA")
+    aligned: ClassVar[bool] = False
+
+    shape: tuple[int, ...] = (256, 256, 3)
+    """Height, width and channels of an image, of either kind."""
+    latent: int = dataclasses.field(default=0, init=False)
+    width: int = 64
+    """Channels of the layers next to the image, in all networks."""
+    blocks: int = 9
+    """Residual blocks of a generator: 9 for 256 pixels, 6 for 128."""
+    patch_halvings: int = 3
+    """Convolutions of stride two in a discriminator: 3 judges patches of 70x70 pixels, 2 of 34x34,
+    1 of 16x16."""
+    cycle: float = 10.0
+    """Weight of the way there and back, in both directions."""
+    identity: float = 5.0
+    """Weight of leaving an image as it is that is of the wanted kind already."""
+    pool: int = 50
+    """Fakes of either kind that are kept for the discriminators; 0: they see the newest."""
+    learning_rate: float = 2e-4
+    """Adam's step size, for both players."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's decay rates."""
+    decay: tuple[int, int] = (0, 0)
+    """Iterations between which the step size falls linearly to 0; equal ones: it stays."""
+
+    def __post_init__(self):
+        if len(self.shape) != 3 or any(side < 8 or side % 4 for side in self.shape[:2]):
+            raise UserError(
+                f"image shape {self.shape}: height and width must be multiples of 4, at least 8; "
+                "change `shape` and resize the data"
+            )
+        if self.pool < 0:
+            raise UserError(f"pool is {self.pool}: it holds 0 images or more")
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Both kinds of images have the same shape."""
+        return self.shape
+
+    def networks(self) -> dict[str, nn.Module]:
+        """A generator each way, and a discriminator of either kind."""
+        dtype = jnp.dtype(self.dtype)
+        generator = Translator(self.shape[-1], self.width, self.blocks, dtype)
+        discriminator = PatchGAN(self.width, self.patch_halvings, dtype=dtype)
+        return dict.fromkeys(GENERATORS, generator) | dict.fromkeys(DISCRIMINATORS, discriminator)
+
+    def inputs(self) -> dict[str, tuple]:
+        """Images."""
+        return {name: (jnp.zeros((1, *self.shape)),) for name in GENERATORS + DISCRIMINATORS}
+
+    def init(self, key: PRNGKeyArray) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+        """The networks, and an empty pool of either kind."""
+        params, stats = super().init(key)
+        pools = {name: empty_pool(self.pool, self.shape) for name in self._pools()}
+        return params, {**stats, **pools}
+
+    def _pools(self) -> tuple[str, ...]:
+        return ("pool_a", "pool_b") if self.pool else ()
+
+    def ema(self) -> Mapping[str, Decay]:
+        """Averages of both generators, if any; the paper keeps none."""
+        return dict.fromkeys(GENERATORS, self.ema_decay) if self.ema_decay else {}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the generators, then the discriminators."""
+        start, end = self.decay
+        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
+        adam = optax.adam(rate, *self.betas)
+        return (
+            Stage(
+                players=(
+                    Player(
+                        name="generator",
+                        owns=GENERATORS,
+                        loss=self.generator_loss,
+                        optimizer=adam,
+                    ),
+                    Player(
+                        name="discriminator",
+                        owns=DISCRIMINATORS,
+                        loss=self.discriminator_loss,
+                        optimizer=adam,
+                        reuse=True,
+                        writes=self._pools(),
+                    ),
+                )
+            ),
+        )
+
+    def generator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Adversarial, cycle and identity losses of both generators (equation 3, section 5.2)."""
+        del key
+        a, b = batch["input"], batch["image"]
+        if self.identity:
+            fake_b, same_b = view.together("generator_ab", (a,), (b,))
+            fake_a, same_a = view.together("generator_ba", (b,), (a,))
+        else:
+            fake_b, same_b = view("generator_ab", a), b
+            fake_a, same_a = view("generator_ba", b), a
+        adversarial = jnp.zeros(())
+        for name, fake in zip(DISCRIMINATORS, (fake_a, fake_b), strict=True):
+            # The code's squared error has no 1/2.
+            adversarial += 2 * losses.least_squares.generator(view(name, fake))
+        cycle = _distance(view("generator_ba", fake_b), a)
+        cycle += _distance(view("generator_ab", fake_a), b)
+        identity = _distance(same_a, a) + _distance(same_b, b)
+        view.out = {"fake_a": fake_a, "fake_b": fake_b}
+        loss = adversarial + self.cycle * cycle + self.identity * identity
+        return loss, {"adversarial": adversarial, "cycle": cycle, "identity": identity}
+
+    def discriminator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Half the least-squares losses, on real images and on fakes that the pools give back."""
+        keys = jax.random.split(key)
+        total, seen = jnp.zeros(()), []
+        for index, kind in enumerate("ab"):
+            real, fake = batch[("input", "image")[index]], batch[f"fake_{kind}"]
+            if self.pool:
+                name, words = f"pool_{kind}", view.draw(len(fake), partial(draw_words, keys[index]))
+                view.stats[name], fake = exchange(view.stats[name], fake, words)
+            logits = view.together(f"discriminator_{kind}", (real,), (fake,))
+            total += losses.least_squares.discriminator(*logits)
+            seen.append(jnp.stack([x.mean() for x in logits]))
+        real_logits, fake_logits = jnp.stack(seen).mean(0)
+        return total, {"real_logits": real_logits, "fake_logits": fake_logits}
+
+    def translate(
+        self,
+        view: View,
+        images: Float[Array, "b h w c"],
+        keys: Key[Array, " b"],
+        direction: str = "AtoB",
+    ) -> Float[Array, "b h w c"]:
+        """Images of the other kind; there is no noise."""
+        del keys
+        return view("generator_ab" if direction == "AtoB" else "generator_ba", images)
+
+    def preview(
+        self, view: View, examples: Batch, keys: Key[Array, " b"]
+    ) -> tuple[Float[Array, "b h w c"], ...]:
+        """A, B made of it, A again; and B, A made of it, B again."""
+        a, b = examples["input"], examples["image"]
+        fake_b = self.translate(view, a, keys)
+        fake_a = self.translate(view, b, keys, "BtoA")
+        back = self.translate(view, fake_b, keys, "BtoA"), self.translate(view, fake_a, keys)
+        return a, fake_b, back[0], b, fake_a, back[1]
+
+
+def _distance(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Float[Array, ""]:
+    return jnp.abs(x - y).mean()

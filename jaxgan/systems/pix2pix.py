@@ -1,0 +1,142 @@
+"""pix2pix: from one image to another, learned from pairs.
+
+Isola, Zhu, Zhou, Efros, "Image-to-Image Translation with Conditional Adversarial Networks", CVPR
+2017. The generator is a U-Net; its only noise is dropout, which stays on after training, so that an
+input has a distribution of outputs. The discriminator sees input and output together and judges
+patches of 70x70 pixels. The generator minimises its adversarial loss and an L1 distance to the
+target; the discriminator's loss is halved, which slows it down.
+
+Follows the authors' PyTorch code. Its batch norm, with batches of one and never in evaluation mode,
+is a norm of single images; so it is here, at every batch size, and an output does not depend on its
+neighbours. Differs in that the players draw noise of their own, where the code shows one output to
+both; and that networks for images of 2^n pixels a side are derived by one rule.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Key, PRNGKeyArray
+
+from jaxgan import losses
+from jaxgan.nn.patchgan import PatchGAN
+from jaxgan.nn.unet import UNet, halvings
+from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pix2Pix(System):
+    """Image-to-image translation from pairs, for square images of 8, 16, 32, ... pixels a side."""
+
+    directions: ClassVar[tuple[str, ...]] = ("AtoB",)
+
+    shape: tuple[int, ...] = (256, 256, 3)
+    """Height, width and channels of an image that is to be made."""
+    latent: int = dataclasses.field(default=0, init=False)
+    input_channels: int = 3
+    """Channels of an image that it is made from."""
+    width: int = 64
+    """Channels of the layers next to the image, in both networks."""
+    patch_halvings: int = 3
+    """Convolutions of stride two in the discriminator: 3 judges patches of 70x70 pixels, 2 of
+    34x34, 1 of 16x16."""
+    dropout: float = 0.5
+    """Share of the numbers that the generator's dropout zeroes, in training and after."""
+    l1: float = 100.0
+    """Weight of the L1 distance in the generator's loss."""
+    learning_rate: float = 2e-4
+    """Adam's step size, for both players."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's decay rates."""
+    decay: tuple[int, int] = (0, 0)
+    """Iterations between which the step size falls linearly to 0; equal ones: it stays."""
+
+    def __post_init__(self):
+        halvings(self.shape)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """As high and as wide as the image that is made of it."""
+        return (*self.shape[:2], self.input_channels)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The generator and the discriminator."""
+        dtype = jnp.dtype(self.dtype)
+        return {
+            "generator": UNet(self.shape[-1], self.width, self.dropout, dtype),
+            "discriminator": PatchGAN(self.width, self.patch_halvings, affine=True, dtype=dtype),
+        }
+
+    def inputs(self) -> dict[str, tuple]:
+        """Inputs, and pairs with them along channels."""
+        pair = (*self.shape[:2], self.input_channels + self.shape[-1])
+        return {
+            "generator": (jnp.zeros((1, *self.input_shape)),),
+            "discriminator": (jnp.zeros((1, *pair)),),
+        }
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the discriminator, then the generator."""
+        start, end = self.decay
+        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
+        adam = optax.adam(rate, *self.betas)
+        return (
+            Stage(
+                players=(
+                    Player(
+                        name="discriminator",
+                        owns=("discriminator",),
+                        loss=self.discriminator_loss,
+                        optimizer=adam,
+                    ),
+                    Player(
+                        name="generator",
+                        owns=("generator",),
+                        loss=self.generator_loss,
+                        optimizer=adam,
+                        reuse=True,
+                    ),
+                )
+            ),
+        )
+
+    def _made(self, view: View, batch: Batch, key: PRNGKeyArray) -> Float[Array, "b h w c"]:
+        """Outputs for the inputs of a batch, each with noise of its own."""
+        noise = view.draw(len(batch["input"]), lambda count: jax.random.split(key, count))
+        return self.translate(view, batch["input"], noise)
+
+    def discriminator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Half the binary cross entropy, a mean over patches (equation 1)."""
+        real, fake = (
+            jnp.concatenate([batch["input"], image], -1)
+            for image in (batch["image"], self._made(view, batch, key))
+        )
+        real_logits, fake_logits = view.together("discriminator", (real,), (fake,))
+        loss = losses.non_saturating.discriminator(real_logits, fake_logits) / 2
+        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+
+    def generator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Binary cross entropy with the labels of real images, and L1 (equation 4)."""
+        made = self._made(view, batch, key)
+        logits = view("discriminator", jnp.concatenate([batch["input"], made], -1))
+        adversarial = losses.non_saturating.generator(logits)
+        l1 = jnp.abs(made - batch["image"]).mean()
+        return adversarial + self.l1 * l1, {"adversarial": adversarial, "l1": l1}
+
+    def translate(
+        self,
+        view: View,
+        images: Float[Array, "b h w i"],
+        keys: Key[Array, " b"],
+        direction: str = "AtoB",
+    ) -> Float[Array, "b h w c"]:
+        """One of the outputs that each image may have; its key says which."""
+        del direction  # there is one
+        return view("generator", images, keys)

@@ -1,0 +1,271 @@
+"""Images with inputs: pairs, unrelated sets, edges; their batches, scans and mistakes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan.cli import main
+from jaxgan.data import Arrays, batches, edges, fingerprint, open_source, scan
+from jaxgan.data.pairs import invert
+from jaxgan.errors import UserError
+
+
+def save(path, value, size=(8, 8), mode="RGB"):
+    """A picture of one colour; width and height."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, (value, 0, 0) if mode == "RGB" else value).save(path)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Pairs in three forms: A is i, B is 100 + i."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(3):
+        save(tmp_path / "two" / "a" / f"{i}.png", i)
+        save(tmp_path / "two" / "b" / f"{i}.jpg", 100 + i)
+        both = Image.new("RGB", (16, 8), (i, 0, 0))
+        both.paste((100 + i, 0, 0), (8, 0, 16, 8))
+        (tmp_path / "halves").mkdir(exist_ok=True)
+        both.save(tmp_path / "halves" / f"{i}.png")
+    for i in range(5):
+        save(tmp_path / "horses" / f"{i}.png", i)
+    for i in range(3):
+        save(tmp_path / "zebras" / f"{i}.png", 100 + i)
+    return tmp_path
+
+
+RGB = {"shape": (8, 8, 3), "input_shape": (8, 8, 3), "classes": 0}
+
+
+def red(images):
+    return np.rint((np.asarray(images)[:, 0, 0, 0] + 1) * 127.5).astype(int)
+
+
+@pytest.mark.parametrize("form", ["two", "halves"])
+def test_pairs_stay_together(place, form):
+    source = open_source(f"pairs:{form}")
+    assert len(source) == 3
+    assert source.aligned
+    batch = batches(source, batch=6, **RGB)[1]
+    assert abs(red(batch["image"]) - red(batch["input"]) - 100).max() <= 1  # JPEG rounds
+    assert len(set(red(batch["input"]))) == 3
+    reverse = batches(open_source(f"pairs:{form}:BtoA"), batch=6, **RGB)[1]
+    np.testing.assert_array_equal(reverse["image"], batch["input"])
+    np.testing.assert_array_equal(reverse["input"], batch["image"])
+    assert fingerprint(source) != fingerprint(open_source(f"pairs:{form}:BtoA"))
+
+
+def test_packed_files_of_two_halves_are_pairs(place, capsys):
+    assert main(["data", "pack", "halves", "packed"]) == 0
+    plain, packed = (
+        batches(open_source(f"pairs:{name}"), batch=3, **RGB)[0] for name in ("halves", "packed")
+    )
+    for key in plain:
+        np.testing.assert_array_equal(plain[key], packed[key])
+
+
+def numbered_pairs(count, side=8):
+    """Image i has its number everywhere but in one corner, its input 100 more."""
+    images = np.broadcast_to(
+        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 1)
+    )
+    images = images.copy()
+    images += np.arange(side, dtype=np.uint8)[:, None, None] * 10
+    images += np.arange(side, dtype=np.uint8)[:, None]
+    return Arrays(images, inputs=images + 100, name="numbered")
+
+
+GREY = {"shape": (8, 8, 1), "input_shape": (8, 8, 1), "classes": 0}
+
+
+def test_pairs_are_cut_and_flipped_alike():
+    cut = {"shape": (5, 5, 1), "input_shape": (5, 5, 1), "classes": 0, "jitter": 8}
+    batch = batches(numbered_pairs(6), batch=400, flip=True, **cut)[2]
+    assert batch["image"].shape == (400, 5, 5, 1)
+    np.testing.assert_allclose(batch["input"] - batch["image"], 100 / 127.5, atol=1e-6)
+    # The pattern rises by one a column, or falls where it was flipped.
+    rise = np.rint((batch["image"][:, 0, 1, 0] - batch["image"][:, 0, 0, 0]) * 127.5)
+    assert set(rise) == {1, -1}
+    unflipped = batches(numbered_pairs(1), batch=800, **cut)[0]["image"]
+    corners = np.rint((unflipped[:, 0, 0, 0] + 1) * 127.5).astype(int)
+    places, counts = np.unique(corners, return_counts=True)
+    assert places.tolist() == [10 * y + x for y in range(4) for x in range(4)]
+    assert abs(counts - 50).max() < 30  # the deviation is 7
+
+
+def test_jitter_resizes_first(place):
+    source = open_source("pairs:two")
+    batch = batches(source, batch=2, jitter=12, **RGB)[0]
+    assert batch["image"].shape == batch["input"].shape == (2, 8, 8, 3)
+
+
+def test_unrelated_sets_have_orders_of_their_own(place):
+    source = open_source("unpaired:horses,zebras")
+    assert source.aligned is False
+    data = batches(source, batch=3, aligned=False, **RGB)
+    taken = [data[step] for step in range(10)]
+    images = np.concatenate([red(batch["image"]) for batch in taken])
+    inputs = np.concatenate([red(batch["input"]) for batch in taken])
+    # Epochs of 3 and of 5, each of which has all.
+    assert (np.sort(images.reshape(-1, 3)) == [100, 101, 102]).all()
+    assert (np.sort(inputs.reshape(-1, 5)) == range(5)).all()
+    assert len(set(zip(images, inputs, strict=True))) > 10
+    again = batches(open_source("unpaired:horses,zebras"), batch=3, aligned=False, **RGB)[7]
+    for key in ("image", "input"):
+        np.testing.assert_array_equal(again[key], taken[7][key])
+
+
+def test_unrelated_sets_are_flipped_by_coins_of_their_own():
+    images = np.zeros((4, 2, 2, 1), np.uint8)
+    images[:, :, 1] = 255
+    source = open_source("unpaired:digits,digits")
+    object.__setattr__(source, "images", Arrays(images))
+    object.__setattr__(source, "inputs", Arrays(images))
+    for name in ("shape", "input_shape"):
+        object.__setattr__(source, name, (2, 2, 1))
+    shapes = {"shape": (2, 2, 1), "input_shape": (2, 2, 1), "classes": 0, "aligned": False}
+    batch = batches(source, batch=1000, flip=True, **shapes)[0]
+    flipped = {key: batch[key][:, 0, 0, 0] > 0 for key in ("image", "input")}
+    assert abs(flipped["image"].mean() - 0.5) < 0.06
+    assert abs((flipped["image"] == flipped["input"]).mean() - 0.5) < 0.06
+
+
+@pytest.mark.parametrize("spec", ["unpaired:horses,zebras", "pairs:two"])
+def test_processes_share_a_batch(place, spec):
+    arguments = {"batch": 8, "draws": 2, "flip": True, "jitter": 10, "aligned": False, **RGB}
+    source = open_source(spec)
+    whole = batches(source, **arguments)[3]
+    parts = [batches(source, **arguments, process=p, processes=2)[3] for p in range(2)]
+    for key, value in whole.items():
+        np.testing.assert_array_equal(value, np.concatenate([p[key] for p in parts], 1))
+
+
+def test_edges_are_thin_and_where_the_image_changes():
+    image = np.zeros((12, 12, 3), np.uint8)
+    image[3:9, 4:10] = 200
+    drawn = edges(image)[:, :, 0] > 0
+    assert drawn.shape == (12, 12)
+    assert not drawn[5:7, 6:8].any()  # inside
+    assert not drawn[:2].any()
+    assert not drawn[:, 11].any()
+    for line in (drawn[6, :7], drawn[6, 7:], drawn[:6, 7], drawn[6:, 7]):
+        assert line.sum() == 1
+    assert not edges(np.full((5, 5, 1), 77, np.uint8)).any()
+
+
+def test_edges_of_images_are_drawn_at_the_size_that_is_learned():
+    source = open_source("edges:digits")
+    batch = batches(
+        source, batch=10, resize=True, shape=(16, 16, 1), input_shape=(16, 16, 3), classes=0
+    )[0]
+    assert batch["input"].shape == (10, 16, 16, 3)
+    assert set(np.unique(batch["input"])) == {-1, 1}
+    pixels = np.rint((batch["image"] + 1) * 127.5).astype(np.uint8)
+    for image, drawn in zip(pixels, batch["input"], strict=True):
+        np.testing.assert_array_equal(edges(image)[:, :, 0] > 0, drawn[:, :, 0] > 0)
+
+
+def test_edges_of_files_are_those_of_arrays(place):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 8, 8, 1), np.uint8)
+    (place / "noise").mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image[:, :, 0]).save(place / "noise" / f"{index}.png")
+    batch = batches(open_source("edges:noise"), batch=3, **GREY)[0]
+    pixels = np.rint((batch["image"] + 1) * 127.5).astype(np.uint8)
+    expected = np.stack([edges(image) for image in pixels]) / 127.5 - 1
+    np.testing.assert_allclose(batch["input"], expected)
+
+
+def test_negatives(place, rng):
+    plain, inverted = open_source("digits"), open_source("inverted:digits")
+    np.testing.assert_array_equal(inverted.images, 255 - plain.images)
+    np.testing.assert_array_equal(inverted.labels, plain.labels)
+    assert fingerprint(plain) != fingerprint(inverted)
+    pixel = open_source("inverted:zebras")[1]["image"][0, 0]
+    assert pixel.tolist() == [154, 255, 255]
+    assert invert(np.array([[[10, 20, 30, 40]]], np.uint8)).tolist() == [[[245, 235, 225, 40]]]
+
+
+def test_inputs_are_dropped_where_none_are_wanted(place):
+    for spec in ("pairs:two", "pairs:halves", "unpaired:horses,zebras", "edges:zebras"):
+        batch = batches(open_source(spec), shape=(8, 8, 3), classes=0, batch=2)[0]
+        assert set(batch) == {"image"}
+        assert "(inputs not used)" in scan(open_source(spec), shape=(8, 8, 3), classes=0).text()
+
+
+def test_reports(place):
+    def report(spec, **arguments):
+        return scan(open_source(spec), **{**RGB, "aligned": False, **arguments}).text()
+
+    assert report("pairs:two") == "pairs:two: 3 images, 8x8x3, each with its input, 8x8x3"
+    assert report("pairs:halves") == "pairs:halves: 3 images, 8x8x3, each with its input"
+    assert (
+        report("unpaired:horses,zebras")
+        == "unpaired:horses,zebras: 3 images, 8x8x3, and 5 inputs, 8x8x3"
+    )
+    assert report("edges:zebras") == "edges:zebras: 3 images, 8x8x3, each with its input"
+    assert report("inverted:zebras", input_shape=None) == "inverted:zebras: 3 images, 8x8x3"
+
+
+def test_what_cannot_be_opened(place):
+    save(place / "three" / "train" / "0.png", 0)
+    for name in ("val", "test"):
+        save(place / "three" / name / "0.png", 0)
+    save(place / "uneven" / "a" / "0.png", 0)
+    save(place / "uneven" / "b" / "1.png", 0)
+    for spec, message in {
+        "pairs:nothing": "no folder 'nothing' here",
+        "pairs:three": "did you mean pairs:three/test?",
+        "pairs:uneven": "a and b must hold files of the same names, but '0' is in one of them only",
+        "unpaired:horses": "give two data sets with a comma",
+        "unpaired:horses,zebra": "no data set 'zebra'",
+        "unpaired:ring,zebras": "ring holds points",
+        "edges:ring": "ring holds points",
+        "inverted:mnist5": "did you mean mnist5k",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            open_source(spec)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_learned(place):
+    save(place / "odd" / "0.png", 0, size=(15, 8))
+    save(place / "large" / "0.png", 0, size=(9, 9))
+    (place / "broken").mkdir()
+    (place / "broken" / "0.png").write_text("text")
+    for spec, message, changes in [
+        ("zebras", "zebras holds images alone.*pairs:FOLDER, edges:DATA$", {}),
+        ("zebras", "or unpaired:DATA,DATA", {"aligned": False}),
+        ("unpaired:horses,zebras", "does not tell which images belong together", {}),
+        ("pairs:odd", "0.png is 8x15x3, whose width is odd", {}),
+        ("unpaired:large,zebras", "0.png is 9x9, the system draws 8x8x3", {"aligned": False}),
+        ("unpaired:zebras,large", "0.png is 9x9, the system draws 8x8x3", {"aligned": False}),
+        ("unpaired:zebras,broken", "0.png: found no image but b'text'", {"aligned": False}),
+        ("edges:broken", "0.png: found no image", {}),
+        ("pairs:two", "--jitter 7: expected the height", {"jitter": 7}),
+    ]:
+        with pytest.raises(UserError, match=message) as caught:
+            scan(open_source(spec), **{**RGB, **changes})
+        assert "\n" not in str(caught.value)
+
+
+def test_examples_are_neither_flipped_nor_cut(place):
+    data = batches(open_source("unpaired:horses,zebras"), batch=3, flip=True, aligned=False, **RGB)
+    examples = data.examples(np.array([0, 2]))
+    assert red(examples["image"]).tolist() == [100, 102]
+    assert red(examples["input"]).tolist() == [0, 2]
+    pairs = batches(numbered_pairs(4), batch=2, flip=True, **GREY).examples(np.array([1, 3]))
+    np.testing.assert_allclose(
+        pairs["image"][:, :, :, 0] * 127.5 + 127.5,
+        numbered_pairs(4).images[[1, 3], :, :, 0],
+        atol=1e-4,
+    )
+
+
+def test_inputs_of_arrays_are_checked():
+    images = np.zeros((3, 4, 4, 1), np.uint8)
+    for inputs in (np.zeros((2, 4, 4, 1), np.uint8), np.zeros((3, 4, 4, 1), np.float32)):
+        with pytest.raises(UserError, match="with n = 3, as there are images"):
+            Arrays(images, inputs=inputs)
