@@ -8,7 +8,7 @@ what the networks are and what the losses say stands in one file a paper in `jax
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -60,6 +60,8 @@ class View:
         stats: as `State.stats`, with what has been recorded.
         out: arrays for the batches of the players that move later in the iteration.
         train: whether networks run in training mode.
+        step: iterations done, a traced scalar: for what changes within a stage, such as a fade.
+        resolution: `Stage.resolution` of the stage, static; None where stages have none.
     """
 
     def __init__(
@@ -71,8 +73,11 @@ class View:
         train: bool,
         mesh: Mesh | None = None,
         micro: tuple[int, int | Int[Array, ""]] = (1, 0),
+        step: int | Int[Array, ""] = 0,
+        resolution: int | None = None,
     ):
         self._networks, self._params, self._mesh, self._micro = networks, params, mesh, micro
+        self.step, self.resolution = step, resolution
         self.stats = dict(stats)
         self.out: dict[str, Array] = {}
         self.train = train
@@ -197,6 +202,8 @@ class Stage:
         steps: iterations of this stage; None in the last stage: as many as the run has left.
         batch: images a draw; None: the experiment's.
         resolution: side of the images of this stage, for systems that grow; None: the system's.
+            Its data are the system's images, averaged over cells; losses and `generate` find it
+            in `view.resolution`.
         enter: (state, batch, key) -> state, once, before the stage's first iteration.
     """
 
@@ -286,6 +293,23 @@ class System(ABC):
         """Samples [b, *shape] in [-1, 1] from latents and, for conditional systems, labels."""
         inputs = (latents,) if labels is None else (latents, labels)
         return view("generator", *inputs)
+
+
+@runtime_checkable
+class Styled(Protocol):
+    """What a system can do whose generator has a style for each layer (`jaxgan sample --mix`)."""
+
+    def styles(
+        self,
+        view: View,
+        latents: Float[Array, "b latent"],
+        labels: Int[Array, " b"] | None,
+        psi: float,
+    ) -> Float[Array, "b l d"]:
+        """Styles of the layers, at psi times their distance from the average."""
+
+    def synthesize(self, view: View, styles: Float[Array, "b l d"]) -> Float[Array, "b h w c"]:
+        """Images of styles."""
 
 
 def check(system: System, stages: Sequence[Stage]) -> None:

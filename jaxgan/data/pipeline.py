@@ -4,6 +4,8 @@ There is no iterator state. Step s of any run, resumed or not, on any number of 
 same images in the same order, flipped the same way:
 
     position of an image in the endless stream   k = s * draws * batch + its row in the step
+        in a stage from step b on, before which
+        n images were seen                       k = n + (s - b) * draws * batch + its row
     epoch, place in it                           divmod(k, images)
     image                                        permutation(seed, epoch)[place]
     flipped                                      bit(seed, k)
@@ -25,7 +27,7 @@ from absl import flags
 from jaxtyping import Bool, Int
 
 from jaxgan.data.base import Arrays, Source
-from jaxgan.data.image import Fit
+from jaxgan.data.image import Fit, Shrink
 from jaxgan.data.scan import check
 from jaxgan.errors import UserError
 
@@ -73,11 +75,14 @@ class Batches:
     workers: int
     process: int
     processes: int
+    begin: int
+    seen: int
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        if step < 0:
-            raise IndexError(f"step {step} is before the first")
-        start, count = step * self.draws * self.batch, self.draws * self.batch
+        if step < self.begin:
+            raise IndexError(f"step {step} is before the first, {self.begin}")
+        count = self.draws * self.batch
+        start = self.seen + (step - self.begin) * count
         rows = self.batch // self.micro // self.processes
         mine = slice(self.process * rows, (self.process + 1) * rows)
 
@@ -114,16 +119,18 @@ class Batches:
             items[chosen] = _permutation(self.seed, int(epoch), count)[places[chosen]]
         return items
 
-    def iterate(self, start: int = 0) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+    def iterate(self, start: int | None = None) -> grain.DatasetIterator[dict[str, np.ndarray]]:
         """Iterate over batches `start`, `start + 1`, ... without end, made ahead in the background.
 
-        Close the iterator when done: `close()` ends its threads and processes.
+        From `begin` on by default. Close the iterator when done: `close()` ends its threads and
+        processes.
         """
         # One thread is enough where there is nothing to decode, and leaves the cores to XLA.
         alone = self.workers > 0 or isinstance(self.source, Arrays)
         threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // self._bytes() - 1))
         ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
-        steps = grain.MapDataset.range(start, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
+        first = self.begin if start is None else start
+        steps = grain.MapDataset.range(first, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
         if self.workers:
             # Grain reads its own settings from command-line flags that nobody here parses.
             if not flags.FLAGS.is_parsed():
@@ -147,6 +154,9 @@ def batches(
     workers: int = 0,
     process: int = 0,
     processes: int = 1,
+    resolution: int | None = None,
+    begin: int = 0,
+    seen: int = 0,
 ) -> Batches:
     """Arrange a data set into training batches.
 
@@ -166,6 +176,10 @@ def batches(
         needs the `if __name__ == "__main__"` guard in scripts.
       process: Which contiguous rows of axis b are wanted: those from process * b / processes.
       processes: How many processes there are.
+      resolution: Side of the images of a stage of a system that grows: those of `shape`, averaged
+        over cells, so it divides their sides; None for `shape` itself.
+      begin: First step of the stage that these are for.
+      seen: Images that the stages before it saw.
 
     Raises:
       UserError: The data cannot suit the system, `batch` cannot be divided, points to be flipped.
@@ -188,6 +202,9 @@ def batches(
         if source.shape != shape or crop is not None:
             fit = Fit(shape=(height, width, count), resize=resize, crop=crop)
             source = source.fitted(fit, shape)
+        if resolution is not None and resolution != height:
+            shrink = Shrink(factor=height // resolution)
+            source = source.fitted(shrink, (resolution, resolution, count))
     elif flip:
         raise UserError(f"{source.name} holds points, which have no mirror image: drop --flip")
     return Batches(
@@ -201,4 +218,6 @@ def batches(
         workers=workers,
         process=process,
         processes=processes,
+        begin=begin,
+        seen=seen,
     )

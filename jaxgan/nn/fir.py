@@ -40,8 +40,11 @@ def fir(
         wide = lax.pad(x, jnp.zeros((), x.dtype), config)
         count = (wide.shape[axis] - len(taps)) // down + 1
         x = sum(
-            tap * lax.slice_in_dim(wide, k, k + (count - 1) * down + 1, down, axis)
-            for k, tap in enumerate(kernel)
+            (
+                tap * lax.slice_in_dim(wide, k, k + (count - 1) * down + 1, down, axis)
+                for k, tap in enumerate(kernel)
+            ),
+            start=jnp.zeros((), x.dtype),
         )
     return x
 

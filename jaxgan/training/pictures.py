@@ -1,6 +1,7 @@
 """Samples as pictures: image grids, and scatter plots for points in the plane."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -30,6 +31,12 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> Im
         top, left = (height + gap) * (index // columns), (width + gap) * (index % columns)
         canvas[top : top + height, left : left + width] = image
     return as_image(canvas)
+
+
+def animate(frames: UInt8[np.ndarray, "f n h w c"], path: Path, milliseconds: int = 80) -> None:
+    """Writes an endless GIF, each frame a grid of n images shown for so long."""
+    first, *rest = (grid(images).convert("RGB") for images in frames)
+    first.save(path, save_all=True, append_images=rest, duration=milliseconds, loop=0)
 
 
 def attention(

@@ -98,7 +98,14 @@ def make_step(
     stage = stages[0]
     networks = system.networks()
     averages = system.ema()
-    move = partial(_move, networks=networks, inputs=system.inputs(), micro=micro, mesh=mesh)
+    move = partial(
+        _move,
+        networks=networks,
+        inputs=system.inputs(),
+        micro=micro,
+        mesh=mesh,
+        resolution=stage.resolution,
+    )
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Metrics]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -200,6 +207,7 @@ def _move(
     inputs: dict[str, tuple],
     micro: int,
     mesh: Mesh | None,
+    resolution: int | None,
 ) -> tuple[State, Metrics, dict[str, Array]]:
     """A player's turn: `repeats` updates on batches [repeats, micro, b, ...]."""
 
@@ -225,6 +233,8 @@ def _move(
                 train=True,
                 mesh=mesh,
                 micro=(micro, part),
+                step=state.step,
+                resolution=resolution,
             )
             loss, metrics = player.loss(view, batch, jax.random.fold_in(key, repeat))
             written = {name: view.stats[name] for name in player.writes}
