@@ -22,8 +22,8 @@ class Options:
     """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); FILE.gif: with --interpolate;
     else a folder of PNGs."""
     num: int | None = None
-    """Number of images (64); with --each-label, of each class (10); with --interpolate, of walks (16);
-    with --mix, of columns (6)."""
+    """Number of images (64); with --each-label, of each class (10); with --interpolate, of walks
+    (16); with --mix, of columns (6)."""
     label: int | None = None
     """Class of all images; without it, classes are drawn uniformly."""
     labels: str | None = None
