@@ -43,6 +43,9 @@ COUNTS = {
     "biggan_deep_imagenet256": {"generator": 55_736_708, "discriminator": 38_247_426},
     "progan_cifar10": {"generator": 20_719_628, "discriminator": 20_726_785},
     "progan_celebahq1024": {"generator": 23_079_115, "discriminator": 23_087_249},
+    "stylegan_ffhq1024": {"generator": 26_219_627, "discriminator": 23_087_249},
+    "stylegan2_ffhq1024": {"generator": 30_370_060, "discriminator": 29_012_513},
+    "stylegan2_cifar10": {"generator": 19_947_539, "discriminator": 20_720_641},
 }
 
 
@@ -76,6 +79,7 @@ ALIKE = {
     "biggan_imagenet512",
     "biggan_deep_imagenet256",
     "progan_celebahq1024",
+    "stylegan2_ffhq1024",
 }
 
 
