@@ -1,20 +1,27 @@
 """Differentiable augmentations of images for discriminators that have little data.
 
-Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020 (ADA). All
-are pure functions of images and of uniform numbers, `NUMBERS` for each image. The operations are
-those that helped the authors: pixel blitting, geometry and colour ("bgc"), each applied with a
-probability of its own draw. Orientation and position change together in one resampling, through the
-authors' low-pass filter. Images continue beyond their edges by reflection.
+Zhao, Liu, Lin, Zhu, Han, "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS
+2020 (`diff_augment`): colour, translation and cutout, each always; for every system, by --augment.
+
+Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020 (ADA,
+`augment`): the operations that helped the authors, pixel blitting, geometry and colour ("bgc"),
+each with a probability of its own draw. Orientation and position change together in one resampling,
+through the authors' low-pass filter. Images continue beyond their edges by reflection.
+
+All are pure functions of images and of uniform numbers, so many for each image.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float
 
+from jaxgan.errors import UserError
 from jaxgan.nn.fir import fir
 
 (
@@ -73,6 +80,72 @@ def augment(
     turns = numbers[:, [_BEFORE, _AFTER]] < 1 - jnp.sqrt(1 - jnp.asarray(probability))
     out = _resample(images, _geometry(gates, turns, values, images.shape[1]))
     return _recolour(out, _colours(gates, values, images.shape[-1]))
+
+
+POLICIES = ("color", "translation", "cutout")
+"""What `diff_augment` can do."""
+DIFF_NUMBERS = 7
+"""Uniform numbers in [0, 1) that it wants for an image."""
+
+
+def parse_policy(text: str) -> tuple[str, ...]:
+    """The operations of `diff_augment` that are named, with commas; none for an empty text.
+
+    Raises:
+      UserError: one that there is not.
+    """
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    if unknown := [name for name in names if name not in POLICIES]:
+        raise UserError(
+            f"--augment names {unknown[0]!r}: give some of {', '.join(POLICIES)}, with commas"
+        )
+    return names
+
+
+def diff_augment(
+    images: Float[Array, "b h w c"], numbers: Float[Array, "b 7"], policy: Sequence[str]
+) -> Float[Array, "b h w c"]:
+    """The operations of `policy`, in the order of `POLICIES`, on every image.
+
+    color: U(-0.5, 0.5) is added; saturation times U(0, 2), contrast times U(0.5, 1.5).
+    translation: by whole pixels, up to an eighth of each side, zeros behind.
+    cutout: a square of half the sides is zero; its centre is anywhere.
+    """
+    u = numbers.T[:, :, None, None, None]
+    if "color" in policy:
+        images += u[0] - 0.5
+        grey = images.mean(3, keepdims=True)
+        images = (images - grey) * (2 * u[1]) + grey
+        grey = images.mean((1, 2, 3), keepdims=True)
+        images = (images - grey) * (u[2] + 0.5) + grey
+    if "translation" in policy:
+        for axis in (1, 2):
+            images = _translated(images, numbers[:, 2 + axis], axis)
+    if "cutout" in policy:
+        rows, columns = (_covered(images.shape[k], numbers[:, 4 + k]) for k in (1, 2))
+        images = jnp.where(rows[:, :, None, None] & columns[:, None, :, None], 0, images)
+    return images
+
+
+def _translated(
+    images: Float[Array, "b h w c"], number: Float[Array, " b"], axis: int
+) -> Float[Array, "b h w c"]:
+    """Moved along an axis by up to an eighth of it, every whole number of pixels alike."""
+    most = int(images.shape[axis] / 8 + 0.5)
+    by = jnp.floor(number * (2 * most + 1)).astype(jnp.int32)
+    edge = [(0, 0)] * 4
+    edge[axis] = (most, most)
+    wide = jnp.pad(images, edge)
+    cut = jax.vmap(lambda x, by: lax.dynamic_slice_in_dim(x, by, images.shape[axis], axis - 1))
+    return cut(wide, by)
+
+
+def _covered(side: int, number: Float[Array, " b"]) -> Bool[Array, "b side"]:
+    """Places within a quarter of the side of a random one."""
+    half = int(side * 0.5 + 0.5) // 2
+    centre = jnp.floor(number * (side + 1)).astype(jnp.int32)[:, None]
+    place = jnp.arange(side)
+    return (place >= centre - half) & (place < centre + half)
 
 
 def _geometry(

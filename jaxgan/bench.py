@@ -62,7 +62,12 @@ class Stepper:
         self._batch = _random_batch(experiment, index, mesh)
         self._state = init(system, experiment.seed, mesh=mesh)
         step: Any = make_step(
-            system, rules, seed=experiment.seed, micro=experiment.micro, mesh=mesh
+            system,
+            rules,
+            seed=experiment.seed,
+            micro=experiment.micro,
+            mesh=mesh,
+            augment=experiment.augment,
         )
         hits: list[str] = []
 

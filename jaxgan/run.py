@@ -609,6 +609,7 @@ def _train(
         seed=experiment.seed,
         micro=experiment.micro,
         mesh=mesh,
+        augment=experiment.augment,
     )
     sampler = make_sampler(system, chunk=experiment.log.grid)
     start, end = int(state.step), spans(system.stages(), steps)[-1][2]

@@ -56,6 +56,9 @@ class View:
     A loss gets the same key for every micro-batch; randomness that goes through `view.draw` then
     differs between them as it should.
 
+    Where training augments (`jaxgan.augment`), networks that `System.judges` names see their first
+    input augmented, afresh in every application.
+
     Attributes:
         stats: as `State.stats`, with what has been recorded.
         out: arrays for the batches of the players that move later in the iteration.
@@ -75,7 +78,9 @@ class View:
         micro: tuple[int, int | Int[Array, ""]] = (1, 0),
         step: int | Int[Array, ""] = 0,
         resolution: int | None = None,
+        augment: Mapping[str, Callable[["View", Array], Array]] | None = None,
     ):
+        self._augment = augment or {}
         self._networks, self._params, self._mesh, self._micro = networks, params, mesh, micro
         self.step, self.resolution = step, resolution
         self.stats = dict(stats)
@@ -124,6 +129,8 @@ class View:
         return self._apply(network, inputs, options, [])[0]
 
     def _apply(self, network: str, inputs: tuple, options: dict, mutable: list[str]) -> Any:
+        if network in self._augment:
+            inputs = (self._augment[network](self, inputs[0]), *inputs[1:])
         return self._networks[network].apply(
             {"params": self._params[network], **self.stats.get(network, {})},
             *split_over_devices(inputs, self._mesh),
@@ -235,6 +242,8 @@ class System(ABC):
 
     conditional: ClassVar[bool] = False
     # Whether this system can use labels; others refuse `classes`.
+    judges: ClassVar[tuple[str, ...]] = ("discriminator",)
+    # Networks whose first input are images that augmentation may change.
 
     shape: tuple[int, ...]
     """Shape of one sample: height, width, channels of an image, or (dimensions,) of a point."""

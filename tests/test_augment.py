@@ -1,10 +1,15 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgan import Data, Experiment, UserError, init, make_step
 from jaxgan import augment as module
-from jaxgan.augment import NUMBERS, SYM6, augment
+from jaxgan.augment import DIFF_NUMBERS, NUMBERS, SYM6, augment, diff_augment, parse_policy
+from jaxgan.systems.dcgan import DCGAN
+from tests.toys import TinyGAN
 
 GEOMETRY = {
     name: getattr(module, f"_{name}")
@@ -89,11 +94,6 @@ def test_operations_happen_with_their_probability():
     """Exactly: by what each gate of many uniform numbers opens; and for turns, either of both."""
     u = jax.random.uniform(jax.random.key(0), (20_000, NUMBERS))
     p = 0.36
-
-    def happens(index):
-        only = jnp.full((len(u), NUMBERS), 1.0).at[:, index].set(u[:, index])
-        return module, only
-
     share = {}
     gates = np.asarray(u[:, : module._OPERATIONS] < p)
     turns = np.asarray(u[:, [module._BEFORE, module._AFTER]] < 1 - np.sqrt(1 - p))
@@ -123,3 +123,64 @@ def test_grey_images(rng):
     grey = rng.uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
     out = augment(grey, numbers(2, CONTRAST=0.8413447, HUE=0.9), 0.5)
     np.testing.assert_allclose(out, grey * 2**0.5, atol=2e-3)
+
+
+ALL = ("color", "translation", "cutout")
+
+
+def test_diff_augment_by_hand(images):
+    u = np.zeros((2, DIFF_NUMBERS), np.float32)
+    u[:] = [0.8, 0.25, 0.7, 0.999, 0.0, 0.5, 0.0]
+    x = images + 0.3
+    grey = x.mean(-1, keepdims=True)
+    x = (x - grey) * 0.5 + grey
+    grey = x.mean((1, 2, 3), keepdims=True)
+    coloured = (x - grey) * 1.2 + grey
+    np.testing.assert_allclose(diff_augment(images, u, ("color",)), coloured, atol=1e-5)
+    moved = diff_augment(images, u, ("translation",))  # two up, two to the right
+    np.testing.assert_array_equal(moved[:, :14, 2:], images[:, 2:, :14])
+    assert not moved[:, 14:].any()
+    assert not moved[:, :, :2].any()
+    cut = np.asarray(diff_augment(images, u, ("cutout",)))  # about row 8, column 0
+    assert not cut[:, 4:12, :4].any()
+    cut[:, 4:12, :4] = images[:, 4:12, :4]
+    np.testing.assert_array_equal(cut, images)
+    np.testing.assert_array_equal(diff_augment(images, u, ()), images)
+
+
+def test_diff_augment_moves_by_every_distance_alike():
+    point = jnp.zeros((6000, 16, 16, 1)).at[:, 8, 8].set(1)
+    u = jax.random.uniform(jax.random.key(0), (6000, DIFF_NUMBERS))
+    moved = np.asarray(diff_augment(point, u, ("translation",))).mean(0)[:, :, 0]
+    np.testing.assert_allclose(moved[6:11, 6:11], 1 / 25, atol=0.01)
+    covered = np.asarray(diff_augment(jnp.ones_like(point), u, ("cutout",))).mean(0)[:, :, 0]
+    # Of 17 centres a side, 8 hide a place away from the border.
+    np.testing.assert_allclose(1 - covered[8, 8], (8 / 17) ** 2, atol=0.02)
+
+
+def test_policies_are_parsed():
+    assert parse_policy("") == ()
+    assert parse_policy("color, cutout") == ("color", "cutout")
+    with pytest.raises(UserError, match="names 'colour'"):
+        parse_policy("colour")
+    with pytest.raises(UserError, match="no discriminator of images"):
+        Experiment(system=TinyGAN(), data=Data(source="ring"), augment="color")
+
+
+def test_discriminators_alone_see_augmented_images(rng):
+    """Every application with numbers of its own."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Watched(DCGAN):
+        def discriminator_loss(self, view, batch, key):
+            first, second = (view.frozen("discriminator", batch["image"]) for _ in range(2))
+            apart = jnp.abs(first - second).mean()
+            loss, metrics = super().discriminator_loss(view, batch, key)
+            return loss, {**metrics, "apart": apart}
+
+    watched = Watched(shape=(16, 16, 1), width=4, latent=4)
+    images = rng.uniform(-1, 1, (8, 16, 16, 1)).astype(np.float32)
+    for text in ("", ",".join(ALL)):
+        step = make_step(watched, augment=text)
+        _, metrics = step(init(watched), {"image": images})
+        assert (metrics["discriminator"]["apart"] > 0) == bool(text)

@@ -63,6 +63,7 @@ def train(
     seed: int = 0,
     micro: int = 1,
     mesh: Mesh,
+    augment: str = "",
 ) -> Iterator[Moment]:
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
@@ -77,6 +78,7 @@ def train(
         seed: of the run.
         micro: micro-batches an update.
         mesh: devices, over which `state` is laid out by `jaxgan.parallel.sharding`.
+        augment: what discriminators see augmented by, as `make_step` takes it.
     """
     for number, (stage, begin, end) in enumerate(spans(system.stages(), steps)):
         step = int(state.step)
@@ -93,7 +95,9 @@ def train(
             enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)
             state = enter(state, first, key)
         advance = compile_step(
-            make_step(system, stage, seed=seed, micro=micro, mesh=mesh), state, first
+            make_step(system, stage, seed=seed, micro=micro, mesh=mesh, augment=augment),
+            state,
+            first,
         )
         for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
             # A copy between host and device that nobody asked for would stall both.
