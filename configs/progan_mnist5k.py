@@ -13,7 +13,7 @@ from jaxgan.systems.progan import ProGAN
 SYSTEM = ProGAN(
     shape=(32, 32, 1),
     latent=64,
-    width=1024,
+    width=512,
     max_channels=64,
     batches=(32, 32, 32, 32),
     rates=(2e-3, 2e-3, 2e-3, 2e-3),

@@ -15,7 +15,7 @@ from jaxgan.systems.stylegan import StyleGAN
 SYSTEM = StyleGAN(
     shape=(32, 32, 1),
     latent=64,
-    width=1024,
+    width=512,
     max_channels=64,
     mapping_layers=4,
     batches=(32, 32, 32, 32),

@@ -8,6 +8,7 @@ import pytest
 from jaxgan import Data, Experiment, UserError, init, make_step
 from jaxgan import augment as module
 from jaxgan.augment import DIFF_NUMBERS, NUMBERS, SYM6, augment, diff_augment, parse_policy
+from jaxgan.nn import fir
 from jaxgan.systems.dcgan import DCGAN
 from tests.toys import TinyGAN
 
@@ -31,6 +32,12 @@ def numbers(count=1, **values):
 @pytest.fixture
 def images(rng):
     return rng.uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
+
+
+def smooth(images):
+    for _ in range(4):
+        images = fir.blur(images)
+    return np.asarray(images)
 
 
 def test_the_filter_is_that_of_an_orthonormal_basis():
@@ -69,12 +76,14 @@ def test_probability_0_leaves_images_as_they_are(images):
 )
 def test_single_operations(images, operation, value, expected):
     """ndtri(0.8413) = 1: one standard deviation."""
+    if operation in GEOMETRY:  # the filter is not quite symmetric, which fine detail shows
+        images = smooth(images)
     out = np.asarray(augment(images, numbers(2, **{operation: value}), 0.5))
-    # The filter is not quite symmetric, so mirrored images are not quite exact.
-    np.testing.assert_allclose(out, expected(images), atol=0.1 if operation in GEOMETRY else 2e-3)
+    np.testing.assert_allclose(out, expected(images), atol=0.02 if operation in GEOMETRY else 2e-3)
 
 
 def test_quarter_turns_are_the_two_directions(images):
+    images = smooth(images)
     turned = [augment(images, numbers(2, QUARTER=value), 0.5) for value in (0.3, 0.9)]
     found = sorted(
         min((np.abs(turn - np.rot90(images, k, (1, 2))).max(), k) for k in range(4))[1]
@@ -141,7 +150,7 @@ def test_diff_augment_by_hand(images):
     np.testing.assert_array_equal(moved[:, :14, 2:], images[:, 2:, :14])
     assert not moved[:, 14:].any()
     assert not moved[:, :, :2].any()
-    cut = np.asarray(diff_augment(images, u, ("cutout",)))  # about row 8, column 0
+    cut = np.array(diff_augment(images, u, ("cutout",)))  # about row 8, column 0
     assert not cut[:, 4:12, :4].any()
     cut[:, 4:12, :4] = images[:, 4:12, :4]
     np.testing.assert_array_equal(cut, images)
