@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from jaxgan import Data, Experiment, Log, Mesh, UserError, init, make_step
+from jaxgan.data import open_source
 from jaxgan.describe import parameter_counts
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.run import Run, state_sha256, train
+from jaxgan.run import Run, stage_batches, state_sha256, train
 from jaxgan.system import View
 from jaxgan.systems.growing import faded, forget_moments
 from jaxgan.systems.progan import ProGAN
@@ -201,6 +203,25 @@ def test_a_run_tells_stage_resolution_and_fade(whole):
     assert "stage 1, 8x8  " in said
     assert run.shape == (8, 8, 1)
     assert run.sample(2).shape == (2, 8, 8, 1)
+    rows = [json.loads(row) for row in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["stage"], row["resolution"]) for row in rows] == [
+        (1, 0, 4),
+        (3, 0, 4),
+        (6, 1, 8),
+        (9, 1, 8),
+    ]
+
+
+def test_stages_of_other_batches_share_the_stream_of_images():
+    """Stage 1 begins at step 3, after 3 batches of 16."""
+    source = open_source("digits")
+    first, second = (stage_batches(experiment(), source, number) for number in (0, 1))
+    assert (first.begin, first.seen, first.batch) == (0, 0, 16)
+    assert (second.begin, second.seen, second.batch) == (3, 48, 8)
+    assert second[3]["image"].shape == (8, 8, 8, 1)
+    low, high = first[2]["image"], dataclasses.replace(first, source=second.source)[2]["image"]
+    # Cells are rounded to whole levels of 255.
+    np.testing.assert_allclose(low, high.reshape(16, 4, 2, 4, 2, 1).mean((2, 4)), atol=1 / 255)
 
 
 @pytest.mark.parametrize("stop", [3, 5, 8], ids=["border", "fading", "after"])

@@ -144,8 +144,10 @@ def test_noise_of_strength_0_changes_nothing(state, rng):
 def test_r1_is_half_gamma_times_the_squared_slope(state, rng):
     view = view_of(state, train=True)
     x = rng.uniform(-1, 1, (4, 16, 16, 1)).astype(np.float32)
-    loss, metrics = TINY.discriminator_loss(view, {"image": x}, jax.random.key(0))
-    slopes = jax.grad(lambda x: view.frozen("discriminator", x).sum())(x)
+    loss, metrics = jax.jit(
+        lambda x: TINY.discriminator_loss(view, {"image": x}, jax.random.key(0))
+    )(x)
+    slopes = jax.jit(jax.grad(lambda x: view.frozen("discriminator", x).sum()))(x)
     expected = np.square(slopes).sum((1, 2, 3)).mean() / 2
     np.testing.assert_allclose(metrics["penalty"], expected, rtol=1e-4)
     assert loss > 10 * metrics["penalty"]
