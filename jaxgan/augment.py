@@ -24,6 +24,11 @@ from jaxtyping import Array, Bool, Float
 from jaxgan.errors import UserError
 from jaxgan.nn.fir import fir
 
+POLICIES = ("color", "translation", "cutout")
+"""What `diff_augment` can do."""
+DIFF_NUMBERS = 7
+"""Uniform numbers in [0, 1) that it wants for an image."""
+
 (
     _FLIP,
     _QUARTER,
@@ -82,12 +87,6 @@ def augment(
     return _recolour(out, _colours(gates, values, images.shape[-1]))
 
 
-POLICIES = ("color", "translation", "cutout")
-"""What `diff_augment` can do."""
-DIFF_NUMBERS = 7
-"""Uniform numbers in [0, 1) that it wants for an image."""
-
-
 def parse_policy(text: str) -> tuple[str, ...]:
     """The operations of `diff_augment` that are named, with commas; none for an empty text.
 
@@ -113,7 +112,7 @@ def diff_augment(
     """
     u = numbers.T[:, :, None, None, None]
     if "color" in policy:
-        images += u[0] - 0.5
+        images = images + u[0] - 0.5
         grey = images.mean(3, keepdims=True)
         images = (images - grey) * (2 * u[1]) + grey
         grey = images.mean((1, 2, 3), keepdims=True)
