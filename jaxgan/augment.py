@@ -232,7 +232,7 @@ def _resample(images: Float[Array, "b n n c"], matrix: Matrix) -> Float[Array, "
 
 
 def _reflect(x: Float[Array, "..."], side: int) -> Float[Array, "..."]:
-    """Into [0, side], as between two mirrors; places that the filters have made near it may stay."""
+    """Into [0, side], as between two mirrors; what the filters have made near it may stay."""
     folded = jnp.mod(x, 2 * side)
     folded = jnp.where(folded > side, 2 * side - folded, folded)
     return jnp.where((x < -_MARGIN / 2) | (x > side + _MARGIN / 2), folded, x)
