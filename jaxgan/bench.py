@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -58,10 +59,15 @@ class Stepper:
         mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
         check_batch(batch, experiment.micro, mesh)
         self.images = batch * rules.draws
-        self._batch = _random_batch(experiment, rules, mesh)
+        self._batch = _random_batch(experiment, index, mesh)
         self._state = init(system, experiment.seed, mesh=mesh)
         step: Any = make_step(
-            system, rules, seed=experiment.seed, micro=experiment.micro, mesh=mesh
+            system,
+            rules,
+            seed=experiment.seed,
+            micro=experiment.micro,
+            mesh=mesh,
+            augment=experiment.augment,
         )
         hits: list[str] = []
 
@@ -226,12 +232,12 @@ def bench_input(
         UserError: the data cannot be opened, read, or used by the system.
     """
     seconds = SECONDS if seconds is None else seconds
-    _, rules = _stage(experiment, stage)
+    index, rules = _stage(experiment, stage)
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
     batch = rules.batch or experiment.batch
     check_batch(batch, experiment.micro, mesh)
     source = data.open_source(experiment.data.source)
-    stream = stage_batches(experiment, source, rules, part(mesh)).iterate(0)
+    stream = stage_batches(experiment, source, index, part(mesh)).iterate()
     feed = to_devices(stream, _sharding(experiment, rules, mesh))
     try:
         for _ in range(WARM_UPS):
@@ -271,11 +277,11 @@ def _sharding(
     return batch_sharding(mesh, leading=(stage.draws > 1) + (experiment.micro > 1))
 
 
-def _random_batch(experiment: Experiment, stage: Stage, mesh: jax.sharding.Mesh) -> Batch:
+def _random_batch(experiment: Experiment, number: int, mesh: jax.sharding.Mesh) -> Batch:
     """A batch of noise, arranged by the pipeline that arranges the real ones."""
-    shape, classes = stage.shape_of(experiment.system), experiment.system.classes
+    shape, classes = experiment.system.shape, experiment.system.classes
     rng = np.random.default_rng(0)
-    count = 256  # they repeat
+    count = min(256, 2**27 // math.prod(shape))  # they repeat
     if len(shape) == 1:
         images: np.ndarray = rng.standard_normal((count, *shape), np.float32)
     else:
@@ -286,5 +292,6 @@ def _random_batch(experiment: Experiment, stage: Stage, mesh: jax.sharding.Mesh)
     names = [str(k) for k in range(classes)]
     noise = data.Arrays(images, labels, names, name="noise", inputs=inputs)
     plain = dataclasses.replace(experiment, data=Data(source="noise"))
-    batch = stage_batches(plain, noise, stage, part(mesh))[0]
-    return next(to_devices([batch], _sharding(experiment, stage, mesh)))
+    batches = stage_batches(plain, noise, number, part(mesh))
+    stage = experiment.system.stages()[number]
+    return next(to_devices([batches[batches.begin]], _sharding(experiment, stage, mesh)))

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import cattrs
 import tyro
 
+from jaxgan.augment import parse_policy
 from jaxgan.errors import UserError
 from jaxgan.system import System
 
@@ -124,6 +125,9 @@ class Experiment:
     """Micro-batches that an update accumulates; they divide the batch."""
     seed: int = 0
     """Of everything random: start, data order, latents."""
+    augment: str = ""
+    """What discriminators see all images augmented by, for small data: color, translation, cutout,
+    with commas."""
     mesh: Mesh = dataclasses.field(default=Mesh(), metadata=FREE)
     checkpoint: Checkpoint = dataclasses.field(default=Checkpoint(), metadata=FREE)
     log: Log = dataclasses.field(default=Log(), metadata=FREE)
@@ -133,6 +137,11 @@ class Experiment:
         _check_positive("", self, "batch", "steps", "micro")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")
+        if parse_policy(self.augment) and (len(self.system.shape) != 3 or not self.system.judges):
+            raise UserError(
+                f"--augment is {self.augment}, but {type(self.system).__name__} has no "
+                "discriminator of images: leave it out"
+            )
 
 
 def load(path: str | Path) -> Experiment:

@@ -225,7 +225,14 @@ def plan(experiment: Experiment, topology: str, *, stage: int = -1) -> Plan:
     begin = time.perf_counter()
     with target(place.platform):
         state = state_shapes(system, mesh)
-        step = make_step(system, part, seed=experiment.seed, micro=experiment.micro, mesh=mesh)
+        step = make_step(
+            system,
+            part,
+            seed=experiment.seed,
+            micro=experiment.micro,
+            mesh=mesh,
+            augment=experiment.augment,
+        )
         lowered = step.lower(state, _batch(experiment, part, batch, mesh))  # type: ignore[attr-defined]
     options = {"xla_gpu_autotune_level": "0"} if place.platform == "gpu" else None
     compiled = lowered.compile(options)

@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
@@ -27,18 +29,22 @@ from jaxgan.config import Experiment, differences, from_json, to_json
 from jaxgan.errors import UserError
 from jaxgan.metrics.images import Drawn, stored
 from jaxgan.metrics.judge import Judge
+from jaxgan.metrics.path_length import slerp
 from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
-from jaxgan.system import Stage, State, System, View
+from jaxgan.system import Stage, State, Styled, System, View
 from jaxgan.training import pictures
 from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
 from jaxgan.training.loop import Moment, spans
 from jaxgan.training.loop import train as iterate
 from jaxgan.training.report import Report, Watch
 from jaxgan.training.sampling import (
+    Use,
     evaluation_view,
     make_sampler,
     make_translator,
+    resolution_at,
+    shape_at,
     standing_statistics,
 )
 from jaxgan.training.step import init, state_shapes
@@ -125,6 +131,7 @@ class Run:
         truncation: float | None = None,
         seed: int = 0,
         standing_statistics: int = 0,
+        psi: float | None = None,
     ) -> UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n d"]:
         """Draws `num` images (uint8, NHWC), or points (float32) of a two-dimensional system.
 
@@ -137,9 +144,11 @@ class Run:
             seed: of the latents.
             standing_statistics: batches, of 100 with the same truncation, from which batch norm's
                 statistics are measured anew; 0: it uses those of training.
+            psi: how far styles may be from their average, 1 being as far as they are; None: 1.
 
         Raises:
-            UserError: no such class, or an unconditional system was given a label.
+            UserError: no such class, an unconditional system was given a label, or one without
+                styles a psi.
         """
         return self.sample_with_labels(
             num,
@@ -147,6 +156,7 @@ class Run:
             truncation=truncation,
             seed=seed,
             standing_statistics=standing_statistics,
+            psi=psi,
         )[0]
 
     def sample_with_labels(
@@ -158,6 +168,7 @@ class Run:
         seed: int = 0,
         standing_statistics: int = 0,
         start: int = 0,
+        psi: float | None = None,
     ) -> tuple[np.ndarray, Int[np.ndarray, " n"] | None]:
         """As `sample`, with the labels of the images; None for unconditional systems.
 
@@ -167,7 +178,8 @@ class Run:
         _check_drawing(num, truncation)
         labels = None if label is None else self._labels(num, label)
         state = self._standing(standing_statistics, truncation, seed)
-        samples, drawn = self._sampler(state, num, labels, truncation, seed, start)
+        sampler = self._sampler if psi is None else make_sampler(self.system, self._psi(psi))
+        samples, drawn = sampler(state, num, labels, truncation, seed, start)
         return (samples if samples.ndim == 2 else pictures.to_uint8(samples)), drawn
 
     def drawn(self, num: int, *, truncation: float | None = None, seed: int = 0) -> Drawn:
@@ -282,6 +294,116 @@ class Run:
                 "latents: use `jaxgan translate`"
             )
 
+    def mix(
+        self,
+        num: int = 6,
+        *,
+        seed: int = 0,
+        other: int = 1,
+        rows: int = 2,
+        psi: float | None = None,
+    ) -> UInt8[np.ndarray, "r c h w x"]:
+        """A style-mixing table (StyleGAN, figure 3).
+
+        The first row shows the `num` images of the seed `other`, after an empty place; the first
+        column `rows` images of `seed`, three times. In between are the images of the first column
+        with the other image's styles in their coarse layers, then in their middle, then in their
+        fine ones: up to 4/18 of the layers, up to 8/18, and the rest.
+
+        Raises:
+            UserError: a system without styles.
+        """
+        _check_drawing(num, None)
+        system, psi = self._styled(), 1.0 if psi is None else psi
+
+        def styles_of(seed: int, count: int) -> np.ndarray:
+            sampler = make_sampler(
+                self.system, lambda view, z, y: system.styles(view, z, y, psi), chunk=count
+            )
+            return sampler(self.state, count, None, None, seed)[0]
+
+        theirs, ours = styles_of(other, num), styles_of(seed, rows)
+        layers = theirs.shape[1]
+        cuts = [0, max(1, round(layers * 4 / 18)), max(2, round(layers * 8 / 18)), layers]
+        table = []
+        for begin, end in itertools.pairwise(cuts):
+            for row in ours:
+                mixed = np.broadcast_to(row, theirs.shape).copy()
+                mixed[:, begin:end] = theirs[:, begin:end]
+                table.append(np.concatenate([row[None], mixed]))
+        resolution = resolution_at(self.system, self.state)
+
+        @jax.jit
+        def draw(state: State, styles: jax.Array) -> jax.Array:
+            return system.synthesize(evaluation_view(self.system, state, resolution), styles)
+
+        top = np.concatenate([theirs[:1], theirs])  # the first one's place stays empty
+        images = np.stack(
+            [pictures.to_uint8(jax.device_get(draw(self.state, x))) for x in (top, *table)]
+        )
+        images[0, 0] = 255
+        return images
+
+    def interpolate(
+        self,
+        frames: int = 60,
+        *,
+        num: int = 16,
+        stops: int = 4,
+        label: int | Sequence[int] | None = None,
+        psi: float | None = None,
+        seed: int = 0,
+    ) -> UInt8[np.ndarray, "f n h w c"]:
+        """Frames of `num` walks through the latents, each by `stops` of them and back to the first.
+
+        On arcs about the origin, as Gaussian latents want it. Labels, if there are any, stay.
+
+        Raises:
+            UserError: fewer than `stops` frames, or as `sample` does.
+        """
+        _check_drawing(num, None)
+        if frames < stops:
+            raise UserError(f"a walk by {stops} latents in {frames} frames: give at least {stops}")
+        if len(self.system.shape) != 3:
+            raise UserError(f"{self.folder} draws points: walks are for images")
+        if self.system.classes and label is None:
+            label = list(np.arange(num) % self.system.classes)
+        labels = None if label is None else self._labels(num, label)
+        make = self.system.generate if psi is None else self._psi(psi)
+        latents, _ = make_sampler(self.system, lambda view, z, y: z, chunk=num)(
+            self.state, num * stops, None if labels is None else np.tile(labels, stops), None, seed
+        )
+        corners = latents.reshape(stops, num, -1)
+        resolution = resolution_at(self.system, self.state)
+
+        @jax.jit
+        def draw(state: State, a: jax.Array, b: jax.Array, t: jax.Array) -> jax.Array:
+            z = slerp(a, b, jnp.full(len(a), t))
+            given = None if labels is None else jnp.asarray(labels)
+            return make(evaluation_view(self.system, state, resolution), z, given)
+
+        images = []
+        for place in np.arange(frames) * stops / frames:
+            corner = int(place)
+            a, b = corners[corner], corners[(corner + 1) % stops]
+            frame = draw(self.state, a, b, np.float32(place - corner))
+            images.append(pictures.to_uint8(jax.device_get(frame)))
+        return np.stack(images)
+
+    def _styled(self) -> Styled:
+        if not isinstance(self.system, Styled):
+            raise UserError(
+                f"{type(self.system).__name__} has no styles to mix or to bring nearer to their "
+                "average: leave out psi and mix; truncation acts on latents"
+            )
+        return self.system
+
+    def _psi(self, psi: float) -> Use:
+        system = self._styled()
+        if not 0 <= psi <= 2:
+            raise UserError(f"psi is {psi}: it goes from 0, the average, over 1, as it is, to 2")
+        return lambda view, z, y: system.synthesize(view, system.styles(view, z, y, psi))
+
     def _standing(self, passes: int, truncation: float | None, seed: int) -> State:
         _check_seed(seed)
         if not passes:
@@ -323,15 +445,16 @@ def _drawn(
         labels = None
         if system.classes:
             labels = system.draw_labels(jax.random.key(seed), len(latents))
-        return system.generate(evaluation_view(system, state), latents, labels)
+        return system.generate(evaluation_view(system, state, resolution), latents, labels)
 
+    resolution = resolution_at(system, state)
     return Drawn(
         sample=sample,
         generate=generate,
         latents=lambda key, count: system.draw_latents(key, count, truncation),
         num=num,
         name=name,
-        shape=system.shape,
+        shape=shape_at(system, state),
         step=int(state.step),
         ema=bool(system.ema()),
         truncation=truncation,
@@ -445,11 +568,12 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         moments = iterate(
             experiment.system,
             state,
-            lambda stage: stage_batches(experiment, source, stage, part(mesh)),
+            lambda number: stage_batches(experiment, source, number, part(mesh)),
             steps=experiment.steps,
             seed=experiment.seed,
             micro=experiment.micro,
             mesh=mesh,
+            augment=experiment.augment,
         )
         watch = Watch()
         if is_first():
@@ -471,13 +595,14 @@ def _prepare(
     mine = part(mesh)
     stages = experiment.system.stages()
     for stage in stages:
-        check_batch(stage.batch or experiment.batch, experiment.micro, mesh)
+        check_batch(_batch(experiment, stage), experiment.micro, mesh)
+    _check_own_batches(experiment, stages)
     _check_buildable(experiment.system)
     resumed = _check_folder(experiment, folder)
     source = data.open_source(experiment.data.source)
     report = _scan(experiment, source)
-    for stage in stages:
-        stage_batches(experiment, source, stage, mine)
+    for number in range(len(stages)):
+        stage_batches(experiment, source, number, mine)
     judge = None
     if experiment.evaluate.every and experiment.system.directions:
         raise UserError(
@@ -488,7 +613,10 @@ def _prepare(
         judge = Judge(
             folder,
             lambda shape: stored(
-                source, shape, resize=experiment.data.resize, crop=experiment.data.crop
+                source,
+                shape,
+                resize=experiment.data.resize or shape != experiment.system.shape,
+                crop=experiment.data.crop,
             ),
             experiment.evaluate.metrics,
             extractor=experiment.evaluate.extractor,
@@ -587,6 +715,15 @@ def _check_folder(experiment: Experiment, folder: Path) -> bool:
     return False
 
 
+def _check_own_batches(experiment: Experiment, stages: Sequence[Stage]) -> None:
+    """Refuses a batch that no stage would take, because each has its own."""
+    if all(stage.batch for stage in stages) and experiment.batch != stages[-1].batch:
+        raise UserError(
+            f"--batch is {experiment.batch}, but {type(experiment.system).__name__} has a batch "
+            f"for every stage, {stages[-1].batch} in the last: change those, and give that one"
+        )
+
+
 def _check_buildable(system: System) -> None:
     """Refuses settings that no network can have; a system of the user's own shows its traceback."""
     try:
@@ -637,7 +774,7 @@ def _follow(
     judged = make_sampler(system)
     with watch as report:
         for number, moment in enumerate(moments):
-            report.record(moment, (moment.stage.batch or experiment.batch) * moment.stage.draws)
+            report.record(moment, _batch(experiment, moment.stage) * moment.stage.draws)
             # Read once: a signal that comes while this step is written takes effect after the next.
             stopping = stop.at(moment.step)
             last = moment.step == end or stopping is not None
@@ -667,15 +804,19 @@ def _end(experiment: Experiment) -> int:
 
 
 def stage_batches(
-    experiment: Experiment, source: data.Source, stage: Stage, part: tuple[int, int] = (0, 1)
+    experiment: Experiment, source: data.Source, number: int, part: tuple[int, int] = (0, 1)
 ) -> data.Batches:
-    """The data of a stage, or one of so many equal parts of every batch."""
+    """The data of a stage, by its number, or one of so many equal parts of every batch."""
     process, processes = part
+    *before, stage = experiment.system.stages()[: number + 1]
     return data.batches(
         source,
-        shape=stage.shape_of(experiment.system),
+        shape=experiment.system.shape,
+        resolution=stage.resolution,
+        begin=sum(each.steps or 0 for each in before),
+        seen=sum((each.steps or 0) * each.draws * _batch(experiment, each) for each in before),
         classes=experiment.system.classes,
-        batch=stage.batch or experiment.batch,
+        batch=_batch(experiment, stage),
         draws=stage.draws,
         micro=experiment.micro,
         seed=experiment.seed,
@@ -706,12 +847,16 @@ def _pictures(experiment: Experiment, source: data.Source) -> Callable[[State], 
     )
     rows = max(1, count // 8)
     batches = stage_batches(
-        dataclasses.replace(experiment, data=still), source, system.stages()[-1]
+        dataclasses.replace(experiment, data=still), source, len(system.stages()) - 1
     )
     examples = batches.examples(np.linspace(0, len(source) - 1, rows).astype(int))
     translator = make_translator(system, system.preview, chunk=rows)
     numbers = np.zeros(rows, int)
     return lambda state: pictures.columns(translator(state, examples, numbers, 0))
+
+
+def _batch(experiment: Experiment, stage: Stage) -> int:
+    return stage.batch or experiment.batch
 
 
 def _sample_picture(
@@ -726,4 +871,7 @@ def _sample_picture(
     samples, _ = sampler(state, count, labels)
     if samples.ndim == 2:
         return pictures.scatter(samples)
+    # All grids of a run that grows are of one size, on which pixels show the resolution.
+    factor = system.shape[0] // samples.shape[1]
+    samples = samples.repeat(factor, 1).repeat(factor, 2)
     return pictures.grid(pictures.to_uint8(samples), columns)

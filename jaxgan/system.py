@@ -8,7 +8,7 @@ what the networks are and what the losses say stands in one file a paper in `jax
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -56,10 +56,15 @@ class View:
     A loss gets the same key for every micro-batch; randomness that goes through `view.draw` then
     differs between them as it should.
 
+    Where training augments (`jaxgan.augment`), networks that `System.judges` names see their first
+    input augmented, afresh in every application.
+
     Attributes:
         stats: as `State.stats`, with what has been recorded.
         out: arrays for the batches of the players that move later in the iteration.
         train: whether networks run in training mode.
+        step: iterations done, a traced scalar: for what changes within a stage, such as a fade.
+        resolution: `Stage.resolution` of the stage, static; None where stages have none.
     """
 
     def __init__(
@@ -71,8 +76,13 @@ class View:
         train: bool,
         mesh: Mesh | None = None,
         micro: tuple[int, int | Int[Array, ""]] = (1, 0),
+        step: int | Int[Array, ""] = 0,
+        resolution: int | None = None,
+        augment: Mapping[str, Callable[["View", Array], Array]] | None = None,
     ):
+        self._augment = augment or {}
         self._networks, self._params, self._mesh, self._micro = networks, params, mesh, micro
+        self.step, self.resolution = step, resolution
         self.stats = dict(stats)
         self.out: dict[str, Array] = {}
         self.train = train
@@ -119,6 +129,8 @@ class View:
         return self._apply(network, inputs, options, [])[0]
 
     def _apply(self, network: str, inputs: tuple, options: dict, mutable: list[str]) -> Any:
+        if network in self._augment:
+            inputs = (self._augment[network](self, inputs[0]), *inputs[1:])
         return self._networks[network].apply(
             {"params": self._params[network], **self.stats.get(network, {})},
             *split_over_devices(inputs, self._mesh),
@@ -198,6 +210,8 @@ class Stage:
         steps: iterations of this stage; None in the last stage: as many as the run has left.
         batch: images a draw; None: the experiment's.
         resolution: side of the images of this stage, for systems that grow; None: the system's.
+            Its data are the system's images, averaged over cells; losses and `generate` find it
+            in `view.resolution`.
         enter: (state, batch, key) -> state, once, before the stage's first iteration.
     """
 
@@ -234,6 +248,8 @@ class System(ABC):
     # What `translate` can do: "AtoB" makes images of inputs, "BtoA" inputs of images.
     aligned: ClassVar[bool] = True
     # Whether an input must belong to its image; others also learn from two unrelated sets.
+    judges: ClassVar[tuple[str, ...]] = ("discriminator",)
+    # Networks whose first input are images that augmentation may change.
 
     shape: tuple[int, ...]
     """Shape of one sample: height, width, channels of an image, or (dimensions,) of a point."""
@@ -316,6 +332,23 @@ class System(ABC):
         """
         made = self.translate(view, examples["input"], keys, "AtoB")
         return examples["input"], made, examples["image"]
+
+
+@runtime_checkable
+class Styled(Protocol):
+    """What a system can do whose generator has a style for each layer (`jaxgan sample --mix`)."""
+
+    def styles(
+        self,
+        view: View,
+        latents: Float[Array, "b latent"],
+        labels: Int[Array, " b"] | None,
+        psi: float,
+    ) -> Float[Array, "b l d"]:
+        """Styles of the layers, at psi times their distance from the average."""
+
+    def synthesize(self, view: View, styles: Float[Array, "b l d"]) -> Float[Array, "b h w c"]:
+        """Images of styles."""
 
 
 def check(system: System, stages: Sequence[Stage]) -> None:

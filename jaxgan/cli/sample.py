@@ -1,4 +1,4 @@
-"""jaxgan sample RUN: draws images as a grid, an .npz, or a folder of PNGs."""
+"""jaxgan sample RUN: draws images as a grid, an .npz, a folder of PNGs, or a GIF."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,9 +19,11 @@ class Options:
     """What to draw."""
 
     out: Path
-    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); else a folder of PNGs."""
+    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); FILE.gif: with --interpolate;
+    else a folder of PNGs."""
     num: int | None = None
-    """Number of images (64); with --each-label, of each class (10)."""
+    """Number of images (64); with --each-label, of each class (10); with --interpolate, of walks
+    (16); with --mix, of columns (6)."""
     label: int | None = None
     """Class of all images; without it, classes are drawn uniformly."""
     labels: str | None = None
@@ -37,6 +39,13 @@ class Options:
     such as 16; 0: use those of training."""
     best: bool = False
     """Draw from the run's best checkpoint (train --evaluate.every), not the newest."""
+    psi: float | None = None
+    """Styles at psi times their distance from the average, such as 0.7: for systems with styles."""
+    mix: int | None = None
+    """Seed of images whose coarse, middle and fine styles others take: a style-mixing table, for
+    systems with styles."""
+    interpolate: int | None = None
+    """Frames of a walk through the latents, such as 60, as a .gif."""
     attention: bool = False
     """Draw, beside each image, where four places of it look: for systems with attention maps."""
 
@@ -49,23 +58,57 @@ def main(argv: list[str]) -> int:
     )
     keep_compilations()
     run = Run(folder, best=options.best)
+    _check_out(options)
+    if options.interpolate is not None and options.num is None and not options.each_label:
+        options = dataclasses.replace(options, num=16)
     num, labels, columns = _labels(options, run)
-    _check_out(options.out)
+    if options.mix is not None or options.interpolate is not None:
+        return _draw_many(options, run, num, labels)
     how: dict[str, Any] = {
         "truncation": options.truncation,
         "seed": options.seed,
         "standing_statistics": options.standing_statistics,
     }
     if options.attention:
+        if options.psi is not None:
+            raise UserError("--attention and --psi exclude each other: give one")
         if options.out.suffix != ".png":
             raise UserError(f"--out is {options.out}: attention maps are drawn as a .png")
         images, maps = run.attention(num, label=labels, **how)
         _writing(options.out, lambda: pictures.attention(images, maps[-1]).save(options.out))
         print(f"{options.out}: attention in {num} samples of {folder}")
         return 0
-    images, drawn = run.sample_with_labels(num, label=labels, **how)
+    images, drawn = run.sample_with_labels(num, label=labels, psi=options.psi, **how)
     _writing(options.out, lambda: _write(options.out, images, drawn, columns))
     print(f"{options.out}: {num} samples of {folder}")
+    return 0
+
+
+def _draw_many(options: Options, run: Run, num: int, labels: list[int] | int | None) -> int:
+    """A style-mixing table, or a walk."""
+    if options.truncation is not None or options.standing_statistics or options.attention:
+        raise UserError(
+            "--mix and --interpolate draw without --truncation, --standing-statistics and "
+            "--attention: leave these out"
+        )
+    if options.mix is not None:
+        if options.interpolate is not None or labels is not None:
+            raise UserError("--mix excludes --interpolate and labels: leave these out")
+        table = run.mix(
+            6 if options.num is None else options.num,
+            seed=options.seed,
+            other=options.mix,
+            psi=options.psi,
+        )
+        picture = pictures.grid(table.reshape(-1, *table.shape[2:]), table.shape[1])
+        _writing(options.out, lambda: picture.save(options.out))
+        print(f"{options.out}: styles of {table.shape[1] - 1} samples of {run.folder}, mixed")
+        return 0
+    frames = run.interpolate(
+        options.interpolate or 0, num=num, label=labels, psi=options.psi, seed=options.seed
+    )
+    _writing(options.out, lambda: pictures.animate(frames, options.out))
+    print(f"{options.out}: {len(frames)} frames of {num} walks of {run.folder}")
     return 0
 
 
@@ -92,9 +135,14 @@ def _labels(options: Options, run: Run) -> tuple[int, list[int] | int | None, in
     return num, [cycle[i % len(cycle)] for i in range(num)], len(cycle)
 
 
-def _check_out(out: Path) -> None:
+def _check_out(options: Options) -> None:
     """Refuses what could not be written, before anything is computed."""
-    if out.suffix and out.suffix not in (".png", ".npz"):
+    out = options.out
+    if (options.interpolate is not None) != (out.suffix == ".gif"):
+        raise UserError(f"--out is {out}: --interpolate writes a .gif, all else a .png or .npz")
+    if options.mix is not None and out.suffix != ".png":
+        raise UserError(f"--out is {out}: a style-mixing table is drawn as a .png")
+    if out.suffix and out.suffix not in (".png", ".npz", ".gif"):
         raise UserError(f"--out is {out}: give a .png, an .npz, or a folder")
     if out.suffix and not out.parent.is_dir():
         raise UserError(f"--out is {out}: there is no folder {out.parent}")

@@ -138,6 +138,24 @@ class Fit:
         return np.asarray(picture).reshape(self.shape)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shrink:
+    """Makes an image smaller by a whole number: means over cells, rounded (ProGAN's pyramid).
+
+    Attributes:
+      factor: Side of a cell, in pixels; it divides height and width.
+    """
+
+    factor: int
+
+    def __call__(self, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "H W c"]:
+        """Return the small image."""
+        height, width, count = image.shape
+        f = self.factor
+        cells = image.reshape(height // f, f, width // f, f, count)
+        return np.rint(cells.mean((1, 3))).astype(np.uint8)
+
+
 def text(shape: tuple[int, ...]) -> str:
     """Write a shape as messages do: 28x28x1, height first."""
     return "x".join(map(str, shape))

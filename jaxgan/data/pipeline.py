@@ -4,6 +4,8 @@ There is no iterator state. Step s of any run, resumed or not, on any number of 
 same images in the same order, flipped the same way:
 
     position of an image in the endless stream   k = s * draws * batch + its row in the step
+        in a stage from step b on, before which
+        n images were seen                       k = n + (s - b) * draws * batch + its row
     epoch, place in it                           divmod(k, images)
     image                                        permutation(seed, epoch)[place]
     flipped                                      bit(seed, k)
@@ -28,7 +30,7 @@ from absl import flags
 from jaxtyping import Bool, Float32, Int, UInt8, UInt64
 
 from jaxgan.data.base import Arrays, Source
-from jaxgan.data.image import Fit
+from jaxgan.data.image import Fit, Shrink
 from jaxgan.data.pairs import TwoSets
 from jaxgan.data.scan import check
 from jaxgan.errors import UserError
@@ -116,10 +118,12 @@ class Batches:
     workers: int
     process: int
     processes: int
+    begin: int
+    seen: int
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        if step < 0:
-            raise IndexError(f"step {step} is before the first")
+        if step < self.begin:
+            raise IndexError(f"step {step} is before the first, {self.begin}")
         taken = self._take(self.source, step, 0)
         if self.unrelated is not None:
             taken["input"] = self._take(self.unrelated, step, 1)["image"]
@@ -135,7 +139,8 @@ class Batches:
 
     def _take(self, source: Source, step: int, which: int) -> dict[str, np.ndarray]:
         """This process's items of a step: of the images (0), or of inputs unrelated to them (1)."""
-        start, count = step * self.draws * self.batch, self.draws * self.batch
+        count = self.draws * self.batch
+        start = self.seen + (step - self.begin) * count
         mine = slice(self.process * self._rows, (self.process + 1) * self._rows)
 
         def local(values: np.ndarray) -> np.ndarray:
@@ -183,17 +188,19 @@ class Batches:
             items[chosen] = order[places[chosen]]
         return items
 
-    def iterate(self, start: int = 0) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+    def iterate(self, start: int | None = None) -> grain.DatasetIterator[dict[str, np.ndarray]]:
         """Iterate over batches `start`, `start + 1`, ... without end, made ahead in the background.
 
-        Close the iterator when done: `close()` ends its threads and processes.
+        From `begin` on by default. Close the iterator when done: `close()` ends its threads and
+        processes.
         """
         # One thread is enough where there is nothing to decode, and leaves the cores to XLA.
         arrays = isinstance(self.source, Arrays) and isinstance(self.unrelated, Arrays | None)
         alone = self.workers > 0 or arrays
         threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // self._bytes() - 1))
         ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
-        steps = grain.MapDataset.range(start, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
+        first = self.begin if start is None else start
+        steps = grain.MapDataset.range(first, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
         if self.workers:
             # Grain reads its own settings from command-line flags that nobody here parses.
             if not flags.FLAGS.is_parsed():
@@ -220,6 +227,9 @@ def batches(
     workers: int = 0,
     process: int = 0,
     processes: int = 1,
+    resolution: int | None = None,
+    begin: int = 0,
+    seen: int = 0,
 ) -> Batches:
     """Arrange a data set into training batches.
 
@@ -243,6 +253,10 @@ def batches(
         needs the `if __name__ == "__main__"` guard in scripts.
       process: Which contiguous rows of axis b are wanted: those from process * b / processes.
       processes: How many processes there are.
+      resolution: Side of the images of a stage of a system that grows: those of `shape`, averaged
+        over cells, so it divides their sides; None for `shape` itself.
+      begin: First step of the stage that these are for.
+      seen: Images that the stages before it saw.
 
     Raises:
       UserError: The data cannot suit the system, `batch` cannot be divided, points to be flipped.
@@ -285,6 +299,9 @@ def batches(
         assert fit is not None
         if (source.shape, source.input_shape) != (shape, input_shape) or crop is not None:
             source = source.fitted(fit, shape, input_fit, input_shape)
+        if resolution is not None and resolution != shape[0]:
+            shrink = Shrink(factor=shape[0] // resolution)
+            source = source.fitted(shrink, (resolution, resolution, shape[2]))
     elif flip:
         raise UserError(f"{source.name} holds points, which have no mirror image: drop --flip")
     pictures, unrelated = source, None
@@ -303,4 +320,6 @@ def batches(
         workers=workers,
         process=process,
         processes=processes,
+        begin=begin,
+        seen=seen,
     )

@@ -29,11 +29,14 @@ class _Layer(nn.Module):
     `inert_bias` says that what follows cancels the bias: a batch norm subtracts it, a softmax over
     keys ignores it. Its gradient is zero, and computing it would give rounding noise that Adam
     scales up to full steps, different on every number of devices. So it is not computed.
+
+    `bias_scale` is what the stored bias is multiplied by (`jaxgan.nn.equalized`).
     """
 
     features: int
     use_bias: bool = True
     inert_bias: bool = False
+    bias_scale: float = 1.0
     initializer: Init = TORCH
     reparam: Reparam | None = None
     dtype: DTypeLike = jnp.float32
@@ -54,7 +57,7 @@ class _Layer(nn.Module):
         bias = self.param("bias", self.initializer.bias(fan_in), (self.features,), jnp.float32)
         if self.inert_bias:
             bias = jax.lax.stop_gradient(bias)
-        return add_bias(y, bias)
+        return add_bias(y, bias if self.bias_scale == 1 else bias * self.bias_scale)
 
 
 class Dense(_Layer):

@@ -33,12 +33,14 @@ class Moment(NamedTuple):
         stage: the stage it was in.
         state: the State.
         metrics: {player: {metric: scalar}}, still on the device.
+        number: of the stage, from 0.
     """
 
     step: int
     stage: Stage
     state: State
     metrics: dict[str, Metrics]
+    number: int = 0
 
 
 def spans(stages: tuple[Stage, ...], steps: int) -> list[tuple[Stage, int, int]]:
@@ -55,12 +57,13 @@ def spans(stages: tuple[Stage, ...], steps: int) -> list[tuple[Stage, int, int]]
 def train(
     system: System,
     state: State,
-    batches_of: Callable[[Stage], Batches],
+    batches_of: Callable[[int], Batches],
     *,
     steps: int,
     seed: int = 0,
     micro: int = 1,
     mesh: Mesh,
+    augment: str = "",
 ) -> Iterator[Moment]:
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
@@ -70,18 +73,19 @@ def train(
     Args:
         system: the GAN.
         state: where to begin; it is donated.
-        batches_of: the data of a stage.
+        batches_of: the data of a stage, by its number.
         steps: iterations of the whole run.
         seed: of the run.
         micro: micro-batches an update.
         mesh: devices, over which `state` is laid out by `jaxgan.parallel.sharding`.
+        augment: what discriminators see augmented by, as `make_step` takes it.
     """
-    for stage, begin, end in spans(system.stages(), steps):
+    for number, (stage, begin, end) in enumerate(spans(system.stages(), steps)):
         step = int(state.step)
         if step >= end:
             continue
         leading = (stage.draws > 1) + (micro > 1)
-        feed = to_devices(batches_of(stage).iterate(step), batch_sharding(mesh, leading=leading))
+        feed = to_devices(batches_of(number).iterate(step), batch_sharding(mesh, leading=leading))
         first = next(feed)
         feed = itertools.chain([first], feed)
         if stage.enter is not None and step == begin:
@@ -91,13 +95,15 @@ def train(
             enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)
             state = enter(state, first, key)
         advance = compile_step(
-            make_step(system, stage, seed=seed, micro=micro, mesh=mesh), state, first
+            make_step(system, stage, seed=seed, micro=micro, mesh=mesh, augment=augment),
+            state,
+            first,
         )
-        for number, batch in zip(range(step, end), feed, strict=False):
+        for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
             # A copy between host and device that nobody asked for would stall both.
             with jax.transfer_guard("disallow"):
                 state, metrics = advance(state, batch)
-            yield Moment(number + 1, stage, state, metrics)
+            yield Moment(done, stage, state, metrics, number)
 
 
 def to_devices(

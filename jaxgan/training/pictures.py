@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -38,6 +39,12 @@ def columns(parts: Sequence[Float[np.ndarray, "n h w c"]]) -> Image.Image:
     channels = max(part.shape[-1] for part in parts)
     alike = [np.broadcast_to(part, (*part.shape[:3], channels)) for part in parts]
     return grid(to_uint8(np.stack(alike, 1).reshape(-1, *alike[0].shape[1:])), len(parts))
+
+
+def animate(frames: UInt8[np.ndarray, "f n h w c"], path: Path, milliseconds: int = 80) -> None:
+    """Writes an endless GIF, each frame a grid of n images shown for so long."""
+    first, *rest = (grid(images).convert("RGB") for images in frames)
+    first.save(path, save_all=True, append_images=rest, duration=milliseconds, loop=0)
 
 
 def attention(

@@ -130,8 +130,11 @@ class Report(Watch):
         self._progress.update(self._task, completed=moment.step)
 
     def log(self, moment: Moment) -> None:
-        """Writes a row: the latest metrics, the spectral norms, images per second."""
+        """Writes a row: the latest metrics, spectral norms, a stage's size, images per second."""
         row: dict[str, float] = {"step": moment.step, **self.check(), **_sigmas(moment.state)}
+        side = moment.stage.resolution
+        if side is not None:
+            row |= {"stage": moment.number, "resolution": side}
         self._held.clear()
         now = time.perf_counter()
         row["images_per_second"] = self._images / max(now - self._clock, 1e-9)
@@ -141,8 +144,9 @@ class Report(Watch):
         for name, value in row.items():
             if name != "step":
                 self._events.add_scalar(name, value, moment.step)
+        where = "" if side is None else f"stage {moment.number}, {side}x{side}{_fade(row)}  "
         losses = "  ".join(f"{n} {v:.3f}" for n, v in row.items() if n.endswith("/loss"))
-        text = f"{row['images_per_second']:.0f} images/s  {losses}"
+        text = f"{where}{row['images_per_second']:.0f} images/s  {losses}"
         self._progress.update(self._task, text=text)
         if not self._console.is_terminal:
             self._console.print(
@@ -163,6 +167,12 @@ class Report(Watch):
             self._events.add_scalar(f"scores/{name}", value, step)
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._console.print(f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True)
+
+
+def _fade(row: dict[str, float]) -> str:
+    """How far a resolution has been faded in, where a player tells it as its metric `fade`."""
+    found = [value for name, value in row.items() if name.endswith("/fade") and value < 1]
+    return f" fading in {found[0]:.0%}" if found else ""
 
 
 def _rows_up_to(path: Path, step: int) -> TextIO:

@@ -1,6 +1,7 @@
 """Drawing from a generator: the one way that training, evaluation and the command line share."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,14 +23,51 @@ from jaxgan.system import Batch, State, System, View
 _STANDING = 0xFFFFFFFF  # no sample has this number
 
 
-def evaluation_view(system: System, state: State) -> View:
-    """Networks in evaluation mode, with averaged weights and buffers where an average is kept."""
+def resolution_at(system: System, state: State) -> int | None:
+    """Side of the images that a State's last iteration saw; None for systems that do not grow.
+
+    Raises:
+        ValueError: the system grows, and the State is being traced.
+    """
+    stages = system.stages()
+    if all(stage.resolution is None for stage in stages):
+        return None
+    if isinstance(state.step, jax.core.Tracer):
+        raise ValueError(
+            f"{type(system).__name__} grows, so its programs need to know the resolution before "
+            "they are traced: give it, by resolution_at"
+        )
+    # A State on the border of two stages is of the one that ends there.
+    last = max(int(state.step) - 1, 0)
+    ends = itertools.accumulate(stage.steps or last + 1 for stage in stages)
+    return next(
+        (stage.resolution for stage, end in zip(stages, ends, strict=True) if last < end),
+        stages[-1].resolution,
+    )
+
+
+def shape_at(system: System, state: State) -> tuple[int, ...]:
+    """Shape of a sample: the system's, or while it grows, that of the State's stage."""
+    side = resolution_at(system, state)
+    return system.shape if side is None else (side, side, system.shape[-1])
+
+
+def evaluation_view(system: System, state: State, resolution: int | None = None) -> View:
+    """Networks in evaluation mode, with averaged weights and buffers where an average is kept.
+
+    `resolution` of a system that grows is that of the State's stage, which follows from its step
+    unless the State is traced.
+    """
+    if resolution is None:
+        resolution = resolution_at(system, state)
     params, stats = dict(state.params), dict(state.stats)
     for name, average in state.ema.items():
         params[name] = average["params"]
         if "batch_stats" in average:
             stats[name] = {**stats[name], "batch_stats": average["batch_stats"]}
-    return View(system.networks(), params, stats, train=False)
+    return View(
+        system.networks(), params, stats, train=False, step=state.step, resolution=resolution
+    )
 
 
 def standing_statistics(
@@ -60,10 +98,11 @@ def standing_statistics(
     """
     if passes < 1:
         raise UserError(f"standing statistics of {passes} passes: ask for at least 1")
+    resolution = resolution_at(system, state)
 
     @jax.jit
     def measure(state: State, index: jax.Array) -> dict[str, PyTree]:
-        view = evaluation_view(system, state)
+        view = evaluation_view(system, state, resolution)
         zeros = {
             name: {**stats, "batch_stats": jax.tree.map(jnp.zeros_like, stats["batch_stats"])}
             for name, stats in view.stats.items()
@@ -133,7 +172,7 @@ def make_sampler(
     """
     use = use or system.generate
 
-    @partial(jax.jit, static_argnames=("truncation", "mesh"))
+    @partial(jax.jit, static_argnames=("truncation", "mesh", "resolution"))
     def draw(
         state: State,
         index: jax.Array,
@@ -141,6 +180,7 @@ def make_sampler(
         seed: jax.Array,
         truncation: float | None,
         mesh: Mesh | None,
+        resolution: int | None,
     ) -> tuple[PyTree, jax.Array]:
         if mesh is not None:  # every device has all weights and draws its share of the samples
             state = gathered(mesh, state)
@@ -148,7 +188,7 @@ def make_sampler(
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
         z_keys, y_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         latents = jax.vmap(lambda key: system.draw_latents(key, 1, truncation)[0])(z_keys)
-        view = evaluation_view(system, state)
+        view = evaluation_view(system, state, resolution)
         if not system.classes:
             return use(view, latents, None), labels
         random = jax.vmap(lambda key: jax.random.randint(key, (), 0, system.classes))(y_keys)
@@ -164,6 +204,7 @@ def make_sampler(
         start: int = 0,
     ) -> tuple[PyTree, Int[np.ndarray, " num"] | None]:
         mesh, step = _mesh_and_step(state, chunk)
+        resolution = resolution_at(system, state)
         padded = -(-num // step) * step
         wanted = np.full(padded, -1, np.int32)  # -1: draw one
         if labels is not None:
@@ -172,7 +213,7 @@ def make_sampler(
         for first in range(0, padded, step):
             index = np.arange(start + first, start + first + step, dtype=np.uint32)
             labelled = wanted[first : first + step]
-            part = draw(state, index, labelled, np.uint32(seed), truncation, mesh)
+            part = draw(state, index, labelled, np.uint32(seed), truncation, mesh, resolution)
             parts.append(process_allgather(part, tiled=True))
         samples, drawn = jax.tree.map(lambda *xs: np.concatenate(xs)[:num], *parts)
         return samples, drawn if system.classes else None

@@ -1,6 +1,7 @@
 """The one training step: every player moves in turn, then the averages, then the clock."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
 from jaxgan.backend import on_cpu, return_freed_memory
 from jaxgan.parallel.sharding import gathered, replicated, shared_out, state_shardings, stored
 from jaxgan.system import Batch, Metrics, Player, Stage, State, System, View, check
@@ -19,6 +21,7 @@ from jaxgan.system import Batch, Metrics, Player, Stage, State, System, View, ch
 Step = Callable[[State, Batch], tuple[State, dict[str, Metrics]]]
 
 _INIT = 0xFFFFFFFF  # what the seed's key is folded with at the start; steps never reach it
+_AUGMENT = 0xA06  # what a turn's key is folded with, which losses split
 
 
 def init(system: System, seed: int = 0, *, mesh: Mesh | None = None) -> State:
@@ -76,6 +79,7 @@ def make_step(
     seed: int = 0,
     micro: int = 1,
     mesh: Mesh | None = None,
+    augment: str = "",
 ) -> Step:
     """Compiles-on-first-use `step(state, batch) -> (state, {player: {metric: scalar}})`.
 
@@ -92,13 +96,23 @@ def make_step(
         seed: with `state.step` the only source of randomness.
         micro: micro-batches an update.
         mesh: devices, over which `jaxgan.parallel.sharding` says how `state` is laid out.
+        augment: what discriminators see augmented by: some of `jaxgan.augment.POLICIES`, with
+            commas; "": nothing.
     """
     stages = system.stages() if stage is None else (stage,)
     check(system, stages)
     stage = stages[0]
     networks = system.networks()
     averages = system.ema()
-    move = partial(_move, networks=networks, inputs=system.inputs(), micro=micro, mesh=mesh)
+    move = partial(
+        _move,
+        networks=networks,
+        inputs=system.inputs(),
+        micro=micro,
+        mesh=mesh,
+        resolution=stage.resolution,
+        augment=partial(_augmentation, system.judges, parse_policy(augment)),
+    )
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Metrics]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -200,6 +214,8 @@ def _move(
     inputs: dict[str, tuple],
     micro: int,
     mesh: Mesh | None,
+    resolution: int | None,
+    augment: Callable[[PRNGKeyArray], dict[str, Callable[[View, Array], Array]]],
 ) -> tuple[State, Metrics, dict[str, Array]]:
     """A player's turn: `repeats` updates on batches [repeats, micro, b, ...]."""
 
@@ -218,6 +234,7 @@ def _move(
         whole = gathered(mesh, owned)
 
         def objective(whole: Any, stats: Any, batch: Batch, part: Any) -> Any:
+            turn = jax.random.fold_in(key, repeat)
             view = View(
                 networks,
                 {**others, **whole},
@@ -225,8 +242,11 @@ def _move(
                 train=True,
                 mesh=mesh,
                 micro=(micro, part),
+                step=state.step,
+                resolution=resolution,
+                augment=augment(turn),
             )
-            loss, metrics = player.loss(view, batch, jax.random.fold_in(key, repeat))
+            loss, metrics = player.loss(view, batch, turn)
             written = {name: view.stats[name] for name in player.writes}
             return loss, ({**stats, **written}, {"loss": loss, **metrics}, view.out)
 
@@ -275,6 +295,22 @@ def _move(
         state, params={**state.params, **owned}, stats=stats, opt={**state.opt, player.slot: opt}
     )
     return state, metrics, out
+
+
+def _augmentation(
+    judges: tuple[str, ...], policy: tuple[str, ...], key: PRNGKeyArray
+) -> dict[str, Callable[[View, Array], Array]]:
+    """{network: what its images go through}, with other numbers in every application."""
+    if not policy:
+        return {}
+    applications = itertools.count()
+
+    def change(view: View, images: Array) -> Array:
+        own = jax.random.fold_in(jax.random.fold_in(key, _AUGMENT), next(applications))
+        numbers = view.draw(len(images), lambda n: jax.random.uniform(own, (n, DIFF_NUMBERS)))
+        return diff_augment(images, numbers, policy)
+
+    return dict.fromkeys(judges, change)
 
 
 def _power_iteration(

@@ -122,6 +122,13 @@ def run(tmp_path_factory):
         (["--out", "nowhere/x.png"], "no folder nowhere"),
         (["--num", "4"], "--out"),
         (["--attention", "--out", "x.png"], "no attention maps"),
+        (["--psi", "0.7", "--out", "x.png"], "SNGAN has no styles"),
+        (["--mix", "1", "--out", "x.png"], "SNGAN has no styles"),
+        (["--mix", "1", "--out", "x.npz"], "drawn as a .png"),
+        (["--mix", "1", "--label", "1", "--out", "x.png"], "leave these out"),
+        (["--interpolate", "8", "--out", "x.png"], "writes a .gif"),
+        (["--interpolate", "2", "--out", "x.gif"], "give at least 4"),
+        (["--interpolate", "8", "--truncation", "1", "--out", "x.gif"], "without --truncation"),
     ],
 )
 def test_mistakes_in_sampling(run, tmp_path, monkeypatch, capsys, options, expected):
@@ -202,4 +209,7 @@ def test_samples_of_every_form(run, tmp_path, capsys):
     sample("--num", "3", "--seed", "1", "--truncation", "0.5", "--out", str(tmp_path / "folder"))
     assert len(list((tmp_path / "folder").glob("*.png"))) == 3
     sample("--num", "3", "--standing-statistics", "1", "--out", str(tmp_path / "d.npz"))
+    sample("--interpolate", "6", "--num", "4", "--out", str(tmp_path / "e.gif"))
+    with Image.open(tmp_path / "e.gif") as walk:
+        assert (walk.n_frames, walk.size) == (6, (2 * 8 + 2, 2 * 8 + 2))
     assert "3 samples" in capsys.readouterr().out

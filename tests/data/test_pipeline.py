@@ -220,3 +220,36 @@ def test_points_have_no_mirror_image():
 def test_there_is_no_step_before_the_first():
     with pytest.raises(IndexError):
         make()[-1]
+
+
+def test_stages_of_other_batches_go_on_in_one_stream():
+    """Stage 0: 3 steps of 2 x 4; stage 1, from step 3 on, of 1 x 6: after 24 images."""
+    images = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
+    source = Arrays(images)
+
+    def seen(stream, steps):
+        return [
+            (step["image"].ravel() + 1) * 127.5 for step in (stream[number] for number in steps)
+        ]
+
+    shape = (1, 1, 1)
+    whole = np.concatenate(seen(batches(source, shape=shape, classes=0, batch=1), range(42)))
+    first = batches(source, shape=shape, classes=0, batch=4, draws=2)
+    second = batches(source, shape=shape, classes=0, batch=6, begin=3, seen=24)
+    parts = np.concatenate([*seen(first, range(3)), *seen(second, range(3, 6))])
+    np.testing.assert_allclose(parts, whole)
+    np.testing.assert_array_equal(next(second.iterate())["image"], second[3]["image"])
+    with pytest.raises(IndexError, match="before the first, 3"):
+        second[2]
+
+
+def test_a_stage_sees_the_images_averaged_over_cells(rng, tmp_path):
+    images = rng.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    for source in (Arrays(images), open_source(str(tmp_path))):
+        stream = batches(source, shape=(8, 8, 3), classes=0, batch=5, resolution=2)
+        found = (stream[0]["image"] + 1) * 127.5
+        order = stream._items(np.arange(5))
+        expected = np.rint(images[order].reshape(5, 2, 4, 2, 4, 3).mean((2, 4)))
+        np.testing.assert_allclose(found, expected, atol=1e-4)

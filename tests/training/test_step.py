@@ -285,3 +285,20 @@ def test_a_system_keeps_arrays_of_its_own():
     state, _ = make_step(system)(init(system), {"image": np.ones(2, np.float32)})
     np.testing.assert_array_equal(state.stats["pool"], np.ones((2, 3)))
     assert int(state.stats["count"]) == 0  # not declared
+
+
+def test_a_view_tells_the_step_and_the_resolution_of_the_stage():
+    seen = []
+
+    def loss(view, batch, key):
+        seen.append(view.resolution)
+        return towards("a")(view, {"image": batch["image"] + view.step}, key)
+
+    system = Numbers(players=(player("a", loss),))
+    stage = dataclasses.replace(system.stages()[0], resolution=4)
+    step, state = make_step(system, stage), init(system)
+    # Half the way to 3, then half the way to 3 + 1.
+    for expected in (2.0, 3.0):
+        state, _ = step(state, {"image": np.full(2, 3.0, np.float32)})
+        assert value(state, "a") == pytest.approx(expected)
+    assert set(seen) == {4}

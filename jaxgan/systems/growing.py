@@ -1,0 +1,200 @@
+"""Growing: a schedule of resolutions, each faded in, which ProGAN and StyleGAN share.
+
+Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs for Improved Quality, Stability, and
+Variation", ICLR 2018, section 2 and appendix A. Training begins at a low resolution. At each new
+one the new layers of both networks, and the detail of the real images, are blended in over some
+thousands of images, and trained on for as many.
+
+One stage for each resolution; how far it is faded in follows from the step. All layers exist from
+the start, those of resolutions to come with no gradient. Adam's moments start anew at each
+resolution; the authors' code also forgets them when a fade ends.
+"""
+
+import dataclasses
+import math
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxgan.errors import UserError
+from jaxgan.nn.resample import downsample, upsample
+from jaxgan.system import Batch, Metrics, Player, Stage, State, System, View
+
+Fade = Float[Array, ""] | None
+"""From 0, the lower resolution alone, to 1; None where nothing is blended."""
+
+
+def blend(low: Float[Array, "..."], high: Float[Array, "..."], fade: Any) -> Float[Array, "..."]:
+    """`low` exactly at fade 0, `high` exactly at 1."""
+    return (1 - fade) * low + fade * high
+
+
+class Level(NamedTuple):
+    """A resolution in the schedule.
+
+    Attributes:
+        resolution: side of the images.
+        batch: images a draw.
+        rate: Adam's step size.
+        begin: its first step.
+        fade: iterations in which it is faded in.
+        steps: iterations in all; None for the last.
+    """
+
+    resolution: int
+    batch: int
+    rate: float
+    begin: int
+    fade: int
+    steps: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Growing(System):
+    """What systems that grow share: widths, schedule, stages. Subclasses add networks, losses."""
+
+    shape: tuple[int, ...] = (1024, 1024, 3)
+    """Height, width and channels of an image at the end."""
+    latent: int = 512
+    """Size of the latent vector."""
+    width: int = 16_384
+    """Channels of a map times its side."""
+    max_channels: int = 512
+    """Channels of a map at most."""
+    start: int = 4
+    """Side of the images of the first stage."""
+    batches: tuple[int, ...] = (128, 128, 128, 64, 32, 16, 8, 4, 4)
+    """Images a draw at 4, 8, 16, ... pixels."""
+    rates: tuple[float, ...] = (1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1.5e-3)
+    """Adam's step size for both players at 4, 8, 16, ... pixels."""
+    fade_kimg: float = 600.0
+    """Thousands of images over which a resolution after the first is faded in."""
+    train_kimg: float = 600.0
+    """Thousands of images of each resolution after that; the last one takes what the run has."""
+    betas: tuple[float, float] = (0.0, 0.99)
+    """Adam's decay rates."""
+    group: int = 4
+    """Images over which minibatch standard deviation is taken."""
+
+    def __post_init__(self):
+        side = self.shape[0]
+        if len(self.shape) != 3 or self.shape[1] != side or side < 8 or side & (side - 1):
+            raise UserError(
+                f"image shape {self.shape}: {type(self).__name__} grows to squares of 8, 16, 32, "
+                "... pixels; set `shape`, and resize the data to it"
+            )
+        if self.start not in self._sides():
+            raise UserError(
+                f"start is {self.start}: growing begins at one of "
+                f"{', '.join(map(str, self._sides()))} pixels"
+            )
+        for name in ("batches", "rates"):
+            if len(getattr(self, name)) < len(self._sides()):
+                raise UserError(
+                    f"{name} has {len(getattr(self, name))} numbers, but up to {side} pixels it "
+                    f"needs {len(self._sides())}: one each for {', '.join(map(str, self._sides()))}"
+                )
+        if min(self.batches) < 1 or self.fade_kimg < 0 or self.train_kimg <= 0:
+            raise UserError(
+                f"batches {self.batches}, fade_kimg {self.fade_kimg} and train_kimg "
+                f"{self.train_kimg} must be positive; only fade_kimg may be 0"
+            )
+
+    def _sides(self) -> list[int]:
+        return [4 << k for k in range(self.shape[0].bit_length() - 2)]
+
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the maps of 4, 8, 16, ... pixels."""
+        return tuple(min(self.width // side, self.max_channels) for side in self._sides())
+
+    def levels(self) -> tuple[Level, ...]:
+        """The schedule."""
+        levels, begin = [], 0
+        for side, batch, rate in zip(self._sides(), self.batches, self.rates, strict=False):
+            if side < self.start:
+                continue
+            fade = round(1000 * self.fade_kimg / batch) if side > self.start else 0
+            steps = fade + max(1, round(1000 * self.train_kimg / batch))
+            last = side == self.shape[0]
+            levels.append(Level(side, batch, rate, begin, fade, None if last else steps))
+            begin += steps
+        return tuple(levels)
+
+    def iterations(self, kimg: float) -> int:
+        """Iterations in which so many thousand real images are seen."""
+        images = round(1000 * kimg)
+        for level in self.levels():
+            length = math.ceil(images / level.batch)
+            if level.steps is None or length <= level.steps:
+                return level.begin + length
+            images -= level.steps * level.batch
+        raise AssertionError("the last level has no end")
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One for each resolution: the discriminator, then the generator."""
+        return tuple(
+            Stage(
+                players=(
+                    Player(
+                        name="discriminator",
+                        owns=("discriminator",),
+                        loss=self.discriminator_loss,
+                        optimizer=optax.adam(level.rate, *self.betas),
+                    ),
+                    Player(
+                        name="generator",
+                        owns=("generator",),
+                        loss=self.generator_loss,
+                        optimizer=optax.adam(level.rate, *self.betas),
+                        reuse=True,
+                        writes=("generator",),
+                    ),
+                ),
+                steps=level.steps,
+                batch=level.batch,
+                resolution=level.resolution,
+                enter=forget_moments if level.begin else None,
+            )
+            for level in self.levels()
+        )
+
+    def size(self, view: View) -> dict[str, Any]:
+        """What networks need to know of the moment: {"resolution": side, "fade": how far}."""
+        side = view.resolution or self.shape[0]
+        fade: Fade = None
+        for level in self.levels():
+            if level.resolution == view.resolution and level.fade:
+                done = jnp.asarray(view.step - level.begin, jnp.float32)
+                fade = jnp.clip(done / level.fade, 0, 1)
+        return {"resolution": side, "fade": fade}
+
+    @abstractmethod
+    def discriminator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The discriminator's."""
+
+    @abstractmethod
+    def generator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The generator's."""
+
+
+def faded(images: Float[Array, "b h w c"], fade: Fade) -> Float[Array, "b h w c"]:
+    """Real images with their finest detail faded in, as the networks have theirs."""
+    return images if fade is None else blend(upsample(downsample(images)), images, fade)
+
+
+def progress(fade: Fade) -> Metrics:
+    """The metric `fade`, while there is one."""
+    return {} if fade is None else {"fade": fade}
+
+
+def forget_moments(state: State, batch: Batch, key: PRNGKeyArray) -> State:
+    """The optimisers as at the start."""
+    return dataclasses.replace(state, opt=jax.tree.map(jnp.zeros_like, state.opt))

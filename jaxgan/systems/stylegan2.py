@@ -1,0 +1,452 @@
+"""StyleGAN2, with adaptive discriminator augmentation: no growing, and regularised now and then.
+
+Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and Improving the Image Quality of
+StyleGAN", CVPR 2020, configuration F: modulated convolutions, a generator that sums images of all
+resolutions, a residual discriminator, R1 and path length as players of their own that move every
+16th and 4th iteration and share the optimisers of the main ones. Layers and settings are those of
+the authors' PyTorch code for "Training Generative Adversarial Networks with Limited Data" (NeurIPS
+2020), whose augmentation, with its strength found in training, is on where `ada_target` is not 0.
+
+When it is sampled, noise is that of fixed maps, drawn at the start. The running mean of styles
+moves in the generator's main turn alone.
+"""
+
+import dataclasses
+from collections.abc import Mapping as MappingType
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.nn import initializers as jinit
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from jaxgan import losses, penalties
+from jaxgan.augment import NUMBERS, augment
+from jaxgan.errors import UserError
+from jaxgan.nn import fir
+from jaxgan.nn.equalized import equalized
+from jaxgan.nn.layers import Conv, Dense
+from jaxgan.nn.reduce import add_bias
+from jaxgan.nn.stddev import minibatch_stddev
+from jaxgan.nn.style import Mapping, ModulatedConv, draw_noise, mix, random_cutoff, truncate
+from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
+
+Noise = tuple[Float[Array, "b n n 1"], ...] | None
+
+
+def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Leaky ReLU, and its gain, which ProGAN has in the kernels."""
+    return nn.leaky_relu(x, 0.2) * 2**0.5
+
+
+class Synthesis(nn.Module):
+    """Styles of each layer, and noise, to images, nominally in [-1, 1].
+
+    State, in the collection "noise": a fixed map for each layer, for when none is given.
+
+    Attributes:
+        widths: channels of the maps of 4, 8, 16, ... pixels.
+        channels: of an image.
+        dtype: compute type.
+    """
+
+    widths: tuple[int, ...]
+    channels: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, styles: Float[Array, "b l d"], noise: Noise) -> Float[Array, "b h w c"]:
+        """[b, layers, features] to [b, h, w, c].
+
+        An image's style is that of the next convolution, so the last size has one more.
+        """
+        conv = partial(ModulatedConv, dtype=self.dtype)
+        constant = self.param("constant", jinit.normal(1.0), (1, 4, 4, self.widths[0]))
+        h = jnp.broadcast_to(constant, (len(styles), *constant.shape[1:])).astype(self.dtype)
+        image = jnp.zeros(())
+        for layer in range(2 * len(self.widths) - 1):
+            features, side = self.widths[(layer + 1) // 2], 4 << (layer + 1) // 2
+            layers = conv(features, up=layer % 2 == 1, name=f"conv{layer}")
+            h = self._finish(layers(h, styles[:, layer]), noise, layer)
+            if layer % 2 == 0:
+                to_rgb = conv(self.channels, 1, demodulate=False, name=f"rgb{side}")
+                bias = self.param(f"rgb{side}_bias", jinit.zeros, (self.channels,), jnp.float32)
+                detail = add_bias(to_rgb(h, styles[:, layer + 1]).astype(jnp.float32), bias)
+                image = detail if layer == 0 else fir.upsample(image) + detail
+        return image
+
+    def _finish(
+        self, h: Float[Array, "b n n c"], noise: Noise, layer: int
+    ) -> Float[Array, "b n n c"]:
+        """Noise, bias, leaky ReLU."""
+        side = h.shape[1]
+        fixed = self.variable(
+            "noise",
+            f"layer{layer}",
+            lambda: jax.random.normal(self.make_rng("params"), (1, side, side, 1)),
+        )
+        given = fixed.value if noise is None else noise[layer]
+        strength = self.param(f"noise{layer}", jinit.zeros, (), jnp.float32)
+        bias = self.param(f"bias{layer}", jinit.zeros, h.shape[-1:], jnp.float32)
+        return activation(add_bias(h + (strength * given).astype(h.dtype), bias))
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis.
+
+    Attributes:
+        widths: channels of the maps of 4, 8, 16, ... pixels.
+        channels: of an image.
+        features: of a style.
+        layers: of the mapping.
+        dtype: compute type of the synthesis.
+    """
+
+    widths: tuple[int, ...]
+    channels: int
+    features: int
+    layers: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        """The two parts."""
+        self.mapping = Mapping(self.features, self.layers, 1.0, activation)
+        self.synthesis = Synthesis(self.widths, self.channels, self.dtype)
+
+    def __call__(self, z: Float[Array, "b z"], *, train: bool) -> Float[Array, "b h w c"]:
+        """Latents to images, one style for all layers."""
+        w = self.styles(z, train=train)
+        return self.synthesize(mix(w, w, 0, 2 * len(self.widths)), train=train)
+
+    def styles(self, z: Float[Array, "b z"], *, train: bool) -> Float[Array, "b d"]:
+        """[b, latent] to [b, features]."""
+        return self.mapping(z, train=train)
+
+    def synthesize(
+        self, styles: Float[Array, "b l d"], noise: Noise = None, *, train: bool
+    ) -> Float[Array, "b h w c"]:
+        """[b, layers, features] to [b, h, w, c]."""
+        del train
+        return self.synthesis(styles, noise)
+
+
+class Discriminator(nn.Module):
+    """Images to logits.
+
+    Attributes:
+        widths: channels of the maps of 4, 8, 16, ... pixels.
+        group: of minibatch standard deviation.
+        residual: each size's layers add to what passes them by.
+        dtype: compute type.
+    """
+
+    widths: tuple[int, ...]
+    group: int
+    residual: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, " b"]:
+        """[b, h, w, c] to [b]."""
+        del train
+        conv = partial(Conv, dtype=self.dtype, **equalized())
+        h = activation(conv(self.widths[-1], kernel_size=1, name="rgb")(x))
+        for index in reversed(range(1, len(self.widths))):
+            name, (small, features) = f"{4 << index}", self.widths[index - 1 : index + 1]
+            inputs = h
+            h = activation(conv(features, name=f"conv{name}_0")(h))
+            h = fir.fir(h, fir.BINOMIAL4, (2, 2))
+            h = activation(conv(small, stride=2, padding=0, name=f"conv{name}_1")(h))
+            if self.residual:
+                side = conv(small, kernel_size=1, use_bias=False, name=f"skip{name}")
+                h = (h + side(fir.downsample(inputs))) * 0.5**0.5
+        h = minibatch_stddev(h, self.group)
+        h = activation(conv(self.widths[0], name="conv4_0")(h))
+        h = activation(conv(self.widths[0], kernel_size=4, padding=0, name="conv4_1")(h))
+        logits = Dense(1, **equalized(), name="dense")(h[:, 0, 0].astype(jnp.float32))
+        return logits[:, 0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StyleGAN2(System):
+    """Configuration F for squares of 8, 16, 32, ... pixels."""
+
+    shape: tuple[int, ...] = (1024, 1024, 3)
+    """Height, width and channels of an image."""
+    latent: int = 512
+    """Size of latents and styles."""
+    width: int = 32_768
+    """Channels of a map times its side."""
+    max_channels: int = 512
+    """Channels of a map at most."""
+    mapping_layers: int = 8
+    """Dense layers from latents to styles."""
+    residual: bool = True
+    """Whether the discriminator is residual."""
+    group: int = 4
+    """Images over which minibatch standard deviation is taken."""
+    mixing: float = 0.9
+    """Share of training batches whose images have the styles of two latents."""
+    learning_rate: float = 2e-3
+    """Adam's step size, for both networks."""
+    betas: tuple[float, float] = (0.0, 0.99)
+    """Adam's decay rates."""
+    gamma: float = 10.0
+    """Weight of R1."""
+    r1_every: int = 16
+    """Iterations for one turn of R1."""
+    path_weight: float = 2.0
+    """Weight of path length; 0: none."""
+    path_every: int = 4
+    """Iterations for one turn of path length."""
+    path_decay: float = 0.01
+    """What the running mean of path lengths forgets in a turn."""
+    path_shrink: int = 2
+    """By how much the batch of path length is smaller."""
+    ada_target: float = 0.0
+    """Mean sign of real images' logits above which augmentation gets stronger (0.6); 0: none."""
+    ada_kimg: float = 500.0
+    """Thousands of images in which its probability can go from 0 to 1."""
+    ada_every: int = 256
+    """Real images from one change of it to the next."""
+    ema_decay: float = 0.5 ** (32 / 10_000)
+    """What the average of the generator's weights keeps in an iteration; 0: no average."""
+    ema_rampup: float = 0.0
+    """Its half-life is at most this share of the iterations done; 0: it is the same throughout."""
+
+    def __post_init__(self):
+        side = self.shape[0]
+        if len(self.shape) != 3 or self.shape[1] != side or side < 8 or side & (side - 1):
+            raise UserError(
+                f"image shape {self.shape}: StyleGAN2 makes squares of 8, 16, 32, ... pixels; set "
+                "`shape`, and resize the data to it"
+            )
+
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the maps of 4, 8, 16, ... pixels."""
+        sides = (4 << k for k in range(self.shape[0].bit_length() - 2))
+        return tuple(min(self.width // side, self.max_channels) for side in sides)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The generator, which is mapping and synthesis, and the discriminator."""
+        widths, dtype = self.widths(), jnp.dtype(self.dtype)
+        return {
+            "generator": Generator(widths, self.shape[-1], self.latent, self.mapping_layers, dtype),
+            "discriminator": Discriminator(widths, self.group, self.residual, dtype),
+        }
+
+    def inputs(self) -> dict[str, tuple]:
+        """Latents and images."""
+        return {
+            "generator": (jnp.zeros((1, self.latent)),),
+            "discriminator": (jnp.zeros((1, *self.shape)),),
+        }
+
+    def init(self, key: PRNGKeyArray) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+        """With the running mean of path lengths, and the strength of augmentation."""
+        params, stats = super().init(key)
+        names = ("strength", "signs", "count")
+        return params, {
+            **stats,
+            "path_length": jnp.zeros(()),
+            "augmentation": {name: jnp.zeros(()) for name in names},
+        }
+
+    def ema(self) -> MappingType[str, Decay]:
+        """The generator's decay, in the beginning faster where there is a ramp."""
+        if not (self.ema_decay and self.ema_rampup):
+            return super().ema()
+
+        def decay(step: Int[Array, ""]) -> Float[Array, ""]:
+            half_life = jnp.maximum(self.ema_rampup * step, 1e-3)
+            return jnp.minimum(0.5 ** (1 / half_life), self.ema_decay)
+
+        return {"generator": decay}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the generator, its path lengths, the discriminator, R1."""
+        generator = self._adam(self.path_every if self.path_weight else 0)
+        discriminator = self._adam(self.r1_every)
+        path = Player(
+            name="path_length",
+            owns=("generator",),
+            loss=self.path_loss,
+            optimizer=generator,
+            slot="generator",
+            every=self.path_every,
+            reuse=True,
+            writes=("path_length",),
+        )
+        return (
+            Stage(
+                players=(
+                    Player(
+                        name="generator",
+                        owns=("generator",),
+                        loss=self.generator_loss,
+                        optimizer=generator,
+                        reuse=True,
+                        writes=("generator",),
+                    ),
+                    *((path,) if self.path_weight else ()),
+                    Player(
+                        name="discriminator",
+                        owns=("discriminator",),
+                        loss=self.discriminator_loss,
+                        optimizer=discriminator,
+                        writes=("augmentation",),
+                    ),
+                    Player(
+                        name="r1",
+                        owns=("discriminator",),
+                        loss=self.r1_loss,
+                        optimizer=discriminator,
+                        slot="discriminator",
+                        every=self.r1_every,
+                        reuse=True,
+                    ),
+                )
+            ),
+        )
+
+    def _adam(self, every: int) -> optax.GradientTransformation:
+        """Adam for N updates and one more that regularises, as if they were N (appendix B)."""
+        share = every / (every + 1) if every else 1.0
+        return optax.adam(self.learning_rate * share, *(beta**share for beta in self.betas))
+
+    def _layers(self) -> int:
+        return 2 * len(self.widths())
+
+    def _mixed(
+        self, view: View, key: PRNGKeyArray, count: int
+    ) -> tuple[Float[Array, "b l d"], Noise]:
+        """Styles and noise as they are drawn in training."""
+        one, two, cut, noise_key = jax.random.split(key, 4)
+        layers = self._layers()
+        first, second = (
+            apply("generator", view.draw(count, partial(self.draw_latents, k)), method="styles")
+            for apply, k in ((view, one), (view.frozen, two))
+        )
+        sides = [4 << (layer + 1) // 2 for layer in range(layers - 1)]
+        noise = draw_noise(view.draw, noise_key, count, sides)
+        return mix(first, second, random_cutoff(cut, self.mixing, layers), layers), noise
+
+    def _judge(
+        self, view: View, images: Float[Array, "b h w c"], numbers: Float[Array, "b n"] | None
+    ) -> Float[Array, " b"]:
+        """Logits of images as the discriminator sees them: augmented."""
+        if numbers is not None:
+            images = augment(images, numbers, view.stats["augmentation"]["strength"])
+        return view("discriminator", images)
+
+    def _numbers(self, view: View, key: PRNGKeyArray, count: int) -> Float[Array, "b n"] | None:
+        """What augmentation takes; None where there is none."""
+        if not self.ada_target:
+            return None
+        return view.draw(count, lambda n: jax.random.uniform(key, (n, NUMBERS)))
+
+    def discriminator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Logistic loss; the logits of real images adapt the augmentation."""
+        real, count = batch["image"], len(batch["image"])
+        image_key, real_key, fake_key = jax.random.split(key, 3)
+        fake = self.synthesize(view, *self._mixed(view, image_key, count))
+        # Not together: each batch has a deviation of its own.
+        real_logits = self._judge(view, real, self._numbers(view, real_key, count))
+        fake_logits = self._judge(view, fake, self._numbers(view, fake_key, count))
+        metrics = {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        if self.ada_target:
+            adapted = self._adapted(view.stats["augmentation"], real_logits)
+            view.stats["augmentation"] = adapted
+            metrics["augmentation"] = adapted["strength"]
+        return losses.non_saturating.discriminator(real_logits, fake_logits), metrics
+
+    def _adapted(
+        self, state: dict[str, Float[Array, ""]], real_logits: Float[Array, " b"]
+    ) -> dict[str, Float[Array, ""]]:
+        """The strength, up where the discriminator knows its images too well (ADA, section 3.2)."""
+        signs = state["signs"] + jax.lax.stop_gradient(jnp.sign(real_logits)).sum()
+        count = state["count"] + len(real_logits)
+        by = jnp.sign(signs / count - self.ada_target) * count / (1000 * self.ada_kimg)
+        due = count >= self.ada_every
+        return {
+            "strength": jnp.clip(state["strength"] + jnp.where(due, by, 0.0), 0.0, 1.0),
+            "signs": jnp.where(due, 0.0, signs),
+            "count": jnp.where(due, 0.0, count),
+        }
+
+    def generator_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Non-saturating logistic loss."""
+        count = len(batch["image"])
+        image_key, augment_key = jax.random.split(key)
+        fake = self.synthesize(view, *self._mixed(view, image_key, count))
+        logits = self._judge(view, fake, self._numbers(view, augment_key, count))
+        return losses.non_saturating.generator(logits), {}
+
+    def r1_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """R1 for as many iterations as it rests in; through the augmentation."""
+        real = batch["image"]
+        numbers = self._numbers(view, key, len(real))
+        strength = view.stats["augmentation"]["strength"]
+
+        def critic(x: Float[Array, "b h w c"]) -> Float[Array, " b"]:
+            seen = x if numbers is None else augment(x, numbers, strength)
+            return view.frozen("discriminator", seen)
+
+        penalty = penalties.r1(critic, real)
+        return self.gamma * self.r1_every * penalty, {"penalty": penalty}
+
+    def path_loss(
+        self, view: View, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Squared deviation of path lengths from their running mean (section 3.2)."""
+        count = max(1, len(batch["image"]) // self.path_shrink)
+        image_key, direction_key = jax.random.split(key)
+        styles, noise = self._mixed(view, image_key, count)
+        shape = self.shape
+        direction = view.draw(count, lambda n: jax.random.normal(direction_key, (n, *shape)))
+        direction /= (shape[0] * shape[1]) ** 0.5
+        slopes = jax.grad(lambda w: (self.synthesize(view, w, noise) * direction).sum())(styles)
+        lengths = jnp.sqrt(jnp.square(slopes).sum(2).mean(1))
+        mean = view.stats["path_length"]
+        mean += self.path_decay * (lengths.mean() - mean)
+        view.stats["path_length"] = jax.lax.stop_gradient(mean)
+        penalty = jnp.square(lengths - mean).mean()
+        loss = self.path_weight * self.path_every * penalty
+        return loss, {"penalty": penalty, "length": lengths.mean()}
+
+    def styles(
+        self,
+        view: View,
+        latents: Float[Array, "b latent"],
+        labels: Int[Array, " b"] | None = None,
+        psi: float = 1.0,
+    ) -> Float[Array, "b l d"]:
+        """Styles of every layer, at psi times their distance from the average."""
+        del labels
+        w, layers = view("generator", latents, method="styles"), self._layers()
+        styles = mix(w, w, 0, layers)
+        if psi == 1:
+            return styles
+        average = view.stats["generator"]["average"]["mapping"]["style"]
+        return truncate(styles, average, psi, layers)
+
+    def synthesize(
+        self, view: View, styles: Float[Array, "b l d"], noise: Noise = None
+    ) -> Float[Array, "b h w c"]:
+        """Images of styles; with the fixed noise if none is given."""
+        return view.frozen("generator", styles, noise, method="synthesize")
+
+    def generate(
+        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
+    ) -> Float[Array, "b h w c"]:
+        """Samples, nominally in [-1, 1]."""
+        return self.synthesize(view, self.styles(view, latents, labels))
