@@ -14,9 +14,10 @@ tune_cpu()
 
 from jaxgan.config import Checkpoint, Data, Evaluate, Experiment, Log, Mesh
 from jaxgan.errors import UserError
-from jaxgan.run import Run, train
+from jaxgan.run import Run
 from jaxgan.run import open_run as open
 from jaxgan.system import Player, Stage, State, System, View
+from jaxgan.trainer import train
 from jaxgan.training.sampling import evaluation_view
 from jaxgan.training.step import init, make_step
 

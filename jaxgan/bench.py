@@ -20,8 +20,8 @@ from jaxgan.parallel.distributed import part
 from jaxgan.parallel.hardware import chip_of
 from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
-from jaxgan.run import stage_batches
 from jaxgan.system import Batch, Stage
+from jaxgan.trainer import stage_batches
 from jaxgan.training.loop import to_devices
 from jaxgan.training.step import init, make_step
 

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 from jaxgan import Mesh, config, data
 from jaxgan.metrics import classifier
-from jaxgan.run import train
+from jaxgan.trainer import train
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,8 @@ from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
-from jaxgan.run import Run, Stopped, train
+from jaxgan.run import Run
+from jaxgan.trainer import Stopped, train
 from jaxgan.training.checkpoint import Diverged, saved_steps
 
 ALONE = distributed.Processes()

@@ -17,7 +17,7 @@ from jaxgan.parallel.mesh import make_mesh
 from jaxgan.run import Run, state_sha256
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import state_shapes
-from tests.test_run import QUIET, experiment
+from tests.test_trainer import QUIET, experiment
 
 HERE = Path(__file__).parent
 LOCAL = HERE.parent.parent / "launch" / "local"

@@ -15,10 +15,11 @@ from jaxgan.data import open_source
 from jaxgan.describe import parameter_counts
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.run import Run, stage_batches, state_sha256, train
+from jaxgan.run import Run, state_sha256
 from jaxgan.system import View
 from jaxgan.systems.growing import faded, forget_moments
 from jaxgan.systems.progan import ProGAN
+from jaxgan.trainer import stage_batches, train
 from jaxgan.training.sampling import evaluation_view, make_sampler, resolution_at
 
 # Levels of 4 and 8 pixels: steps 0 to 2; 3 to 8, of which those before 7 fade.

@@ -11,9 +11,9 @@ from jaxgan import Data, Experiment, Log, Mesh, UserError, init, make_step
 from jaxgan.describe import parameter_counts
 from jaxgan.nn.resample import upsample
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.run import train
 from jaxgan.system import Styled, View
 from jaxgan.systems.stylegan import StyleGAN
+from jaxgan.trainer import train
 
 TINY = StyleGAN(
     shape=(16, 16, 1),
