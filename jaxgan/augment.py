@@ -6,7 +6,8 @@ Zhao, Liu, Lin, Zhu, Han, "Differentiable Augmentation for Data-Efficient GAN Tr
 Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020 (ADA,
 `augment`): the operations that helped the authors, pixel blitting, geometry and colour ("bgc"),
 each with a probability of its own draw. Orientation and position change together in one resampling,
-through the authors' low-pass filter. Images continue beyond their edges by reflection.
+through the authors' low-pass filter. Beyond their edges images are reflected: here after the filter's
+first half, in the authors' code before it, which shows in what comes from far outside.
 
 All are pure functions of images and of uniform numbers, so many for each image.
 """
@@ -57,6 +58,7 @@ SYM6 = (
     *(-0.021060292512300564, 0.04472490177066578, 0.0017677118642428036, -0.007800708325034148),
 )
 _MARGIN = 6  # pixels around an image that the filters may touch
+_PIVOT = 0.25  # pixels
 
 Matrix = Float[Array, "b n n"]
 
@@ -162,12 +164,12 @@ def _geometry(
     drift = ndtri(jnp.stack([u[_DRIFT], u[_OPERATIONS + 1]], 1)) * side / 8
     steps = (
         _scaling(mirror, jnp.ones_like(mirror)),
-        _rotation(quarters * (-math.pi / 2)),
+        _rotation(quarters * (math.pi / 2)),
         _translation(-blocks * gates[:, _MOVE, None]),
         _scaling(1 / scale, 1 / scale),
-        _rotation(-before),
+        _rotation(before),
         _scaling(1 / stretch, stretch),
-        _rotation(-after),
+        _rotation(after),
         _translation(-drift * gates[:, _DRIFT, None]),
     )
     return functools.reduce(_product, steps)
@@ -204,7 +206,7 @@ def _resample(images: Float[Array, "b n n c"], matrix: Matrix) -> Float[Array, "
     """The image at places that the matrix gives, bilinear on a grid of twice the resolution."""
     b, side, _, c = images.shape
     edge = [(0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)]
-    fine = fir(jnp.pad(images, edge, mode="symmetric"), SYM6[::-1], (6, 5), up=2)
+    fine = fir(jnp.pad(images, edge, mode="reflect"), SYM6[::-1], (6, 5), up=2)
     size = fine.shape[1]
 
     # Places of the result on the fine grid, with what the filter on the way down needs around it.
@@ -212,7 +214,9 @@ def _resample(images: Float[Array, "b n n c"], matrix: Matrix) -> Float[Array, "
     place = (jnp.arange(count) + 0.5) / 2 - 2.5 - side / 2
     x, y = jnp.meshgrid(place, place)
     at = jnp.stack([x.ravel(), y.ravel(), jnp.ones(count**2)])
-    source = (matrix[:, :2, :, None] * at).sum(2)  # [b, 2, places], pixels from the centre
+    # The filter's mass lies by about a quarter of a pixel beside its middle: so, too, what turns.
+    at = at.at[:2].add(_PIVOT)
+    source = (matrix[:, :2, :, None] * at).sum(2) - _PIVOT  # [b, 2, places], pixels from the centre
     source = _reflect(source + side / 2, side)  # from the image's corner
     index = 2 * (source + _MARGIN) - 0.5  # on the fine grid
     low = jnp.floor(index)
@@ -232,9 +236,10 @@ def _resample(images: Float[Array, "b n n c"], matrix: Matrix) -> Float[Array, "
 
 
 def _reflect(x: Float[Array, "..."], side: int) -> Float[Array, "..."]:
-    """Into [0, side], as between two mirrors; what the filters have made near it may stay."""
-    folded = jnp.mod(x, 2 * side)
-    folded = jnp.where(folded > side, 2 * side - folded, folded)
+    """Between the outermost pixels' centres, as between mirrors; what is near them may stay."""
+    last = side - 1
+    folded = jnp.mod(x - 0.5, 2 * last)
+    folded = jnp.where(folded > last, 2 * last - folded, folded) + 0.5
     return jnp.where((x < -_MARGIN / 2) | (x > side + _MARGIN / 2), folded, x)
 
 

@@ -84,6 +84,11 @@ class Run:
             return reader.latest or 0
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a sample: the system's, or while it grows, that of its stage."""
+        return shape_at(self.system, self.state)
+
+    @property
     def view(self) -> View:
         """The networks as they are evaluated: averaged weights where there are, running means."""
         return evaluation_view(self.system, self.state)

@@ -60,7 +60,7 @@ def test_probability_0_leaves_images_as_they_are(images):
         ("FLIP", 0.7, lambda x: x[:, :, ::-1]),
         ("QUARTER", 0.1, lambda x: x),
         ("QUARTER", 0.6, lambda x: x[:, ::-1, ::-1]),
-        ("BEFORE", 1.0 - 1e-7, lambda x: x[:, ::-1, ::-1]),
+        ("BEFORE", 1.0, lambda x: x[:, ::-1, ::-1]),
         ("BRIGHTNESS", 0.8413447, lambda x: x + 0.2),
         ("CONTRAST", 0.8413447, lambda x: x * 2**0.5),
         ("LUMA", 0.2, lambda x: x),
@@ -79,7 +79,7 @@ def test_single_operations(images, operation, value, expected):
     if operation in GEOMETRY:  # the filter is not quite symmetric, which fine detail shows
         images = smooth(images)
     out = np.asarray(augment(images, numbers(2, **{operation: value}), 0.5))
-    np.testing.assert_allclose(out, expected(images), atol=0.02 if operation in GEOMETRY else 2e-3)
+    np.testing.assert_allclose(out, expected(images), atol=0.025 if operation in GEOMETRY else 2e-3)
 
 
 def test_quarter_turns_are_the_two_directions(images):
@@ -96,7 +96,7 @@ def test_images_are_moved_by_whole_pixels(images):
     u = numbers(2, MOVE=0.75)  # (2 * 0.75 - 1) / 8 of 16 pixels: one to the right
     out = np.asarray(augment(images, u, 0.5))
     np.testing.assert_allclose(out[:, :, 1:], images[:, :, :-1], atol=1e-4)
-    np.testing.assert_allclose(out[:, :, 0], images[:, :, 0], atol=0.2)  # reflected
+    np.testing.assert_allclose(out[:, :, 0], images[:, :, 1], atol=0.2)  # reflected
 
 
 def test_operations_happen_with_their_probability():

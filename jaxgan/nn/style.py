@@ -88,7 +88,7 @@ class ModulatedConv(nn.Module):
         k, inputs = self.kernel_size, x.shape[-1]
         scale = Dense(inputs, **equalized(bias=1.0), name="affine")(style)
         kernel = self.param("kernel", jinit.normal(1.0), (k, k, inputs, self.features))
-        kernel *= EqualizedRate()(kernel)
+        kernel = kernel * EqualizedRate()(kernel)  # not in place: it may be a NumPy array
         y = x * scale[:, None, None].astype(x.dtype)
         after = jnp.ones(())
         if self.up:
