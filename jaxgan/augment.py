@@ -5,9 +5,10 @@ Zhao, Liu, Lin, Zhu, Han, "Differentiable Augmentation for Data-Efficient GAN Tr
 
 Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020 (ADA,
 `augment`): the operations that helped the authors, pixel blitting, geometry and colour ("bgc"),
-each with a probability of its own draw. Orientation and position change together in one resampling,
-through the authors' low-pass filter. Beyond their edges images are reflected: here after the filter's
-first half, in the authors' code before it, which shows in what comes from far outside.
+each with a probability of its own draw. Orientation and position change together in one
+resampling, through the authors' low-pass filter. Beyond their edges images are reflected: here
+after the filter's first half, in the authors' code before it, which shows in what comes from far
+outside.
 
 All are pure functions of images and of uniform numbers, so many for each image.
 """

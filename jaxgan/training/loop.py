@@ -3,6 +3,7 @@
 import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import jax
@@ -12,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import state_shardings
 from jaxgan.system import Batch, Metrics, Stage, State, System
-from jaxgan.training.step import compile_step, make_step
+from jaxgan.training.step import Step, compile_step, make_step
 
 _ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never come this far
 
@@ -20,8 +21,12 @@ _ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never come th
 class Batches(Protocol):
     """A source of batches: element `step` is the batch of that step."""
 
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """This process's part of the batch of a step."""
+        ...
+
     def iterate(self, start: int) -> Iterable[dict[str, np.ndarray]]:
-        """This process's part of the batches from step `start` on."""
+        """The same of step `start` and of all after it."""
         ...
 
 
@@ -68,7 +73,8 @@ def train(
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
     The stage is a function of the step, so a run resumes inside one or on its border: `enter` runs
-    when an iteration begins a stage, after whatever was done at the end of the one before.
+    when an iteration begins a stage, after whatever was done at the end of the one before. While a
+    stage trains, the step of the next one is compiled.
 
     Args:
         system: the GAN.
@@ -80,30 +86,47 @@ def train(
         mesh: devices, over which `state` is laid out by `jaxgan.parallel.sharding`.
         augment: what discriminators see augmented by, as `make_step` takes it.
     """
-    for number, (stage, begin, end) in enumerate(spans(system.stages(), steps)):
-        step = int(state.step)
-        if step >= end:
-            continue
-        leading = (stage.draws > 1) + (micro > 1)
-        feed = to_devices(batches_of(number).iterate(step), batch_sharding(mesh, leading=leading))
-        first = next(feed)
-        feed = itertools.chain([first], feed)
-        if stage.enter is not None and step == begin:
-            # Not the key of the step that follows.
-            key = jax.random.fold_in(jax.random.key(seed), _ENTER - begin)
-            layout = state_shardings(mesh, state)
-            enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)
-            state = enter(state, first, key)
-        advance = compile_step(
-            make_step(system, stage, seed=seed, micro=micro, mesh=mesh, augment=augment),
-            state,
-            first,
-        )
-        for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
-            # A copy between host and device that nobody asked for would stall both.
-            with jax.transfer_guard("disallow"):
-                state, metrics = advance(state, batch)
-            yield Moment(done, stage, state, metrics, number)
+    start = int(state.step)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+
+    def prepare(
+        number: int, stage: Stage, begin: int
+    ) -> tuple[Batches, Batch, NamedSharding, Step]:
+        batches = batches_of(number)
+        sharding = batch_sharding(mesh, leading=(stage.draws > 1) + (micro > 1))
+        first = _place(batches[max(begin, start)], sharding)
+        step = make_step(system, stage, seed=seed, micro=micro, mesh=mesh, augment=augment)
+        return batches, first, sharding, compile_step(step, shapes, first)
+
+    left = [
+        (number, stage, begin, end)
+        for number, (stage, begin, end) in enumerate(spans(system.stages(), steps))
+        if start < end
+    ]
+    ahead = ThreadPoolExecutor(1, "compiler")
+    try:
+        coming = [ahead.submit(prepare, *span[:3]) for span in left[:1]]
+        for index, (number, stage, begin, end) in enumerate(left):
+            batches, first, sharding, advance = coming.pop().result()
+            # The next stage's step is compiled while this one trains.
+            coming = [ahead.submit(prepare, *span[:3]) for span in left[index + 1 : index + 2]]
+            step = max(begin, start)
+            if stage.enter is not None and step == begin:
+                # Not the key of the step that follows.
+                key = jax.random.fold_in(jax.random.key(seed), _ENTER - begin)
+                layout = state_shardings(mesh, state)
+                enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)
+                state = enter(state, first, key)
+            feed = to_devices(batches.iterate(step), sharding)
+            for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
+                # A copy between host and device that nobody asked for would stall both.
+                with jax.transfer_guard("disallow"):
+                    state, metrics = advance(state, batch)
+                yield Moment(done, stage, state, metrics, number)
+    finally:
+        ahead.shutdown(wait=False, cancel_futures=True)
 
 
 def to_devices(
@@ -112,9 +135,11 @@ def to_devices(
     """Places batches on the devices, `ahead` of their use."""
     queue: collections.deque[Batch] = collections.deque()
     for batch in batches:
-        queue.append(
-            {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}
-        )
+        queue.append(_place(batch, sharding))
         if len(queue) > ahead:
             yield queue.popleft()
     yield from queue
+
+
+def _place(batch: dict[str, np.ndarray], sharding: NamedSharding) -> Batch:
+    return {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}

@@ -154,8 +154,8 @@ def test_r1_is_half_gamma_times_the_squared_slope(state, rng):
 
 
 def test_eight_devices_equal_one_at_a_fade(rng):
-    """From a constant that is none: at the start it has no deviation for the first norm to divide by,
-    and the gradient of the bias before is rounding alone, of which Adam makes whole steps.
+    """From a constant that is none: at the start there is no deviation to divide by, and the
+    gradient of the first bias is rounding alone, of which Adam makes whole steps.
     """
     constant = rng.normal(size=(1, 4, 4, 8)).astype(np.float32)
     system = dataclasses.replace(TINY, start=4, shape=(8, 8, 1))
