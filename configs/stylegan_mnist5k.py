@@ -31,7 +31,7 @@ config = Experiment(
     system=SYSTEM,
     data=Data(source="mnist5k", resize=True),
     batch=32,
-    steps=SYSTEM.iterations(64),
+    steps=SYSTEM.iterations(35.2),
     checkpoint=Checkpoint(every=500),
     log=Log(every=50, samples=200, grid=100),
 )
