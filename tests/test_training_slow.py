@@ -8,9 +8,13 @@ import pytest
 from rich.console import Console
 from sklearn.svm import SVC
 
-from jaxgan import Mesh, config, data
+from jaxgan import Mesh, config, data, init
 from jaxgan.metrics import classifier
+from jaxgan.metrics.evaluate import choose_extractor, evaluate, refer
+from jaxgan.metrics.images import stored
+from jaxgan.run import images_of
 from jaxgan.trainer import train
+from jaxgan.training.sampling import make_sampler
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +89,25 @@ def test_digits_become_their_negatives_without_pairs(tmp_path):
     assert there.mean() > 170
     assert judged(255 - there, some["label"]) >= 0.85
     assert judged(back, some["label"]) >= 0.85
+
+
+@pytest.mark.parametrize("name", ["progan_mnist5k", "stylegan_mnist5k", "stylegan2_mnist5k"])
+def test_features_come_five_times_as_near_to_those_of_digits(tmp_path, name):
+    run = trained(name, tmp_path / "run")
+    untrained = dataclasses.replace(init(run.system), step=run.state.step)
+    against = stored(data.open_source("mnist5k"), run.system.shape)
+    extractor = choose_extractor("classifier", None, against, tmp_path)
+    real = refer(against, "fid", extractor=extractor)
+    trained_score, untrained_score = (
+        evaluate(
+            images_of(run.system, make_sampler(run.system), state, 1000, name=name),
+            real,
+            "fid",
+            extractor=extractor,
+        )[0].value
+        for state in (run.state, untrained)
+    )
+    assert trained_score < untrained_score / 5
 
 
 @pytest.mark.parametrize("name", ["gan_ring", "wgangp_ring"])
