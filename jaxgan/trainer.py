@@ -405,7 +405,9 @@ def _sample_picture(
     samples, _ = sampler(state, count, labels)
     if samples.ndim == 2:
         return pictures.scatter(samples)
-    # All grids of a run that grows are of one size, on which pixels show the resolution.
-    factor = system.shape[0] // samples.shape[1]
-    samples = samples.repeat(factor, 1).repeat(factor, 2)
+    # All grids of a run that grows are of one size, on which pixels show the resolution; those of
+    # resolutions that do not divide it have their own.
+    factor, rest = divmod(system.shape[0], samples.shape[1])
+    if not rest:
+        samples = samples.repeat(factor, 1).repeat(factor, 2)
     return pictures.grid(pictures.to_uint8(samples), columns)
