@@ -9,14 +9,22 @@ On a temple that scikit-learn ships (`pip install '.[demo]'`).
     jaxgan edit runs/singan photo.png large.png --task superres --factor 4
 
 Another photograph: `--data image:FILE --system.shape HEIGHT WIDTH 3`, the longer side at most 250.
-The paper has 2,000 iterations a scale (`--system.iterations 2000 --steps 12000`) and 250 pixels; that
-takes a GPU.
+SinGAN's defaults are the paper's settings, for 250 pixels: 2,000 iterations of three updates for
+each of eleven scales, of up to 128 channels; that takes a GPU.
 """
 
 from jaxgan.config import Checkpoint, Data, Experiment, Log, Mesh
 from jaxgan.systems.singan import SinGAN
 
-SYSTEM = SinGAN(shape=(64, 96, 3), max_width=32, iterations=300, updates=1)
+SYSTEM = SinGAN(
+    shape=(64, 96, 3),
+    factor=0.6,
+    max_width=32,
+    iterations=450,
+    updates=1,
+    reconstruction_weight=30.0,
+    learning_rate=1e-3,
+)
 
 config = Experiment(
     system=SYSTEM,

@@ -59,8 +59,8 @@ def gradient_penalty(
     x̂ = ε real + (1 - ε) fake, with one `epsilon` ~ U[0, 1) per sample. Weighted by λ = 10 there.
     The norm is a plain square root, and its derivative is taken as 0 where the gradient is exactly
     0, so a constant critic gives target² and no NaN. A penalty relative to another target, as
-    ProGAN has it on CIFAR-10, is this one divided by target². With `pixels`, the norm is that of each
-    pixel's gradient, over its channels, and E is over pixels, too: SinGAN's code has it so.
+    ProGAN has it on CIFAR-10, is this one divided by target². With `pixels`, the norm is that of
+    each pixel's gradient, over its channels, and E is over pixels, too: SinGAN's code has it so.
 
     Raises:
       UserError: real and fake differ in shape.

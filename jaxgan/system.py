@@ -370,16 +370,19 @@ class Resizable(Protocol):
         """The same networks, with latents for images of another size: to draw, not to train."""
 
 
-@runtime_checkable
-class Pyramid(Protocol):
-    """What a system can do that draws one image scale by scale (`jaxgan edit`)."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pyramid(System):
+    """A system that draws one image scale by scale, and others by what it knows (`jaxgan edit`)."""
 
+    @abstractmethod
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Height and width of each scale, the coarsest first."""
 
+    @abstractmethod
     def reconstruction(self, view: View) -> Float[Array, " latent"]:
         """The latents that the image itself is made of."""
 
+    @abstractmethod
     def inject(
         self,
         view: View,
@@ -389,6 +392,7 @@ class Pyramid(Protocol):
     ) -> Float[Array, "b h w c"]:
         """What the scales from `scale` on make of images; scale 0 is given none."""
 
+    @abstractmethod
     def enlarge(
         self, view: View, images: Float[Array, "b h w c"], key: PRNGKeyArray, factor: float
     ) -> Float[Array, "b y x c"]:

@@ -57,7 +57,7 @@ def _compare(run: Run, other: Run, as_json: bool) -> int:
 
 
 def _print(facts: dict[str, Any]) -> None:
-    console = Console()
+    console = Console(emoji=False)
     console.print(f"[bold]{facts['system']}[/bold]  {facts['summary']}", highlight=False)
     networks = Table("network", "parameters", box=None)
     networks.columns[1].justify = "right"

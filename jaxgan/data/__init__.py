@@ -14,10 +14,10 @@ from jaxgan.data.tfds import Tfds, open_tfds
 
 __all__ = [
     "EMBEDDED",
+    "PHOTOS",
     "Arrays",
     "Batches",
     "Edges",
-    "PHOTOS",
     "Fit",
     "Folder",
     "Inverted",

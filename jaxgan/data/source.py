@@ -44,7 +44,9 @@ def open_source(spec: str) -> Source:
     if path.is_dir():
         return open_packed(spec) if (path / INDEX).is_file() else open_folder(spec)
     if path.exists():
-        raise UserError(f"{spec} is a file, expected a folder of images: give its folder, or image:{spec}")
+        raise UserError(
+            f"{spec} is a file, expected a folder of images: give its folder, or image:{spec}"
+        )
     if spec in tfds_names():
         raise UserError(f"no folder {spec!r} here, but TFDS has one: use tfds:{spec}")
     near = difflib.get_close_matches(spec, EMBEDDED, n=1)

@@ -39,7 +39,7 @@ from jaxgan.errors import UserError
 from jaxgan.nn.initializers import TORCH, Init, shifted_normal
 from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import BatchNorm
-from jaxgan.system import Batch, Decay, Metrics, Player, Stage, State, System, View
+from jaxgan.system import Batch, Decay, Metrics, Player, Pyramid, Stage, State, View
 
 KINDS = ("generator", "discriminator")
 LAYERS = 5
@@ -111,7 +111,7 @@ def resample(images: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Ar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SinGAN(System):
+class SinGAN(Pyramid):
     """A generative model of one image, whose size is `shape`."""
 
     judges: ClassVar[tuple[str, ...]] = ()
@@ -140,7 +140,7 @@ class SinGAN(System):
     updates: int = 3
     """Of the discriminator, and then of the generator, an iteration."""
     noise: float = 0.1
-    """Amplitude of a scale's noise, relative to the deviation from the image of what is enlarged."""
+    """Amplitude of a scale's noise, relative to what the enlarged reconstruction lacks."""
     penalty: float = 0.1
     """Weight of the gradient penalty."""
     reconstruction_weight: float = 10.0
@@ -152,7 +152,7 @@ class SinGAN(System):
 
     def __post_init__(self):
         if len(self.shape) != 3 or self.shape[2] not in (1, 3, 4):
-            raise UserError(f"image shape {self.shape}: give height, width and 1, 3 or 4 channels")
+            raise UserError(f"shape {self.shape}: give height, width and 1, 3 or 4 channels")
         if self.shortest < FIELD or not 0 < self.factor < 1:
             raise UserError(
                 f"shortest is {self.shortest} and factor {self.factor}: the coarsest scale needs "
@@ -201,12 +201,13 @@ class SinGAN(System):
         """The same networks, with noise for images of another size: to draw, not to train.
 
         Raises:
-            UserError: a size below a patch.
+            UserError: a size below a patch, or at which two scales are the same.
         """
-        if min(height, width) < FIELD:
-            raise UserError(f"size {height}x{width}: {FIELD} pixels a side are the least")
         other = dataclasses.replace(self)
         object.__setattr__(other, "drawn", (height, width))
+        if min(height, width) < FIELD or len(set(other.sizes())) < len(other.sizes()):
+            least = "x".join(str(side // 4) for side in self.shape[:2])
+            raise UserError(f"size {height}x{width} is too small: try {least} or more")
         other._count_latents()
         return other
 
@@ -409,7 +410,7 @@ class SinGAN(System):
     def generate(
         self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
     ) -> Float[Array, "b h w c"]:
-        """Samples, nominally in [-1, 1], of the scale that is being trained or, after it, the last."""
+        """Samples, nominally in [-1, 1], of the scale that is being trained, or of the last."""
         del labels
         noises = self._noises(latents)
         return self._climb(view, noises, self._nothing(len(latents)), 0, self._finest(view) + 1)

@@ -1,0 +1,348 @@
+"""SinGAN: its pyramid, its networks and penalty against PyTorch, its paths, and staged runs."""
+
+import dataclasses
+import io
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from jaxgan import Data, Experiment, Log, Mesh, UserError, View, init, make_step, penalties
+from jaxgan.describe import describe, parameter_counts
+from jaxgan.parallel.mesh import batch_sharding, make_mesh
+from jaxgan.run import Run, state_sha256
+from jaxgan.systems.singan import Discriminator, Generator, SinGAN, resample
+from jaxgan.trainer import train
+from jaxgan.training.sampling import evaluation_view
+from tests.reference import singan as reference
+from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax
+
+# Scales of 12x15, 15x18 and 18x22.
+TINY = SinGAN(shape=(18, 22, 3), shortest=12, factor=0.5, width=4, iterations=2, updates=1)
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.mark.parametrize(
+    ("width", "generator", "discriminator"),
+    [(32, 29_763, 29_185), (64, 114_819, 113_665), (128, 450_819, 448_513)],
+)
+def test_parameter_counts(width, generator, discriminator):
+    system = dataclasses.replace(TINY, width=width)
+    assert parameter_counts(system) == {
+        f"{kind}_{scale}": count
+        for scale in range(3)
+        for kind, count in (("generator", generator), ("discriminator", discriminator))
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "ratio"),
+    [((250, 250), 11, 0.7943), ((188, 250), 10, 0.7992), ((128, 128), 8, 0.7919)],
+)
+def test_scales_are_those_of_the_code(size, count, ratio):
+    sizes = SinGAN(shape=(*size, 3)).sizes()
+    assert len(sizes) == count
+    assert sizes[-1] == size
+    assert min(sizes[0]) == 25
+    for scale, found in enumerate(sizes):
+        exact = [side * ratio ** (count - 1 - scale) for side in size]
+        assert all(-0.1 < side - x < 1.1 for side, x in zip(found, exact, strict=True))
+
+
+def test_widths_double_every_four_scales():
+    assert SinGAN().widths() == (32, 32, 32, 32, 64, 64, 64, 64, 128, 128, 128)
+    assert SinGAN(max_width=48).widths()[3:6] == (32, 48, 48)
+
+
+def test_networks_equal_pytorchs(rng):
+    noise, prior = (rng.normal(size=(2, 13, 17, 3)).astype(np.float32) for _ in range(2))
+    for theirs, ours, inputs in (
+        (reference.Generator(8), Generator(8, 3), (noise, prior)),
+        (reference.Discriminator(8), Discriminator(8), (prior,)),
+    ):
+        randomise(theirs)
+        variables = to_flax(theirs)
+        for mode in (False, True):
+            expected = theirs.train(mode)(*map(images_to_torch, inputs))
+            expected = images_from_torch(expected) if expected.ndim == 4 else expected.detach()
+            found, _ = ours.apply(variables, *inputs, train=mode, mutable=["batch_stats"])
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_penalty_is_that_of_pytorch(rng):
+    """The norm of each pixel's gradient, through batch norm, and its gradient by the weights."""
+    theirs = randomise(reference.Discriminator(4)).train()
+    variables = to_flax(theirs)
+    real, fake = (rng.uniform(-1, 1, (1, 14, 15, 3)).astype(np.float32) for _ in range(2))
+    x = images_to_torch(0.3 * real + 0.7 * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(theirs(x).sum(), x, create_graph=True)
+    expected = ((slope.norm(2, dim=1) - 1) ** 2).mean()
+    expected.backward()
+
+    def penalty(params):
+        stats = variables["batch_stats"]
+        return penalties.gradient_penalty(
+            lambda x: Discriminator(4).apply(
+                {"params": params, "batch_stats": stats}, x, train=True
+            ),
+            real,
+            fake,
+            jnp.array([0.3]),
+            pixels=True,
+        )
+
+    found, grads = jax.value_and_grad(penalty)(variables["params"])
+    np.testing.assert_allclose(found, expected.item(), rtol=1e-4)
+    for layer in ("conv1", "conv3", "conv5"):
+        theirs_of = theirs.patches.get_submodule(layer).weight.grad.permute(2, 3, 1, 0)
+        np.testing.assert_allclose(
+            grads["patches"][layer]["kernel"], theirs_of, atol=1e-3 * float(theirs_of.abs().max())
+        )
+
+
+def test_the_receptive_field_is_eleven_pixels():
+    state = init(TINY)
+    apply = TINY.networks()["discriminator_0"].apply
+    variables = {"params": state.params["discriminator_0"], **state.stats["discriminator_0"]}
+    x = jnp.linspace(-1, 1, 21 * 21 * 3).reshape(1, 21, 21, 3)
+    slope = jax.grad(lambda x: apply(variables, x, train=False)[0, 5, 5])(x)
+    rows, columns = np.nonzero(np.abs(slope[0]).sum(-1))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 15, 5, 15)
+
+
+def batch_of(scale, rng):
+    return {"image": rng.uniform(-1, 1, (1, *TINY.sizes()[scale], 3)).astype(np.float32)}
+
+
+@pytest.fixture(scope="module")
+def entered():
+    """A State at the beginning of scale 1, and what it was."""
+    before = init(TINY)
+    # Generator 0 away from its start, and not like generator 1.
+    params = jax.tree.map(lambda x: 1.5 * x + 0.01, before.params["generator_0"])
+    before = dataclasses.replace(before, params={**before.params, "generator_0": params})
+    batch = batch_of(1, np.random.default_rng(1))
+    return before, TINY.stages()[1].enter(before, batch, jax.random.key(0)), batch
+
+
+def test_a_scale_begins_with_the_networks_below(entered):
+    before, after, _ = entered
+    for kind in ("generator", "discriminator"):
+        jax.tree.map(
+            np.testing.assert_array_equal, after.params[f"{kind}_1"], before.params[f"{kind}_0"]
+        )
+        jax.tree.map(
+            np.testing.assert_array_equal, after.stats[f"{kind}_1"], before.stats[f"{kind}_0"]
+        )
+    wider = dataclasses.replace(
+        TINY, shape=(30, 30, 3), factor=0.8, width=2
+    )  # scales 0 to 3 have 2 channels, those from 4 on 4
+    assert wider.widths()[3:5] == (2, 4)
+    state = init(wider)
+    image = {"image": jnp.zeros((1, *wider.sizes()[4], 3))}
+    after = wider.stages()[4].enter(state, image, jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+    assert after.stats["noise_amp"][4] != 1
+
+
+def test_noise_is_a_tenth_of_what_the_enlarged_reconstruction_lacks(entered):
+    before, after, batch = entered
+    anchor = np.broadcast_to(before.stats["anchor"], (1, 12, 15, 3))
+    below = TINY.networks()["generator_0"].apply(
+        {"params": before.params["generator_0"], **before.stats["generator_0"]},
+        anchor,
+        np.zeros_like(anchor),
+        train=False,
+    )
+    prior = np.asarray(resample(below, (15, 18)))
+    amplitude = 0.1 * np.sqrt(np.mean((batch["image"].astype(np.float64) - prior) ** 2))
+    np.testing.assert_allclose(after.stats["noise_amp"], [1, amplitude, 1], rtol=1e-5)
+    np.testing.assert_allclose(after.stats["prior"]["1"], prior[0], atol=1e-6)
+
+
+def test_enlarging_is_bicubic(rng):
+    """Away from the borders, which Pillow treats alike, and from its rounding."""
+    small = rng.integers(60, 200, (12, 15, 3)).astype(np.uint8)
+    expected = Image.fromarray(small).resize((18, 15), Image.Resampling.BICUBIC)
+    found = resample(small[None] / np.float32(127.5) - 1, (15, 18))[0]
+    np.testing.assert_allclose((found + 1) * 127.5, np.asarray(expected), atol=2)
+
+
+def test_the_reconstruction_path(entered):
+    """Deterministic; where a generator gives 0, it is what is enlarged."""
+    _, state, _ = entered
+    view = evaluation_view(TINY, state, (18, 22))
+    latents = TINY.reconstruction(view)[None]
+    assert np.count_nonzero(latents) == 12 * 15
+    first = TINY.generate(view, latents, None)
+    np.testing.assert_array_equal(first, TINY.generate(view, latents, None))
+    params = dict(state.params)
+    for scale in (1, 2):
+        patches = params[f"generator_{scale}"]["patches"]
+        params[f"generator_{scale}"] = {
+            "patches": {**patches, "conv5": jax.tree.map(jnp.zeros_like, patches["conv5"])}
+        }
+    silent = evaluation_view(TINY, dataclasses.replace(state, params=params), (18, 22))
+    low = TINY.generate(evaluation_view(TINY, state, (12, 15)), latents, None)
+    assert low.shape == (1, 12, 15, 3)
+    np.testing.assert_allclose(
+        TINY.generate(silent, latents, None), resample(resample(low, (15, 18)), (18, 22)), atol=1e-6
+    )
+    # Injected at a scale, an image is brought to the scale below and enlarged.
+    image = jnp.linspace(-1, 1, 18 * 22 * 3).reshape(1, 18, 22, 3)
+    np.testing.assert_allclose(
+        TINY.inject(silent, image, latents, 2),
+        resample(resample(image, (15, 18)), (18, 22)),
+        atol=1e-6,
+    )
+
+
+def test_noise_is_grey_in_the_coarsest_scale_alone(rng):
+    noises = TINY._noises(rng.normal(size=(2, TINY.latent)).astype(np.float32))
+    assert [noise.shape for noise in noises] == [(2, *size, 3) for size in TINY.sizes()]
+    grey = [bool((noise[..., 0] == noise[..., 1]).all()) for noise in noises]
+    assert grey == [True, False, False]
+
+
+def test_other_sizes_have_the_same_networks(entered):
+    _, state, _ = entered
+    wide = TINY.resized(18, 44)
+    assert wide.sizes() == ((12, 30), (15, 36), (18, 44))
+    assert wide.shape == TINY.shape
+    view = evaluation_view(wide, state, (18, 44))
+    latents = wide.draw_latents(jax.random.key(0), 2)
+    assert wide.generate(view, latents, None).shape == (2, 18, 44, 3)
+    with pytest.raises(UserError, match="too small"):
+        TINY.resized(5, 44)
+
+
+def test_losses_are_made_of_their_parts(entered, rng):
+    _, state, batch = entered
+    view = View(TINY.networks(), state.params, state.stats, train=True, resolution=(15, 18))
+    loss, metrics = TINY.discriminator_loss(1, view, batch, jax.random.key(0))
+    np.testing.assert_allclose(
+        loss,
+        metrics["fake_logits"] - metrics["real_logits"] + 0.1 * metrics["penalty"],
+        rtol=1e-5,
+    )
+    batch = {**batch, **view.out}
+    assert view.out["prior"].shape == (1, 15, 18, 3)
+    loss, metrics = TINY.generator_loss(1, view, batch, jax.random.key(0))
+    np.testing.assert_allclose(
+        loss, metrics["adversarial"] + 10 * metrics["reconstruction"], rtol=1e-5
+    )
+    np.testing.assert_allclose(metrics["psnr"], 10 * np.log10(4 / metrics["reconstruction"]))
+
+
+def test_the_step_size_falls_to_a_tenth_for_the_last_fifth():
+    system = dataclasses.replace(TINY, iterations=10, updates=3)
+    player = system.stages()[0].players[0]
+    assert (player.repeats, system.stages()[0].draws, system.stages()[-1].steps) == (3, 1, 10)
+    params = {"discriminator_0": jnp.zeros(())}
+    state, sizes = player.optimizer.init(params), []
+    for _ in range(30):
+        updates, state = player.optimizer.update({"discriminator_0": jnp.ones(())}, state)
+        sizes.append(-float(updates["discriminator_0"]))
+    np.testing.assert_allclose(sizes, [5e-4] * 24 + [5e-5] * 6, rtol=1e-4)
+
+
+def experiment(**changes):
+    settings = {
+        "system": TINY,
+        "data": Data(source="image:china", resize=True),
+        "batch": 1,
+        "steps": 6,
+        "mesh": Mesh(data=1),
+        "log": Log(every=2, samples=2, grid=2),
+    }
+    return Experiment(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of all scales, and what it said."""
+    said = io.StringIO()
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return train(experiment(), folder, console=Console(file=said, width=200)), said.getvalue()
+
+
+def test_a_run_tells_scales_and_their_sizes(whole):
+    run, said = whole
+    assert [f"stage {n}, {size}  " in said for n, size in enumerate(("12x15", "15x18", "18x22"))]
+    rows = [json.loads(row) for row in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["stage"], row["height"], row["width"]) for row in rows] == [
+        (1, 0, 12, 15),
+        (2, 0, 12, 15),
+        (4, 1, 15, 18),
+        (6, 2, 18, 22),
+    ]
+    for step, (height, width) in ((2, (12, 15)), (4, (15, 18)), (6, (18, 22))):
+        with Image.open(run.folder / "samples" / f"{step:08d}.png") as image:
+            assert image.size == (2 * width + 2, height)
+    assert run.sample(2).shape == (2, 18, 22, 3)
+    assert run.reconstruct().shape == (18, 22, 3)
+    assert [stage["resolution"] for stage in describe(run.experiment)["stages"]] == [*TINY.sizes()]
+    assert len(describe(run.experiment)["players"]) == 6
+
+
+def test_only_the_scale_that_is_trained_moves(whole):
+    run, _ = whole
+    stopped = init(TINY)
+    assert not np.array_equal(
+        run.state.params["generator_0"]["patches"]["conv5"]["kernel"],
+        stopped.params["generator_0"]["patches"]["conv5"]["kernel"],
+    )
+    step = make_step(TINY, TINY.stages()[0], mesh=make_mesh(1))
+    before = jax.device_get(stopped)
+    after, _ = step(init(TINY, mesh=make_mesh(1)), batch_of(0, np.random.default_rng(0)))
+    for name in before.params:
+        same = jax.tree.map(np.array_equal, before.params[name], jax.device_get(after.params[name]))
+        assert all(jax.tree.leaves(same)) == (not name.endswith("_0")), name
+
+
+@pytest.mark.parametrize("stop", [3, 2], ids=["inside", "border"])
+def test_resumed_equals_uninterrupted(whole, tmp_path, stop):
+    train(experiment(steps=stop), tmp_path / "part", console=QUIET)
+    height = 12 if stop == 2 else 15
+    assert Run(tmp_path / "part").sample(1).shape[1] == height
+    resumed = train(experiment(), tmp_path / "part", console=QUIET)
+    assert state_sha256(resumed.state) == state_sha256(whole[0].state)
+
+
+def test_a_batch_of_one_is_not_shared(tmp_path):
+    with pytest.raises(UserError, match="batch is 1, not divisible by 2 devices"):
+        train(experiment(mesh=Mesh(data=2)), tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_devices_equal_one(entered, rng):
+    """With a batch of two, which is what they can share."""
+    images = batch_of(1, rng)["image"].repeat(2, 0)
+    states = []
+    for mesh in (make_mesh(1), make_mesh(2)):
+        step = make_step(TINY, TINY.stages()[1], mesh=mesh)
+        batch = {"image": jax.device_put(images, batch_sharding(mesh, leading=0))}
+        state, _ = step(init(TINY, mesh=mesh), batch)
+        states.append(jax.device_get(state.params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": (12, 30, 3)}, "shorter side must be above 12"),
+        ({"shape": (20, 300, 3)}, "longer one at most 250"),
+        ({"shape": (20, 30, 2)}, "1, 3 or 4 channels"),
+        ({"shortest": 10}, "needs 11 pixels"),
+        ({"factor": 0.99}, "do not grow"),
+        ({"decay": 0.0}, "share of 1"),
+    ],
+)
+def test_pyramids_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(TINY, **changes)
