@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, UInt8
 from jaxgan import data
 from jaxgan.config import Experiment, from_json
 from jaxgan.errors import UserError
-from jaxgan.latent.edit import edit, reconstruct
+from jaxgan.latent.one_image import edit, reconstruct
 from jaxgan.metrics.images import Drawn
 from jaxgan.metrics.path_length import slerp
 from jaxgan.parallel.mesh import make_mesh
@@ -410,7 +410,7 @@ class Run:
         Args:
             image: of any size and 1 to 4 channels. It is brought to the size of the run, the middle
                 of it if it is of another aspect; not for "superres".
-            task: one of `jaxgan.latent.edit.TASKS`.
+            task: one of `jaxgan.latent.one_image.TASKS`.
             scale: at which the image is injected, from 1 (coarse, changes much) on; None: one that
                 suits the task. "animate" also has 0, which moves the run's own image.
             mask: white where the image was edited: outside of it, it stays. For "harmonise" and

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,8 @@ def test_networks_equal_pytorchs(rng):
         for mode in (False, True):
             expected = theirs.train(mode)(*map(images_to_torch, inputs))
             expected = images_from_torch(expected) if expected.ndim == 4 else expected.detach()
-            found, _ = ours.apply(variables, *inputs, train=mode, mutable=["batch_stats"])
+            apply = jax.jit(partial(ours.apply, train=mode, mutable=["batch_stats"]))
+            found, _ = apply(variables, *inputs)
             np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -96,7 +98,7 @@ def test_the_penalty_is_that_of_pytorch(rng):
             pixels=True,
         )
 
-    found, grads = jax.value_and_grad(penalty)(variables["params"])
+    found, grads = jax.jit(jax.value_and_grad(penalty))(variables["params"])
     np.testing.assert_allclose(found, expected.item(), rtol=1e-4)
     for layer in ("conv1", "conv3", "conv5"):
         theirs_of = theirs.patches.get_submodule(layer).weight.grad.permute(2, 3, 1, 0)
@@ -106,11 +108,9 @@ def test_the_penalty_is_that_of_pytorch(rng):
 
 
 def test_the_receptive_field_is_eleven_pixels():
-    state = init(TINY)
-    apply = TINY.networks()["discriminator_0"].apply
-    variables = {"params": state.params["discriminator_0"], **state.stats["discriminator_0"]}
+    apply, variables = Discriminator(4).apply, to_flax(randomise(reference.Discriminator(4)))
     x = jnp.linspace(-1, 1, 21 * 21 * 3).reshape(1, 21, 21, 3)
-    slope = jax.grad(lambda x: apply(variables, x, train=False)[0, 5, 5])(x)
+    slope = jax.jit(jax.grad(lambda x: apply(variables, x, train=False)[0, 5, 5]))(x)
     rows, columns = np.nonzero(np.abs(slope[0]).sum(-1))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 15, 5, 15)
 
@@ -127,11 +127,17 @@ def entered():
     params = jax.tree.map(lambda x: 1.5 * x + 0.01, before.params["generator_0"])
     before = dataclasses.replace(before, params={**before.params, "generator_0": params})
     batch = batch_of(1, np.random.default_rng(1))
-    return before, TINY.stages()[1].enter(before, batch, jax.random.key(0)), batch
+    return before, jax.jit(TINY.stages()[1].enter)(before, batch, jax.random.key(0)), batch
 
 
-def test_a_scale_begins_with_the_networks_below(entered):
-    before, after, _ = entered
+def drawn(system, state, latents, resolution):
+    return jax.jit(lambda z: system.generate(evaluation_view(system, state, resolution), z, None))(
+        latents
+    )
+
+
+def test_a_scale_begins_with_the_networks_below(entered, monkeypatch):
+    before, after, batch = entered
     for kind in ("generator", "discriminator"):
         jax.tree.map(
             np.testing.assert_array_equal, after.params[f"{kind}_1"], before.params[f"{kind}_0"]
@@ -139,26 +145,20 @@ def test_a_scale_begins_with_the_networks_below(entered):
         jax.tree.map(
             np.testing.assert_array_equal, after.stats[f"{kind}_1"], before.stats[f"{kind}_0"]
         )
-    wider = dataclasses.replace(
-        TINY, shape=(30, 30, 3), factor=0.8, width=2
-    )  # scales 0 to 3 have 2 channels, those from 4 on 4
-    assert wider.widths()[3:5] == (2, 4)
-    state = init(wider)
-    image = {"image": jnp.zeros((1, *wider.sizes()[4], 3))}
-    after = wider.stages()[4].enter(state, image, jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
-    assert after.stats["noise_amp"][4] != 1
+    # Unless they are wider.
+    monkeypatch.setattr(SinGAN, "widths", lambda system: (4, 8, 8))
+    wider = jax.jit(TINY.stages()[1].enter)(before, batch, jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, wider.params, before.params)
+    np.testing.assert_array_equal(wider.stats["noise_amp"], after.stats["noise_amp"])
 
 
 def test_noise_is_a_tenth_of_what_the_enlarged_reconstruction_lacks(entered):
     before, after, batch = entered
     anchor = np.broadcast_to(before.stats["anchor"], (1, 12, 15, 3))
-    below = TINY.networks()["generator_0"].apply(
-        {"params": before.params["generator_0"], **before.stats["generator_0"]},
-        anchor,
-        np.zeros_like(anchor),
-        train=False,
-    )
+    variables = {"params": before.params["generator_0"], **before.stats["generator_0"]}
+    below = jax.jit(
+        lambda z: TINY.networks()["generator_0"].apply(variables, z, jnp.zeros_like(z), train=False)
+    )(anchor)
     prior = np.asarray(resample(below, (15, 18)))
     amplitude = 0.1 * np.sqrt(np.mean((batch["image"].astype(np.float64) - prior) ** 2))
     np.testing.assert_allclose(after.stats["noise_amp"], [1, amplitude, 1], rtol=1e-5)
@@ -179,24 +179,28 @@ def test_the_reconstruction_path(entered):
     view = evaluation_view(TINY, state, (18, 22))
     latents = TINY.reconstruction(view)[None]
     assert np.count_nonzero(latents) == 12 * 15
-    first = TINY.generate(view, latents, None)
-    np.testing.assert_array_equal(first, TINY.generate(view, latents, None))
+    first = drawn(TINY, state, latents, (18, 22))
+    np.testing.assert_array_equal(first, drawn(TINY, state, latents, (18, 22)))
     params = dict(state.params)
     for scale in (1, 2):
         patches = params[f"generator_{scale}"]["patches"]
         params[f"generator_{scale}"] = {
             "patches": {**patches, "conv5": jax.tree.map(jnp.zeros_like, patches["conv5"])}
         }
-    silent = evaluation_view(TINY, dataclasses.replace(state, params=params), (18, 22))
-    low = TINY.generate(evaluation_view(TINY, state, (12, 15)), latents, None)
+    silent = dataclasses.replace(state, params=params)
+    low = drawn(TINY, state, latents, (12, 15))
     assert low.shape == (1, 12, 15, 3)
     np.testing.assert_allclose(
-        TINY.generate(silent, latents, None), resample(resample(low, (15, 18)), (18, 22)), atol=1e-6
+        drawn(TINY, silent, latents, (18, 22)),
+        resample(resample(low, (15, 18)), (18, 22)),
+        atol=1e-6,
     )
     # Injected at a scale, an image is brought to the scale below and enlarged.
     image = jnp.linspace(-1, 1, 18 * 22 * 3).reshape(1, 18, 22, 3)
     np.testing.assert_allclose(
-        TINY.inject(silent, image, latents, 2),
+        jax.jit(lambda x: TINY.inject(evaluation_view(TINY, silent, (18, 22)), x, latents, 2))(
+            image
+        ),
         resample(resample(image, (15, 18)), (18, 22)),
         atol=1e-6,
     )
@@ -214,9 +218,8 @@ def test_other_sizes_have_the_same_networks(entered):
     wide = TINY.resized(18, 44)
     assert wide.sizes() == ((12, 30), (15, 36), (18, 44))
     assert wide.shape == TINY.shape
-    view = evaluation_view(wide, state, (18, 44))
     latents = wide.draw_latents(jax.random.key(0), 2)
-    assert wide.generate(view, latents, None).shape == (2, 18, 44, 3)
+    assert drawn(wide, state, latents, (18, 44)).shape == (2, 18, 44, 3)
     with pytest.raises(UserError, match="too small"):
         TINY.resized(5, 44)
 
@@ -224,19 +227,26 @@ def test_other_sizes_have_the_same_networks(entered):
 def test_losses_are_made_of_their_parts(entered, rng):
     _, state, batch = entered
     view = View(TINY.networks(), state.params, state.stats, train=True, resolution=(15, 18))
-    loss, metrics = TINY.discriminator_loss(1, view, batch, jax.random.key(0))
+
+    @jax.jit
+    def losses(batch):
+        ours = TINY.discriminator_loss(1, view, batch, jax.random.key(0))
+        made = dict(view.out)
+        return ours, made, TINY.generator_loss(1, view, {**batch, **made}, jax.random.key(0))
+
+    (loss, metrics), made, theirs = losses(batch)
     np.testing.assert_allclose(
         loss,
         metrics["fake_logits"] - metrics["real_logits"] + 0.1 * metrics["penalty"],
         rtol=1e-5,
     )
-    batch = {**batch, **view.out}
-    assert view.out["prior"].shape == (1, 15, 18, 3)
-    loss, metrics = TINY.generator_loss(1, view, batch, jax.random.key(0))
+    assert made["prior"].shape == (1, 15, 18, 3)
+    loss, metrics = theirs
     np.testing.assert_allclose(
         loss, metrics["adversarial"] + 10 * metrics["reconstruction"], rtol=1e-5
     )
-    np.testing.assert_allclose(metrics["psnr"], 10 * np.log10(4 / metrics["reconstruction"]))
+    psnr = 10 * np.log10(4 / metrics["reconstruction"])
+    np.testing.assert_allclose(metrics["psnr"], psnr, rtol=1e-5)
 
 
 def test_the_step_size_falls_to_a_tenth_for_the_last_fifth():
@@ -273,7 +283,8 @@ def whole(tmp_path_factory):
 
 def test_a_run_tells_scales_and_their_sizes(whole):
     run, said = whole
-    assert [f"stage {n}, {size}  " in said for n, size in enumerate(("12x15", "15x18", "18x22"))]
+    assert all(f"stage {n}, {size}  " in said for n, size in enumerate(("12x15", "15x18", "18x22")))
+    assert "image:china: 1 images, 427x640x3 made 18x22x3" in said
     rows = [json.loads(row) for row in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["stage"], row["height"], row["width"]) for row in rows] == [
         (1, 0, 12, 15),

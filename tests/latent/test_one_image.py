@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxgan.latent.edit import default_scale, soften, walk
+from jaxgan.latent.one_image import default_scale, soften, walk
 
 
 def test_a_mask_is_widened_by_a_disk_and_softened():
