@@ -11,7 +11,8 @@ CONFIG = """
 from jaxgan import Data, Experiment, Log, Mesh
 from jaxgan.systems.singan import SinGAN
 config = Experiment(
-    system=SinGAN(shape=(18, 22, 3), shortest=12, factor=0.5, width=4, iterations=2, updates=1),
+    system=SinGAN(shape=(18, 22, 3), shortest=12, factor=0.5, width=4, iterations=2, updates=1,
+                  learning_rate=0.05),
     data=Data(source="image:photo.png", resize=True), batch=1, steps=6, mesh=Mesh(data=1),
     log=Log(samples=6, grid=2))
 """

@@ -13,18 +13,26 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from jaxgan import Data, Experiment, Log, Mesh, UserError, View, init, make_step, penalties
+from jaxgan import Data, Experiment, Log, Mesh, UserError, View, init, penalties
 from jaxgan.describe import describe, parameter_counts
-from jaxgan.parallel.mesh import batch_sharding, make_mesh
+from jaxgan.parallel.mesh import make_mesh
 from jaxgan.run import Run, state_sha256
 from jaxgan.systems.singan import Discriminator, Generator, SinGAN, resample
 from jaxgan.trainer import train
-from jaxgan.training.sampling import evaluation_view
+from jaxgan.training.sampling import evaluation_view, shape_at
 from tests.reference import singan as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax
 
 # Scales of 12x15, 15x18 and 18x22.
-TINY = SinGAN(shape=(18, 22, 3), shortest=12, factor=0.5, width=4, iterations=2, updates=1)
+TINY = SinGAN(
+    shape=(18, 22, 3),
+    shortest=12,
+    factor=0.5,
+    width=4,
+    iterations=2,
+    updates=1,
+    learning_rate=0.05,
+)
 QUIET = Console(file=io.StringIO())
 
 
@@ -250,7 +258,7 @@ def test_losses_are_made_of_their_parts(entered, rng):
 
 
 def test_the_step_size_falls_to_a_tenth_for_the_last_fifth():
-    system = dataclasses.replace(TINY, iterations=10, updates=3)
+    system = dataclasses.replace(TINY, iterations=10, updates=3, learning_rate=5e-4)
     player = system.stages()[0].players[0]
     assert (player.repeats, system.stages()[0].draws, system.stages()[-1].steps) == (3, 1, 10)
     params = {"discriminator_0": jnp.zeros(())}
@@ -301,26 +309,17 @@ def test_a_run_tells_scales_and_their_sizes(whole):
     assert len(describe(run.experiment)["players"]) == 6
 
 
-def test_only_the_scale_that_is_trained_moves(whole):
-    run, _ = whole
-    stopped = init(TINY)
-    assert not np.array_equal(
-        run.state.params["generator_0"]["patches"]["conv5"]["kernel"],
-        stopped.params["generator_0"]["patches"]["conv5"]["kernel"],
-    )
-    step = make_step(TINY, TINY.stages()[0], mesh=make_mesh(1))
-    before = jax.device_get(stopped)
-    after, _ = step(init(TINY, mesh=make_mesh(1)), batch_of(0, np.random.default_rng(0)))
-    for name in before.params:
-        same = jax.tree.map(np.array_equal, before.params[name], jax.device_get(after.params[name]))
-        assert all(jax.tree.leaves(same)) == (not name.endswith("_0")), name
-
-
 @pytest.mark.parametrize("stop", [3, 2], ids=["inside", "border"])
 def test_resumed_equals_uninterrupted(whole, tmp_path, stop):
     train(experiment(steps=stop), tmp_path / "part", console=QUIET)
     height = 12 if stop == 2 else 15
-    assert Run(tmp_path / "part").sample(1).shape[1] == height
+    part = Run(tmp_path / "part")
+    assert shape_at(TINY, part.state) == (height, 15 if stop == 2 else 18, 3)
+    if stop == 2:  # the networks of the other scales stay as they are
+        first = init(TINY, mesh=make_mesh(1)).params
+        for name, params in part.state.params.items():
+            same = jax.tree.leaves(jax.tree.map(np.array_equal, params, first[name]))
+            assert all(same) == (not name.endswith("_0")), name
     resumed = train(experiment(), tmp_path / "part", console=QUIET)
     assert state_sha256(resumed.state) == state_sha256(whole[0].state)
 
@@ -329,18 +328,6 @@ def test_a_batch_of_one_is_not_shared(tmp_path):
     with pytest.raises(UserError, match="batch is 1, not divisible by 2 devices"):
         train(experiment(mesh=Mesh(data=2)), tmp_path / "run", console=QUIET)
     assert not (tmp_path / "run").exists()
-
-
-def test_two_devices_equal_one(entered, rng):
-    """With a batch of two, which is what they can share."""
-    images = batch_of(1, rng)["image"].repeat(2, 0)
-    states = []
-    for mesh in (make_mesh(1), make_mesh(2)):
-        step = make_step(TINY, TINY.stages()[1], mesh=mesh)
-        batch = {"image": jax.device_put(images, batch_sharding(mesh, leading=0))}
-        state, _ = step(init(TINY, mesh=mesh), batch)
-        states.append(jax.device_get(state.params))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
 
 
 @pytest.mark.parametrize(
