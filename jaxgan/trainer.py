@@ -95,7 +95,10 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         if resumed and checkpoints.latest is not None:
             state = checkpoints.restore(state_shapes(experiment.system, mesh))
             console.print(
-                f"{folder}: resuming at step {int(state.step)}", highlight=False, soft_wrap=True
+                f"{folder}: resuming at step {int(state.step)}",
+                highlight=False,
+                soft_wrap=True,
+                emoji=False,
             )
         else:
             state = init(experiment.system, experiment.seed, mesh=mesh)
@@ -164,7 +167,7 @@ def _prepare(
     fingerprint = data.fingerprint(source)
     if resumed:
         _check_same_data(folder, fingerprint)
-    console.print(report.text(), highlight=False, soft_wrap=True)
+    console.print(report.text(), highlight=False, soft_wrap=True, emoji=False)
     settings = {
         "config.json": to_json(experiment),
         "data.json": json.dumps({"fingerprint": fingerprint}),

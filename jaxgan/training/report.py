@@ -155,7 +155,10 @@ class Report(Watch):
         self._progress.update(self._task, text=text)
         if not self._console.is_terminal:
             self._console.print(
-                f"step {moment.step}/{self._steps}  {text}", highlight=False, soft_wrap=True
+                f"step {moment.step}/{self._steps}  {text}",
+                highlight=False,
+                soft_wrap=True,
+                emoji=False,
             )
 
     def picture(self, step: int, image: Image.Image) -> None:
@@ -171,7 +174,9 @@ class Report(Watch):
         for name, value in values.items():
             self._events.add_scalar(f"scores/{name}", value, step)
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._console.print(f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True, emoji=False
+        )
 
 
 def _fade(row: dict[str, float]) -> str:
