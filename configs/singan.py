@@ -8,7 +8,8 @@ On a temple that scikit-learn ships (`pip install '.[demo]'`).
     jaxgan edit runs/singan pasted.png harmonised.png --task harmonise --mask where.png
     jaxgan edit runs/singan photo.png large.png --task superres --factor 4
 
-Another photograph: `--data image:FILE --system.shape HEIGHT WIDTH 3`, the longer side at most 250.
+Another photograph: `--data image:FILE --system.shape HEIGHT WIDTH 3 --steps 8000`, the longer side
+at most 250; a run ends with the last scale's 400 iterations, however many steps are left.
 SinGAN's defaults are the paper's settings, for 250 pixels: 2,000 iterations of three updates for
 each of eleven scales, of up to 128 channels; that takes a GPU.
 """
@@ -33,5 +34,5 @@ config = Experiment(
     steps=len(SYSTEM.sizes()) * SYSTEM.iterations,
     mesh=Mesh(data=1),
     checkpoint=Checkpoint(every=300),
-    log=Log(every=50, samples=300, grid=6),
+    log=Log(every=50, samples=400, grid=6),
 )
