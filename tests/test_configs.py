@@ -40,9 +40,9 @@ COUNTS = {
         "discriminator_a": 2_764_737,
         "discriminator_b": 2_764_737,
     },
-    "singan": {  # of six scales, all 32 channels wide
+    "singan": {  # of four scales, all 32 channels wide
         name: count
-        for scale in range(6)
+        for scale in range(4)
         for name, count in ((f"generator_{scale}", 29_763), (f"discriminator_{scale}", 29_185))
     },
     "biggan_cifar10": {"generator": 4_304_387, "discriminator": 4_207_361},
