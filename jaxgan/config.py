@@ -35,7 +35,8 @@ class Data:
 
     source: Annotated[str, tyro.conf.arg(aliases=["--data"])]
     """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], or a folder of images (flat, or a sub-folder
-    a class); for systems that translate, pairs:FOLDER[:BtoA], edges:DATA, or unpaired:DATA,DATA."""
+    a class); image:FILE, image:china or image:flower; for systems that translate,
+    pairs:FOLDER[:BtoA], edges:DATA, or unpaired:DATA,DATA."""
     crop: Annotated[int | None, tyro.conf.arg(aliases=["--crop"])] = None
     """Side of a centre crop taken first, pixels; None: no crop."""
     resize: Annotated[bool, tyro.conf.arg(aliases=["--resize"])] = False

@@ -27,7 +27,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     system = experiment.system
     stages = system.stages()
     players = {
-        player.name: player
+        (player.name, player.owns): player
         for player in itertools.chain.from_iterable(stage.players for stage in stages)
     }
     return {

@@ -23,10 +23,12 @@ from jaxgan.losses import at_least_float32
 Critic = Callable[[Float[Array, "b ..."]], Float[Array, "b ..."]]
 
 
-def _squared_gradient_norms(critic: Critic, x: Float[Array, "b ..."]) -> Float[Array, " b"]:
-    """‖∇ₓ critic(x)‖² of each sample, over all its axes."""
+def _squared_gradient_norms(
+    critic: Critic, x: Float[Array, "b ..."], *, pixels: bool = False
+) -> Float[Array, "b ..."]:
+    """‖∇ₓ critic(x)‖² of each sample, over all its axes, or of each pixel, over its channels."""
     gradients = jax.grad(lambda x: at_least_float32(critic(x)).sum())(at_least_float32(x))
-    return jnp.square(gradients).sum(axis=range(1, gradients.ndim))
+    return jnp.square(gradients).sum(axis=-1 if pixels else range(1, gradients.ndim))
 
 
 def _interpolate(
@@ -49,18 +51,21 @@ def gradient_penalty(
     fake: Float[Array, "b ..."],
     epsilon: Float[Array, " b"],
     target: float = 1.0,
+    *,
+    pixels: bool = False,
 ) -> Float[Array, ""]:
     """E (‖∇ critic(x̂)‖₂ - target)² on x̂ between real and fake (WGAN-GP; Gulrajani et al. 2017).
 
     x̂ = ε real + (1 - ε) fake, with one `epsilon` ~ U[0, 1) per sample. Weighted by λ = 10 there.
     The norm is a plain square root, and its derivative is taken as 0 where the gradient is exactly
     0, so a constant critic gives target² and no NaN. A penalty relative to another target, as
-    ProGAN has it on CIFAR-10, is this one divided by target².
+    ProGAN has it on CIFAR-10, is this one divided by target². With `pixels`, the norm is that of
+    each pixel's gradient, over its channels, and E is over pixels, too: SinGAN's code has it so.
 
     Raises:
       UserError: real and fake differ in shape.
     """
-    squares = _squared_gradient_norms(critic, _interpolate(real, fake, epsilon))
+    squares = _squared_gradient_norms(critic, _interpolate(real, fake, epsilon), pixels=pixels)
     positive = squares > 0
     # Both branches of a `where` are differentiated, so the root must not see the zeros either.
     norms = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)

@@ -17,10 +17,11 @@ from jaxtyping import Float, Int, UInt8
 from jaxgan import data
 from jaxgan.config import Experiment, from_json
 from jaxgan.errors import UserError
+from jaxgan.latent.one_image import edit, reconstruct
 from jaxgan.metrics.images import Drawn
 from jaxgan.metrics.path_length import slerp
 from jaxgan.parallel.mesh import make_mesh
-from jaxgan.system import State, Styled, System, View
+from jaxgan.system import Pyramid, Resizable, State, Styled, System, View
 from jaxgan.training import pictures
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.sampling import (
@@ -106,6 +107,7 @@ class Run:
         seed: int = 0,
         standing_statistics: int = 0,
         psi: float | None = None,
+        size: tuple[int, int] | None = None,
     ) -> UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n d"]:
         """Draws `num` images (uint8, NHWC), or points (float32) of a two-dimensional system.
 
@@ -119,10 +121,11 @@ class Run:
             standing_statistics: batches, of 100 with the same truncation, from which batch norm's
                 statistics are measured anew; 0: it uses those of training.
             psi: how far styles may be from their average, 1 being as far as they are; None: 1.
+            size: height and width, for systems that draw any; None: as trained.
 
         Raises:
-            UserError: no such class, an unconditional system was given a label, or one without
-                styles a psi.
+            UserError: no such class, an unconditional system was given a label, one without styles
+                a psi, or one that draws a single size another.
         """
         return self.sample_with_labels(
             num,
@@ -131,6 +134,7 @@ class Run:
             seed=seed,
             standing_statistics=standing_statistics,
             psi=psi,
+            size=size,
         )[0]
 
     def sample_with_labels(
@@ -143,6 +147,7 @@ class Run:
         standing_statistics: int = 0,
         start: int = 0,
         psi: float | None = None,
+        size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, Int[np.ndarray, " n"] | None]:
         """As `sample`, with the labels of the images; None for unconditional systems.
 
@@ -152,7 +157,12 @@ class Run:
         _check_drawing(num, truncation)
         labels = None if label is None else self._labels(num, label)
         state = self._standing(standing_statistics, truncation, seed)
-        sampler = self._sampler if psi is None else make_sampler(self.system, self._psi(psi))
+        if size is not None:
+            if psi is not None:
+                raise UserError("a size and a psi exclude each other: give one")
+            sampler = make_sampler(self._resized(size), chunk=min(num, 16))
+        else:
+            sampler = self._sampler if psi is None else make_sampler(self.system, self._psi(psi))
         samples, drawn = sampler(state, num, labels, truncation, seed, start)
         return (samples if samples.ndim == 2 else pictures.to_uint8(samples)), drawn
 
@@ -377,6 +387,81 @@ class Run:
         if not 0 <= psi <= 2:
             raise UserError(f"psi is {psi}: it goes from 0, the average, over 1, as it is, to 2")
         return lambda view, z, y: system.synthesize(view, system.styles(view, z, y, psi))
+
+    def _resized(self, size: tuple[int, int]) -> System:
+        if not isinstance(self.system, Resizable):
+            shape = data.image.text(shape_at(self.system, self.state))
+            raise UserError(
+                f"{type(self.system).__name__} in {self.folder} draws {shape} only: leave out the "
+                "size"
+            )
+        return self.system.resized(*size)
+
+    def edit(
+        self,
+        image: UInt8[np.ndarray, "h w c"],
+        task: str,
+        *,
+        scale: int | None = None,
+        mask: UInt8[np.ndarray, "h w c"] | None = None,
+        factor: float = 4.0,
+        frames: int = 50,
+        alpha: float = 0.1,
+        beta: float = 0.9,
+        seed: int = 0,
+    ) -> UInt8[np.ndarray, "*f y x c"]:
+        """Makes of an image what a run that learned from one image knows of.
+
+        Args:
+            image: of any size and 1 to 4 channels. It is brought to the size of the run, the middle
+                of it if it is of another aspect; not for "superres".
+            task: one of `jaxgan.latent.one_image.TASKS`.
+            scale: at which the image is injected, from 1 (coarse, changes much) on; None: one that
+                suits the task. "animate" also has 0, which moves the run's own image.
+            mask: white where the image was edited: outside of it, it stays. For "harmonise" and
+                "edit".
+            factor: by how much "superres" makes it larger.
+            frames: of an animation.
+            alpha: how strongly an animation is drawn back to the image, 0 to 1.
+            beta: how smoothly it moves, 0 to 1.
+            seed: of the noise.
+
+        Returns [h, w, c], or for "animate" [frames, h, w, c].
+
+        Raises:
+            UserError: a system that does not draw scale by scale; no such task or scale; a mask for
+                another task; numbers that cannot be.
+        """
+        _check_seed(seed)
+        return edit(
+            self._pyramid(),
+            self.state,
+            image,
+            task,
+            scale=scale,
+            mask=mask,
+            factor=factor,
+            frames=frames,
+            alpha=alpha,
+            beta=beta,
+            seed=seed,
+        )
+
+    def reconstruct(self) -> UInt8[np.ndarray, "h w c"]:
+        """The image that a run of one image makes of the noise that stands for it.
+
+        Raises:
+            UserError: a system that does not draw scale by scale.
+        """
+        return reconstruct(self._pyramid(), self.state)
+
+    def _pyramid(self) -> Pyramid:
+        if not isinstance(self.system, Pyramid):
+            raise UserError(
+                f"{type(self.system).__name__} in {self.folder} did not learn one image, scale by "
+                "scale: it has nothing to edit another one by"
+            )
+        return self.system
 
     def _standing(self, passes: int, truncation: float | None, seed: int) -> State:
         _check_seed(seed)

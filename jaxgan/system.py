@@ -23,6 +23,14 @@ from jaxgan.errors import UserError
 Batch = Mapping[str, Array]
 Metrics = dict[str, Float[Array, ""]]
 
+Resolution = int | tuple[int, int]
+"""Size of a stage's images: the side of squares, or height and width."""
+
+
+def sides(resolution: Resolution) -> tuple[int, int]:
+    """Height and width."""
+    return (resolution, resolution) if isinstance(resolution, int) else resolution
+
 
 @flax.struct.dataclass
 class State:
@@ -53,6 +61,9 @@ class View:
     Spectral state never moves here: the engine advances it once for each update of a player that
     writes the network, however often the loss applies it.
 
+    Either runs networks in the view's mode; the option `train=False` applies one in evaluation mode
+    while others train.
+
     A loss gets the same key for every micro-batch; randomness that goes through `view.draw` then
     differs between them as it should.
 
@@ -77,7 +88,7 @@ class View:
         mesh: Mesh | None = None,
         micro: tuple[int, int | Int[Array, ""]] = (1, 0),
         step: int | Int[Array, ""] = 0,
-        resolution: int | None = None,
+        resolution: Resolution | None = None,
         augment: Mapping[str, Callable[["View", Array], Array]] | None = None,
     ):
         self._augment = augment or {}
@@ -134,9 +145,8 @@ class View:
         return self._networks[network].apply(
             {"params": self._params[network], **self.stats.get(network, {})},
             *split_over_devices(inputs, self._mesh),
-            train=self.train,
             mutable=mutable,
-            **options,
+            **{"train": self.train, **options},
         )
 
 
@@ -209,16 +219,17 @@ class Stage:
         players: in the order in which they move.
         steps: iterations of this stage; None in the last stage: as many as the run has left.
         batch: images a draw; None: the experiment's.
-        resolution: side of the images of this stage, for systems that grow; None: the system's.
-            Its data are the system's images, averaged over cells; losses and `generate` find it
-            in `view.resolution`.
+        resolution: size of the images of this stage, for systems that grow; None: the system's.
+            Its data are the system's images: averaged over cells where it is the side of squares,
+            resampled (bicubic) where it is height and width. Losses and `generate` find it in
+            `view.resolution`.
         enter: (state, batch, key) -> state, once, before the stage's first iteration.
     """
 
     players: tuple[Player, ...]
     steps: int | None = None
     batch: int | None = None
-    resolution: int | None = None
+    resolution: Resolution | None = None
     enter: Callable[[State, Batch, PRNGKeyArray], State] | None = None
 
     @property
@@ -230,7 +241,7 @@ class Stage:
         """Shape of one sample of the system in this stage."""
         if self.resolution is None:
             return system.shape
-        return (self.resolution, self.resolution, system.shape[-1])
+        return (*sides(self.resolution), system.shape[-1])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -349,6 +360,43 @@ class Styled(Protocol):
 
     def synthesize(self, view: View, styles: Float[Array, "b l d"]) -> Float[Array, "b h w c"]:
         """Images of styles."""
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """What a system can do that draws images of any size (`jaxgan sample --size`)."""
+
+    def resized(self, height: int, width: int) -> System:
+        """The same networks, with latents for images of another size: to draw, not to train."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pyramid(System):
+    """A system that draws one image scale by scale, and others by what it knows (`jaxgan edit`)."""
+
+    @abstractmethod
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each scale, the coarsest first."""
+
+    @abstractmethod
+    def reconstruction(self, view: View) -> Float[Array, " latent"]:
+        """The latents that the image itself is made of."""
+
+    @abstractmethod
+    def inject(
+        self,
+        view: View,
+        images: Float[Array, "b h w c"],
+        latents: Float[Array, "b latent"],
+        scale: int,
+    ) -> Float[Array, "b h w c"]:
+        """What the scales from `scale` on make of images; scale 0 is given none."""
+
+    @abstractmethod
+    def enlarge(
+        self, view: View, images: Float[Array, "b h w c"], key: PRNGKeyArray, factor: float
+    ) -> Float[Array, "b y x c"]:
+        """Images `factor` times as large, with the detail that the finest scale has learned."""
 
 
 def check(system: System, stages: Sequence[Stage]) -> None:

@@ -76,7 +76,10 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         Stopped: SIGTERM or Ctrl-C came; the State was saved.
         Diverged: a metric is not finite; the last good checkpoint is kept.
     """
-    folder, console = Path(folder), console or Console(file=sys.stderr)
+    folder, console = (
+        Path(folder),
+        console or Console(file=sys.stderr, emoji=False),
+    )  # image:china is no flag
     console = console if is_first() else Console(quiet=True)
     resumed, mesh, source, judge, settings = together(lambda: _prepare(experiment, folder, console))
     lock = together(lambda: _write(folder, settings) if is_first() else contextlib.nullcontext())
@@ -92,7 +95,10 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         if resumed and checkpoints.latest is not None:
             state = checkpoints.restore(state_shapes(experiment.system, mesh))
             console.print(
-                f"{folder}: resuming at step {int(state.step)}", highlight=False, soft_wrap=True
+                f"{folder}: resuming at step {int(state.step)}",
+                highlight=False,
+                soft_wrap=True,
+                emoji=False,
             )
         else:
             state = init(experiment.system, experiment.seed, mesh=mesh)
@@ -161,7 +167,7 @@ def _prepare(
     fingerprint = data.fingerprint(source)
     if resumed:
         _check_same_data(folder, fingerprint)
-    console.print(report.text(), highlight=False, soft_wrap=True)
+    console.print(report.text(), highlight=False, soft_wrap=True, emoji=False)
     settings = {
         "config.json": to_json(experiment),
         "data.json": json.dumps({"fingerprint": fingerprint}),
@@ -405,7 +411,9 @@ def _sample_picture(
     samples, _ = sampler(state, count, labels)
     if samples.ndim == 2:
         return pictures.scatter(samples)
-    # All grids of a run that grows are of one size, on which pixels show the resolution.
-    factor = system.shape[0] // samples.shape[1]
-    samples = samples.repeat(factor, 1).repeat(factor, 2)
+    # All grids of a run that grows are of one size, on which pixels show the resolution; those of
+    # resolutions that do not divide it have their own.
+    factor, rest = divmod(system.shape[0], samples.shape[1])
+    if not rest:
+        samples = samples.repeat(factor, 1).repeat(factor, 2)
     return pictures.grid(pictures.to_uint8(samples), columns)

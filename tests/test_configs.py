@@ -40,6 +40,11 @@ COUNTS = {
         "discriminator_a": 2_764_737,
         "discriminator_b": 2_764_737,
     },
+    "singan": {  # of four scales, all 32 channels wide
+        name: count
+        for scale in range(4)
+        for name, count in ((f"generator_{scale}", 29_763), (f"discriminator_{scale}", 29_185))
+    },
     "biggan_cifar10": {"generator": 4_304_387, "discriminator": 4_207_361},
     "biggan_cifar10_paper": {"generator": 9_416_196, "discriminator": 10_194_053},
     "biggan_imagenet128": {"generator": 70_433_988, "discriminator": 87_982_370},

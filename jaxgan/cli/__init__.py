@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train a system, or resume a run",
     "sample": "draw images from a run",
     "translate": "make images from images, by a run that has learned to",
+    "edit": "harmonise, paint, enlarge or animate an image by a run of one image",
     "evaluate": "score generated images against real ones",
     "compare": "rank runs by their scores",
     "bench": "time a training step and its input on this machine",

@@ -83,4 +83,4 @@ def _print(records: list[Record], *facts: str) -> None:
             f"{record.value:.4g}{spread}",
             *(str(getattr(record, fact)) for fact in facts),
         )
-    Console().print(table)
+    Console(emoji=False).print(table)

@@ -62,5 +62,6 @@ def main(argv: list[str]) -> int:
     table = Table(*rows[0], box=None)
     for row in sorted(rows, key=lambda row: (str(row["system"]), str(row["config"]))):
         table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
-    Console(width=None if Console().is_terminal else 140).print(table, highlight=False)
+    width = None if Console().is_terminal else 140
+    Console(width=width, emoji=False).print(table, highlight=False)
     return 0

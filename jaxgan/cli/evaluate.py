@@ -150,6 +150,6 @@ def _print(records: list[Record]) -> None:
         )
     truncated = "" if first.truncation is None else f", truncation {first.truncation}"
     step = "" if first.step is None else f" at step {first.step}"
-    console = Console()
+    console = Console(emoji=False)
     console.print(f"{first.source}{step}{truncated}, {first.shape}", highlight=False)
     console.print(table)

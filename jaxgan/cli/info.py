@@ -57,7 +57,7 @@ def _compare(run: Run, other: Run, as_json: bool) -> int:
 
 
 def _print(facts: dict[str, Any]) -> None:
-    console = Console()
+    console = Console(emoji=False)
     console.print(f"[bold]{facts['system']}[/bold]  {facts['summary']}", highlight=False)
     networks = Table("network", "parameters", box=None)
     networks.columns[1].justify = "right"
@@ -79,7 +79,7 @@ def _print(facts: dict[str, Any]) -> None:
             f"{stage['steps']:,}",
             str(stage["batch"]),
             str(stage["draws"]),
-            "-" if stage["resolution"] is None else str(stage["resolution"]),
+            _size(stage["resolution"]),
         )
     for table in (networks, players, stages):
         console.print()
@@ -91,3 +91,9 @@ def _print(facts: dict[str, Any]) -> None:
     for key in ("step", "state_sha256"):
         if key in facts:
             console.print(f"{key}: {facts[key]}", highlight=False, soft_wrap=True)
+
+
+def _size(resolution: int | tuple[int, int] | None) -> str:
+    if resolution is None:
+        return "-"
+    return str(resolution) if isinstance(resolution, int) else "x".join(map(str, resolution))

@@ -46,6 +46,8 @@ class Options:
     systems with styles."""
     interpolate: int | None = None
     """Frames of a walk through the latents, such as 60, as a .gif."""
+    size: str | None = None
+    """Height and width, such as 64x192: for systems that draw images of any size."""
     attention: bool = False
     """Draw, beside each image, where four places of it look: for systems with attention maps."""
 
@@ -70,15 +72,16 @@ def main(argv: list[str]) -> int:
         "standing_statistics": options.standing_statistics,
     }
     if options.attention:
-        if options.psi is not None:
-            raise UserError("--attention and --psi exclude each other: give one")
+        if options.psi is not None or options.size is not None:
+            raise UserError("--attention excludes --psi and --size: give one")
         if options.out.suffix != ".png":
             raise UserError(f"--out is {options.out}: attention maps are drawn as a .png")
         images, maps = run.attention(num, label=labels, **how)
         _writing(options.out, lambda: pictures.attention(images, maps[-1]).save(options.out))
         print(f"{options.out}: attention in {num} samples of {folder}")
         return 0
-    images, drawn = run.sample_with_labels(num, label=labels, psi=options.psi, **how)
+    size = None if options.size is None else _size(options.size)
+    images, drawn = run.sample_with_labels(num, label=labels, psi=options.psi, size=size, **how)
     _writing(options.out, lambda: _write(options.out, images, drawn, columns))
     print(f"{options.out}: {num} samples of {folder}")
     return 0
@@ -86,9 +89,10 @@ def main(argv: list[str]) -> int:
 
 def _draw_many(options: Options, run: Run, num: int, labels: list[int] | int | None) -> int:
     """A style-mixing table, or a walk."""
-    if options.truncation is not None or options.standing_statistics or options.attention:
+    others = (options.truncation, options.size)
+    if others != (None, None) or options.standing_statistics or options.attention:
         raise UserError(
-            "--mix and --interpolate draw without --truncation, --standing-statistics and "
+            "--mix and --interpolate draw without --truncation, --standing-statistics, --size and "
             "--attention: leave these out"
         )
     if options.mix is not None:
@@ -110,6 +114,13 @@ def _draw_many(options: Options, run: Run, num: int, labels: list[int] | int | N
     _writing(options.out, lambda: pictures.animate(frames, options.out))
     print(f"{options.out}: {len(frames)} frames of {num} walks of {run.folder}")
     return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise UserError(f"--size is {text!r}: give height and width, such as 64x192")
+    return int(height), int(width)
 
 
 def _labels(options: Options, run: Run) -> tuple[int, list[int] | int | None, int | None]:

@@ -135,6 +135,11 @@ def export_run(run: Run, format: str, out: str | Path, *, licence: str = "unknow
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out is {out}: give a file in a folder that exists")
     written = {}
+    if format == "safetensors" and "generator" not in run.system.networks():
+        raise UserError(
+            f"{type(run.system).__name__} in {run.folder} has no network that is the generator: "
+            "export it as stablehlo"
+        )
     if format == "stablehlo":
         written[out] = stablehlo(run)
     else:

@@ -6,6 +6,7 @@ from jaxgan.data.embedded import EMBEDDED, modes
 from jaxgan.data.folder import Folder, open_folder
 from jaxgan.data.image import Fit, load, read
 from jaxgan.data.pairs import Edges, Inverted, SideBySide, TwoSets, edges
+from jaxgan.data.photo import PHOTOS, open_image
 from jaxgan.data.pipeline import Batches, batches
 from jaxgan.data.scan import Report, check, scan
 from jaxgan.data.source import fingerprint, open_source
@@ -13,6 +14,7 @@ from jaxgan.data.tfds import Tfds, open_tfds
 
 __all__ = [
     "EMBEDDED",
+    "PHOTOS",
     "Arrays",
     "Batches",
     "Edges",
@@ -33,6 +35,7 @@ __all__ = [
     "load",
     "modes",
     "open_folder",
+    "open_image",
     "open_packed",
     "open_source",
     "open_tfds",

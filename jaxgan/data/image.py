@@ -156,6 +156,27 @@ class Shrink:
         return np.rint(cells.mean((1, 3))).astype(np.uint8)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resample:
+    """Brings an image to another size, whatever that does to its aspect ratio.
+
+    The filter is Pillow's bicubic one, which widens with the reduction.
+
+    Attributes:
+      size: (height, width) of the result.
+    """
+
+    size: tuple[int, int]
+
+    def __call__(self, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "H W c"]:
+        """Return the image in `size`."""
+        height, width = self.size
+        # Pillow wants grey without a channel axis.
+        picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+        small = picture.resize((width, height), Image.Resampling.BICUBIC)
+        return np.asarray(small).reshape(height, width, image.shape[2])
+
+
 def text(shape: tuple[int, ...]) -> str:
     """Write a shape as messages do: 28x28x1, height first."""
     return "x".join(map(str, shape))

@@ -30,7 +30,7 @@ from absl import flags
 from jaxtyping import Bool, Float32, Int, UInt8, UInt64
 
 from jaxgan.data.base import Arrays, Source
-from jaxgan.data.image import Fit, Shrink
+from jaxgan.data.image import Fit, Resample, Shrink
 from jaxgan.data.pairs import TwoSets
 from jaxgan.data.scan import check
 from jaxgan.errors import UserError
@@ -227,7 +227,7 @@ def batches(
     workers: int = 0,
     process: int = 0,
     processes: int = 1,
-    resolution: int | None = None,
+    resolution: int | tuple[int, int] | None = None,
     begin: int = 0,
     seen: int = 0,
 ) -> Batches:
@@ -253,8 +253,9 @@ def batches(
         needs the `if __name__ == "__main__"` guard in scripts.
       process: Which contiguous rows of axis b are wanted: those from process * b / processes.
       processes: How many processes there are.
-      resolution: Side of the images of a stage of a system that grows: those of `shape`, averaged
-        over cells, so it divides their sides; None for `shape` itself.
+      resolution: Size of the images of a stage of a system that grows: the side of squares, which
+        are those of `shape` averaged over cells, so it divides their sides; or height and width, to
+        which those of `shape` are resampled. None for `shape` itself.
       begin: First step of the stage that these are for.
       seen: Images that the stages before it saw.
 
@@ -299,7 +300,10 @@ def batches(
         assert fit is not None
         if (source.shape, source.input_shape) != (shape, input_shape) or crop is not None:
             source = source.fitted(fit, shape, input_fit, input_shape)
-        if resolution is not None and resolution != shape[0]:
+        if isinstance(resolution, tuple):
+            if resolution != shape[:2]:
+                source = source.fitted(Resample(size=resolution), (*resolution, shape[2]))
+        elif resolution is not None and resolution != shape[0]:
             shrink = Shrink(factor=shape[0] // resolution)
             source = source.fitted(shrink, (resolution, resolution, shape[2]))
     elif flip:

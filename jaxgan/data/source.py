@@ -9,6 +9,7 @@ from jaxgan.data.base import Source
 from jaxgan.data.embedded import EMBEDDED
 from jaxgan.data.folder import open_folder
 from jaxgan.data.pairs import open_edges, open_inverted, open_pairs, open_unpaired
+from jaxgan.data.photo import open_image
 from jaxgan.data.tfds import open_tfds, tfds_names
 from jaxgan.errors import UserError
 
@@ -22,7 +23,8 @@ def open_source(spec: str) -> Source:
     An embedded one (mnist5k, digits, ring, grid; see `jaxgan.data.embedded`), tfds:NAME[:SPLIT]
     (see `open_tfds`), or a path to a folder of images (see `open_folder`) or to one that was packed
     (see `jaxgan.data.arrayrecord`). A folder that is called like an embedded one is ./mnist5k.
-    pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA (see `jaxgan.data.pairs`).
+    pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA (see `jaxgan.data.pairs`);
+    image:FILE, image:china (see `jaxgan.data.photo`).
 
     Raises:
       UserError: Nothing of that name, or it cannot be used; the message says what to do.
@@ -31,6 +33,8 @@ def open_source(spec: str) -> Source:
         return EMBEDDED[spec]()
     if spec.startswith("tfds:"):
         return open_tfds(spec)
+    if spec.startswith("image:"):
+        return open_image(spec)
     if spec.startswith("pairs:"):
         return open_pairs(spec)
     for prefix, opened in _MADE_OF.items():
@@ -40,7 +44,9 @@ def open_source(spec: str) -> Source:
     if path.is_dir():
         return open_packed(spec) if (path / INDEX).is_file() else open_folder(spec)
     if path.exists():
-        raise UserError(f"{spec} is a file, expected a folder of images: give its folder")
+        raise UserError(
+            f"{spec} is a file, expected a folder of images: give its folder, or image:{spec}"
+        )
     if spec in tfds_names():
         raise UserError(f"no folder {spec!r} here, but TFDS has one: use tfds:{spec}")
     near = difflib.get_close_matches(spec, EMBEDDED, n=1)

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxgan.system import Metrics, Stage, State
+from jaxgan.system import Metrics, Stage, State, sides
 from jaxgan.training.checkpoint import Diverged
 from jaxgan.training.loop import Moment
 
@@ -132,9 +132,11 @@ class Report(Watch):
     def log(self, moment: Moment) -> None:
         """Writes a row: the latest metrics, spectral norms, a stage's size, images per second."""
         row: dict[str, float] = {"step": moment.step, **self.check(), **_sigmas(moment.state)}
-        side = moment.stage.resolution
-        if side is not None:
-            row |= {"stage": moment.number, "resolution": side}
+        size = moment.stage.resolution
+        if isinstance(size, int):
+            row |= {"stage": moment.number, "resolution": size}
+        elif size is not None:
+            row |= {"stage": moment.number, "height": size[0], "width": size[1]}
         self._held.clear()
         now = time.perf_counter()
         row["images_per_second"] = self._images / max(now - self._clock, 1e-9)
@@ -144,13 +146,19 @@ class Report(Watch):
         for name, value in row.items():
             if name != "step":
                 self._events.add_scalar(name, value, moment.step)
-        where = "" if side is None else f"stage {moment.number}, {side}x{side}{_fade(row)}  "
+        where = ""
+        if size is not None:
+            height, width = sides(size)
+            where = f"stage {moment.number}, {height}x{width}{_fade(row)}  "
         losses = "  ".join(f"{n} {v:.3f}" for n, v in row.items() if n.endswith("/loss"))
         text = f"{where}{row['images_per_second']:.0f} images/s  {losses}"
         self._progress.update(self._task, text=text)
         if not self._console.is_terminal:
             self._console.print(
-                f"step {moment.step}/{self._steps}  {text}", highlight=False, soft_wrap=True
+                f"step {moment.step}/{self._steps}  {text}",
+                highlight=False,
+                soft_wrap=True,
+                emoji=False,
             )
 
     def picture(self, step: int, image: Image.Image) -> None:
@@ -166,7 +174,9 @@ class Report(Watch):
         for name, value in values.items():
             self._events.add_scalar(f"scores/{name}", value, step)
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._console.print(f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True, emoji=False
+        )
 
 
 def _fade(row: dict[str, float]) -> str:

@@ -18,13 +18,13 @@ from jaxtyping import Int, PyTree
 from jaxgan.errors import UserError
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import gathered
-from jaxgan.system import Batch, State, System, View
+from jaxgan.system import Batch, Resolution, State, System, View, sides
 
 _STANDING = 0xFFFFFFFF  # no sample has this number
 
 
-def resolution_at(system: System, state: State) -> int | None:
-    """Side of the images that a State's last iteration saw; None for systems that do not grow.
+def resolution_at(system: System, state: State) -> Resolution | None:
+    """Size of the images that a State's last iteration saw; None for systems that do not grow.
 
     Raises:
         ValueError: the system grows, and the State is being traced.
@@ -48,11 +48,11 @@ def resolution_at(system: System, state: State) -> int | None:
 
 def shape_at(system: System, state: State) -> tuple[int, ...]:
     """Shape of a sample: the system's, or while it grows, that of the State's stage."""
-    side = resolution_at(system, state)
-    return system.shape if side is None else (side, side, system.shape[-1])
+    size = resolution_at(system, state)
+    return system.shape if size is None else (*sides(size), system.shape[-1])
 
 
-def evaluation_view(system: System, state: State, resolution: int | None = None) -> View:
+def evaluation_view(system: System, state: State, resolution: Resolution | None = None) -> View:
     """Networks in evaluation mode, with averaged weights and buffers where an average is kept.
 
     `resolution` of a system that grows is that of the State's stage, which follows from its step
@@ -180,7 +180,7 @@ def make_sampler(
         seed: jax.Array,
         truncation: float | None,
         mesh: Mesh | None,
-        resolution: int | None,
+        resolution: Resolution | None,
     ) -> tuple[PyTree, jax.Array]:
         if mesh is not None:  # every device has all weights and draws its share of the samples
             state = gathered(mesh, state)

@@ -16,7 +16,17 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
 from jaxgan.backend import on_cpu, return_freed_memory
 from jaxgan.parallel.sharding import gathered, replicated, shared_out, state_shardings, stored
-from jaxgan.system import Batch, Metrics, Player, Stage, State, System, View, check
+from jaxgan.system import (
+    Batch,
+    Metrics,
+    Player,
+    Resolution,
+    Stage,
+    State,
+    System,
+    View,
+    check,
+)
 
 Step = Callable[[State, Batch], tuple[State, dict[str, Metrics]]]
 
@@ -214,7 +224,7 @@ def _move(
     inputs: dict[str, tuple],
     micro: int,
     mesh: Mesh | None,
-    resolution: int | None,
+    resolution: Resolution | None,
     augment: Callable[[PRNGKeyArray], dict[str, Callable[[View, Array], Array]]],
 ) -> tuple[State, Metrics, dict[str, Array]]:
     """A player's turn: `repeats` updates on batches [repeats, micro, b, ...]."""
