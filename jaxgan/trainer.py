@@ -76,10 +76,8 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         Stopped: SIGTERM or Ctrl-C came; the State was saved.
         Diverged: a metric is not finite; the last good checkpoint is kept.
     """
-    folder, console = (
-        Path(folder),
-        console or Console(file=sys.stderr, emoji=False),
-    )  # image:china is no flag
+    folder = Path(folder)
+    console = console or Console(file=sys.stderr, emoji=False)  # image:china is no flag
     console = console if is_first() else Console(quiet=True)
     resumed, mesh, source, judge, settings = together(lambda: _prepare(experiment, folder, console))
     lock = together(lambda: _write(folder, settings) if is_first() else contextlib.nullcontext())

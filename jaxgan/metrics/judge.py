@@ -51,8 +51,13 @@ class Judge:
         needs = {need for metric in find(metrics) for need in metric.fake}
         if needs & {"of_class", "labels"} and not classes:
             raise UserError(f"--evaluate.metrics is {metrics}, but there are no classes to score")
+        real = against(shape)
+        if len(real) < 2:
+            raise UserError(
+                f"{real.name} holds one image, and scores compare many: set --evaluate.every to 0"
+            )
         self._folder, self._against, self._metrics, self._mesh = folder, against, metrics, mesh
-        self._choose = functools.partial(choose_extractor, extractor, None, against(shape), folder)
+        self._choose = functools.partial(choose_extractor, extractor, None, real, folder)
         # A classifier learns, and is then kept in the folder, which may not exist yet.
         self._found = None if extractor == "classifier" else self._choose()
         if self._found and "logits" in needs and not self._found.classes:

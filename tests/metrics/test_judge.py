@@ -18,7 +18,9 @@ from jaxgan.errors import UserError
 from jaxgan.metrics.evaluate import evaluate
 from jaxgan.metrics.features import from_function
 from jaxgan.metrics.images import Stored
+from jaxgan.metrics.judge import Judge
 from jaxgan.metrics.records import read_records
+from jaxgan.parallel.mesh import make_mesh
 from jaxgan.run import state_sha256
 from jaxgan.systems.sngan import SNGAN
 
@@ -77,6 +79,16 @@ def test_scores_are_kept_with_the_best_state_and_change_no_number(tmp_path):
     assert again.value == pytest.approx(best.value, rel=1e-3)
     with Image.open(run.folder / "scores.png") as picture:
         assert np.asarray(picture).std() > 5
+    with pytest.raises(UserError, match="holds one image"):
+        Judge(
+            tmp_path,
+            lambda shape: Stored(data.Arrays(np.zeros((1, *shape), np.uint8), name="photo")),
+            "fid",
+            extractor=None,
+            shape=(8, 8, 1),
+            classes=0,
+            mesh=make_mesh(1),
+        )
     plain = jaxgan.train(without(EXPERIMENT), tmp_path / "plain", console=QUIET)
     assert state_sha256(plain.state) == state_sha256(run.state)
     arguments = ["sample", str(run.folder), "--num", "4", "--out", str(tmp_path / "best.png")]
@@ -123,6 +135,16 @@ def test_what_cannot_be_scored_is_refused(tmp_path):
     experiment = dataclasses.replace(EXPERIMENT, system=system, evaluate=evaluate)
     with pytest.raises(UserError, match="no classes to score"):
         jaxgan.train(experiment, tmp_path / "run", console=QUIET)
+    with pytest.raises(UserError, match="holds one image"):
+        Judge(
+            tmp_path,
+            lambda shape: Stored(data.Arrays(np.zeros((1, *shape), np.uint8), name="photo")),
+            "fid",
+            extractor=None,
+            shape=(8, 8, 1),
+            classes=0,
+            mesh=make_mesh(1),
+        )
     plain = jaxgan.train(without(EXPERIMENT), tmp_path / "plain", console=QUIET)
     with pytest.raises(UserError, match="no best checkpoint"):
         jaxgan.open(plain.folder, best=True)
