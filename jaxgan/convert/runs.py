@@ -33,8 +33,8 @@ def import_run(
 ) -> dict[str, Any]:
     """Writes a run whose networks are those of the files, at step 0.
 
-    Averages, where the system keeps them, are the file's, or start as the imported weights. Networks
-    that no file holds start anew, as all optimisers do.
+    Averages, where the system keeps them, are the file's, or start as the imported weights.
+    Networks that no file holds start anew, as all optimisers do.
 
     Args:
         format: one of `jaxgan.convert.FORMATS`.

@@ -36,8 +36,8 @@ def convert(
     names = [name for name in ("G", "G_ema") if f"{name}.synthesis.b4.const" in file]
     if not names:
         raise UserError(
-            f"{file.file} has no tensor G_ema.synthesis.b4.const: give a network-snapshot-*.pkl, or "
-            'a .pth file of {"G_ema": state_dict, "D": state_dict}'
+            f"{file.file} has no tensor G_ema.synthesis.b4.const: give a network-snapshot-*.pkl, "
+            'or a .pth file of {"G_ema": state_dict, "D": state_dict}'
         )
     judged = "D.b4.out.weight" in file
     system = _system(file, names[-1], judged)
