@@ -1,9 +1,14 @@
 """PyTorch's .pth files: tensors without PyTorch, and without running what a pickle asks for.
 
 A .pth file is a pickle of nested containers, whose tensors name storages that lie beside it:
-records of a zip archive (torch 1.6 and later), or bytes behind the pickle (before). A pickle may
-name any function to be called with any arguments. Here the names that tensors need stand for
-functions of this file, and every other name ends the reading.
+records of a zip archive (torch 1.6 and later), or bytes behind the pickle (before). A plain pickle
+of tensors holds each storage as the bytes of such a file. A pickle may name any function to be
+called with any arguments. Here the names that tensors need stand for functions of this file, and
+every other name ends the reading.
+
+Pickles of NVIDIA's (StyleGAN2-ADA and later) also hold networks as objects "with persistence":
+source code, which is to be executed when they are loaded, and a state. Here the source is a string
+like any other, and the state gives the tensors by the names of a state_dict.
 """
 
 import io
@@ -37,10 +42,11 @@ _TYPES: dict[str, np.dtype] = {
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """All tensors of a .pth or .pt file, read-only, in the file's order.
+    """All tensors of a .pth, .pt or .pkl file, read-only, in the file's order.
 
     Names of nested dictionaries and places in lists are joined with ".". Numbers, strings and other
-    plain values that stand among the tensors are passed over.
+    plain values that stand among the tensors are passed over; but the group size of minibatch
+    standard deviation, which no tensor tells, is read from objects with persistence, as a scalar.
 
     Raises:
         UserError: the file is missing, cut short, of another format, or names anything but tensors;
@@ -56,7 +62,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             if start == b"PK":
                 tree = _read_zip(path, file)
             elif start[:1] == b"\x80":
-                tree = _read_legacy(path, file)
+                tree = _read_pickles(path, file, path.stat().st_size)
             else:
                 raise UserError(f"{path} is no checkpoint of PyTorch: give a .pth file of tensors")
     except UserError:
@@ -85,7 +91,17 @@ class _Name:
 
 
 class _Table(dict):
-    """An OrderedDict; the attributes that PyTorch hangs on one are dropped."""
+    """An OrderedDict or EasyDict; the attributes that PyTorch hangs on one are dropped."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Dropped:
+    """What stands for a value that says nothing of tensors, such as a number of NumPy's."""
+
+    def __init__(self, *args: Any):
+        pass
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -107,13 +123,30 @@ def _parameter(data: np.ndarray, *rest: Any) -> np.ndarray:
     return data
 
 
+def _network(meta: dict[str, Any]) -> dict[str, Any]:
+    """The tensors of an object with persistence, and of its parts, by name."""
+    state = meta["state"]
+    tree = {}
+    for kind in ("_parameters", "_buffers", "_modules"):
+        tree.update(state.get(kind, {}))
+    if isinstance(state.get("group_size"), int):
+        tree["group_size"] = np.asarray(state["group_size"])
+    return tree
+
+
 _NAMES: dict[str, Any] = {
+    "builtins.set": _Name(_Dropped),
     "collections.OrderedDict": _Name(_Table),
+    "dnnlib.util.EasyDict": _Table,  # itself, as such a pickle asks for a type
+    "numpy.core.multiarray.scalar": _Name(_Dropped),
+    "numpy._core.multiarray.scalar": _Name(_Dropped),
+    "numpy.dtype": _Name(_Dropped),
     "torch._utils._rebuild_tensor": _Name(_tensor),
     "torch._utils._rebuild_tensor_v2": _Name(_tensor),
     "torch._utils._rebuild_parameter": _Name(_parameter),
     "torch.nn.parameter.Parameter": _Name(_parameter),
     "torch.Size": _Name(tuple),
+    "torch_utils.persistence._reconstruct_persistent_obj": _Name(_network),
     **_TYPES,
 }
 
@@ -128,6 +161,8 @@ class _Unpickler(pickle.Unpickler):
         self._path, self._storage = path, storage
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return _Name(lambda data: _read_pickles(self._path, io.BytesIO(data), len(data)))
         known = _NAMES.get(f"{module}.{name}")
         if known is None:
             raise UserError(
@@ -170,14 +205,19 @@ def _read_zip(path: Path, file: Any) -> Any:
         return _Unpickler(path, io.BytesIO(archive.read(found[0])), storage).load()
 
 
-def _read_legacy(path: Path, file: Any) -> Any:
-    """The containers of a file of pickles: what it is, containers, keys; then the storages."""
-    if _Unpickler(path, file, None).load() != _LEGACY:
+def _read_pickles(path: Path, file: Any, length: int) -> Any:
+    """The containers of a file of pickles: what it is, containers, keys; then the storages.
+
+    Or those of a plain pickle, with storages inside.
+    """
+    first = _Unpickler(path, file, None).load()
+    if isinstance(first, dict):
+        return first
+    if first != _LEGACY:
         raise UserError(f"{path} is a pickle, but no checkpoint of PyTorch: {_RESAVE}")
     _Unpickler(path, file, None).load()  # the format's version
     if not _Unpickler(path, file, None).load().get("little_endian", True):
         raise UserError(f"{path} is of a big-endian machine, and old: {_RESAVE}")
-    length = path.stat().st_size
     storages: dict[str, np.ndarray] = {}
 
     def storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:

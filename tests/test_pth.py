@@ -13,6 +13,7 @@ import torch
 
 from jaxgan import pth
 from jaxgan.errors import UserError
+from tests.reference import stylegan2_ada
 
 ZIP = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
@@ -121,14 +122,63 @@ def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path, zipped, place
         (Runs(torch.load, "x"), "torch.serialization.load"),
         (torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
         (collections.Counter("a"), "collections.Counter"),
-        (np.float64(1), "numpy._core.multiarray.scalar"),
+        (np.ones(1), "numpy._core.multiarray._reconstruct"),
     ],
-    ids=["eval", "getattr", "load", "network", "Counter", "scalar"],
+    ids=["eval", "getattr", "load", "network", "Counter", "array"],
 )
 def test_no_other_name_is_known(tmp_path, call, name):
     path = save({"a": call}, tmp_path / "a.pth", True)
     with pytest.raises(UserError, match=f"names {re.escape(name)}, which is no tensor"):
         pth.read(path)
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_plain_pickles_and_objects_with_persistence(tmp_path, monkeypatch, protocol):
+    """The source is not executed, and numbers are passed over, but for the group size."""
+    proof = tmp_path / "it ran"
+    persistence = stylegan2_ada.Persistence(monkeypatch, f"open({str(proof)!r}, 'w')")
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last))
+    network.register_buffer("average", torch.randn(4))
+    network.group_size, network.gain = 8, np.sqrt(2)
+    shared = torch.randn(5)
+    tree = {"net": network, "settings": persistence.EasyDict(a=1), "w": shared, "none": None}
+    arrays = pth.read(persistence.save(tree, tmp_path / "a.pkl", protocol))
+    assert set(arrays) == {"net.average", "net.0.weight", "net.0.bias", "net.group_size", "w"}
+    for name, tensor in network.state_dict().items():
+        assert_equal(arrays[f"net.{name}"], tensor)
+        assert not arrays[f"net.{name}"].flags.writeable
+    assert_equal(arrays["w"], shared)
+    assert arrays["net.group_size"] == 8
+    assert not proof.exists()
+
+
+def test_what_is_nested_in_a_pickle_is_read_with_the_same_care(tmp_path, monkeypatch):
+    proof = tmp_path / "it ran"
+    persistence = stylegan2_ada.Persistence(monkeypatch, "")
+    evil = Runs(os.system, f"touch '{proof}'")
+    inside = io.BytesIO()
+    torch.save(evil, inside, _use_new_zipfile_serialization=False)
+    meta = {"module_src": "", "class_name": "A", "state": {"_modules": {"a": evil}}}
+    for value in (
+        evil,
+        Runs(torch.storage._load_from_bytes, inside.getvalue()),
+        Runs(persistence.reconstruct, meta),
+    ):
+        (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"a": value}))
+        with pytest.raises(UserError, match=r"evil\.pkl names (posix|nt)\.system"):
+            pth.read(tmp_path / "evil.pkl")
+    for value in (
+        Runs(torch.storage._load_from_bytes, pickle.dumps({})),
+        Runs(torch.storage._load_from_bytes, b""),
+        Runs(persistence.reconstruct, {"state": {"_buffers": None}}),
+        Runs(persistence.reconstruct, 3),
+        Runs(torch._utils._rebuild_tensor_v2, {}, 0, (1,), (1,)),
+    ):
+        (tmp_path / "odd.pkl").write_bytes(pickle.dumps({"a": value}))
+        with pytest.raises(UserError, match=r"odd\.pkl") as caught:
+            pth.read(tmp_path / "odd.pkl")
+        assert "\n" not in str(caught.value)
+    assert not proof.exists()
 
 
 def archive(path, content, **records):
@@ -205,7 +255,8 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     refused("text.pth", b"version https://git-lfs.github.com/spec/v1\n", "no checkpoint of PyTorch")
     refused("empty.pth", b"", "no checkpoint of PyTorch")
     refused("protocol0.pth", b"cos\nsystem\n(S'true'\ntR.", "no checkpoint of PyTorch")
-    refused("pickle.pth", pickle.dumps({"a": 1}), "a pickle, but no checkpoint")
+    refused("pickle.pth", pickle.dumps([1]), "a pickle, but no checkpoint")
+    refused("dict.pkl", pickle.dumps({"a": 1}), "holds no tensor")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
         file.writestr("readme", "hello")
     refused("other.zip", None, "zip file, but no checkpoint")

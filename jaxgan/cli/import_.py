@@ -20,7 +20,8 @@ class Options:
     out: Path
     """Folder of the run."""
     discriminator: Path | None = None
-    """File of the discriminator of the same training; None: it starts anew."""
+    """File of the discriminator of the same training, where it has one of its own that the format
+    does not find by its name; None: it starts anew."""
     data: Data = NO_DATA
     batch: int = 64
     """Images a draw, if the run is trained."""
@@ -56,5 +57,8 @@ def main(argv: list[str]) -> int:
         print(f"{options.out}: the {name} starts anew, for no file of it was given")
     if left := facts["left_out"]:
         print(f"{options.out}: {len(left)} tensors left out, see {options.out}/import.json")
-    print(f"  jaxgan sample {options.out} --num 64 --out samples.png")
+    if facts["directions"]:
+        print(f"  jaxgan translate {options.out} INPUT OUT")
+    else:
+        print(f"  jaxgan sample {options.out} --num 64 --out samples.png")
     return 0

@@ -17,8 +17,16 @@ FORMATS = {
     "sagan_heykeetae": "Self-Attention-GAN (heykeetae): STEP_G.pth and STEP_D.pth",
     "dcgan_pytorch": "the DCGAN of PyTorch's examples: netG_epoch_N.pth and netD_epoch_N.pth",
     "sngan_mimicry": "SNGAN and cGAN-PD of mimicry: netG_N_steps.pth and netD_N_steps.pth",
+    "cyclegan_pytorch": "CycleGAN (junyanz): latest_net_G_A.pth, and G_B, D_A, D_B beside it",
+    "pix2pix_pytorch": "pix2pix (junyanz): latest_net_G.pth and latest_net_D.pth",
+    "stylegan2_ada": "StyleGAN2-ADA (NVlabs, PyTorch): network-snapshot-N.pkl, all in one file",
 }
-"""{name: what it is}; each name is a module here with `convert(generator, discriminator)`."""
+"""{name: what it is}; each name is a module here.
+
+It has `convert(generator, discriminator)`, which gives (system, params, stats) and, where a file
+holds averages of parameters, those: fields of `Converted`. Where there are other networks it has
+`files(generator, discriminator)`, too, which gives {argument of convert: file}.
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,12 +37,16 @@ class Converted:
         system: with the sizes that the files' tensors have.
         params: {network: parameters} of the networks that were given.
         stats: {network: {collection: ...}} of the same.
+        averages: {network: parameters} where the files hold averages beside what was trained.
+        files: that were read.
         left_out: names of tensors that say nothing of the networks.
     """
 
     system: System
     params: dict[str, PyTree]
     stats: dict[str, PyTree]
+    averages: dict[str, PyTree]
+    files: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
@@ -44,7 +56,7 @@ def load(format: str, generator: str | Path, discriminator: str | Path | None = 
     Args:
         format: one of FORMATS.
         generator: file.
-        discriminator: file of the same training.
+        discriminator: file of the same training, where it is not found by the generator's.
 
     Raises:
         UserError: no such format; a file that is no such checkpoint; a tensor that is missing, that
@@ -53,11 +65,16 @@ def load(format: str, generator: str | Path, discriminator: str | Path | None = 
     if format not in FORMATS:
         near = nearest(format, FORMATS, hint=f"; there are {', '.join(FORMATS)}")
         raise UserError(f"no format {format!r}{near}")
-    convert = importlib.import_module(f"jaxgan.convert.{format}").convert
-    paths = [generator] if discriminator is None else [generator, discriminator]
-    files = [Tensors(pth.read(path), str(path)) for path in paths]
+    module = importlib.import_module(f"jaxgan.convert.{format}")
+    paths = {"generator": generator}
+    if hasattr(module, "files"):
+        paths = module.files(generator, discriminator)
+    elif discriminator is not None:
+        paths["discriminator"] = discriminator
+    tensors = {name: Tensors(pth.read(path), str(path)) for name, path in paths.items()}
+    files = list(tensors.values())
     try:
-        system, params, stats = convert(*files)
+        system, params, stats, *averages = module.convert(**tensors)
     except (ValueError, TypeError, IndexError, ArithmeticError) as error:
         if isinstance(error, UserError) and any(file.file in str(error) for file in files):
             raise
@@ -65,4 +82,11 @@ def load(format: str, generator: str | Path, discriminator: str | Path | None = 
         names = " and ".join(file.file for file in files)
         raise UserError(f"{names}: no network of {format} has such tensors ({error})") from error
     left_out = [name for file in files for name in file.finish(format)]
-    return Converted(system=system, params=params, stats=stats, left_out=tuple(left_out))
+    return Converted(
+        system=system,
+        params=params,
+        stats=stats,
+        averages=averages[0] if averages else {},
+        files=tuple(file.file for file in files),
+        left_out=tuple(left_out),
+    )

@@ -33,19 +33,19 @@ def import_run(
 ) -> dict[str, Any]:
     """Writes a run whose networks are those of the files, at step 0.
 
-    Averages, where the system keeps them, start as the imported weights. Without a discriminator
-    that network starts anew, as all optimisers do.
+    Averages, where the system keeps them, are the file's, or start as the imported weights.
+    Networks that no file holds start anew, as all optimisers do.
 
     Args:
         format: one of `jaxgan.convert.FORMATS`.
         generator: file.
         out: folder of the run, new or empty.
-        discriminator: file of the same training.
+        discriminator: file of the same training, for `jaxgan.convert.load`.
         data: what the run is to be trained on; None: it cannot be trained.
         settings: other fields of the Experiment.
 
-    Returns what `out`/import.json holds, too: the format, the files' SHA-256, the networks that
-    start anew, and the tensors that were left out.
+    Returns what `out`/import.json holds, too: the format, the files' SHA-256, the directions of a
+    system that translates, the networks that start anew, and the tensors that were left out.
 
     Raises:
         UserError: the files cannot be converted (`jaxgan.convert.load`), or `out` not written.
@@ -64,16 +64,16 @@ def import_run(
         stats[name] = jax.tree.map(jax.numpy.asarray, converted.stats[name])
         if name in ema:
             # Copies: training donates the state, in which no array may stand twice.
-            average = {"params": tree, **converted.stats[name]}
+            weights = converted.averages.get(name, tree)
+            average = {"params": weights, **converted.stats[name]}
             ema[name] = {key: jax.tree.map(jax.numpy.array, average[key]) for key in ema[name]}
     state = dataclasses.replace(state, params=params, stats=stats, ema=ema)
     facts = {
         "format": format,
         "files": {
-            str(path): hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            for path in (generator, discriminator)
-            if path is not None
+            path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in converted.files
         },
+        "directions": list(converted.system.directions),
         "parameters": {
             name: sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(tree))
             for name, tree in converted.params.items()

@@ -1,0 +1,140 @@
+import copy
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+import jaxgan
+from jaxgan import convert
+from jaxgan.cli import main
+from jaxgan.errors import UserError
+from tests.reference import originals
+from tests.reference.stylegan2_ada import Discriminator, Generator, Persistence
+
+
+@pytest.fixture
+def persistence(monkeypatch):
+    return Persistence(monkeypatch, "raise AssertionError('it was executed')")
+
+
+@torch.no_grad()
+def snapshot(**settings):
+    """{"G", "D", "G_ema"}, all different."""
+    torch.manual_seed(0)
+    judge = {name: settings.pop(name) for name in ("group", "architecture") if name in settings}
+    generator = Generator(**settings)
+    shape = {name: settings[name] for name in ("widths", "channels") if name in settings}
+    average = copy.deepcopy(generator)
+    for parameter in average.parameters():
+        parameter += 0.1 * torch.randn(parameter.shape)
+    return {"G": generator, "D": Discriminator(**shape, **judge), "G_ema": average}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"widths": (8, 6), "group": 2},
+            {"width": 48, "max_channels": 8, "group": 2, "residual": True},
+        ),
+        (
+            {"widths": (16, 12, 6), "channels": 1, "layers": 3, "architecture": "orig"},
+            {"width": 96, "max_channels": 16, "mapping_layers": 3, "residual": False},
+        ),
+    ],
+)
+def test_equals_pytorch(tmp_path, rng, persistence, settings, expected):
+    networks = snapshot(**settings)
+    settings = persistence.EasyDict(class_name="training.dataset.ImageFolderDataset")
+    pipe = torch.nn.Module()
+    pipe.register_buffer("p", torch.tensor(0.3))
+    tree = {"training_set_kwargs": settings, **networks, "augment_pipe": pipe}
+    path = persistence.save(tree, tmp_path / "network-snapshot-000200.pkl")
+    converted = convert.load("stylegan2_ada", path)
+    system = converted.system
+    for name, value in expected.items():
+        assert getattr(system, name) == value, name
+    assert (system.latent, system.ada_target) == (10, 0.6)
+    assert all("resample_filter" in n or n == "augment_pipe.p" for n in converted.left_out)
+
+    z, x, _ = originals.inputs(rng, system, 4)
+    module, stats = system.networks()["generator"], converted.stats["generator"]
+    draw = jax.jit(lambda params: module.apply({"params": params, **stats}, z, train=False))
+    images = originals.torch_draw(networks["G"], z)
+    np.testing.assert_allclose(draw(converted.params["generator"]), images, atol=1e-4)
+    averaged = originals.torch_draw(networks["G_ema"], z)
+    assert np.abs(averaged - images).max() > 0.1
+    np.testing.assert_allclose(draw(converted.averages["generator"]), averaged, atol=1e-4)
+    logits = originals.torch_judge(networks["D"], x)
+    np.testing.assert_allclose(originals.judge(converted, x), logits, atol=1e-4)
+    np.testing.assert_array_equal(stats["average"]["mapping"]["style"], networks["G"].mapping.w_avg)
+
+
+@pytest.mark.parametrize("widths", [(8, 8, 8), (8, 8, 6, 3), (25, 12, 6, 3)])
+def test_widths_of_any_multiplier(tmp_path, persistence, widths):
+    path = persistence.save(snapshot(widths=widths), tmp_path / "a.pkl")
+    assert convert.load("stylegan2_ada", path).system.widths() == widths
+
+
+def test_a_run_keeps_the_average_beside_the_generator(tmp_path, persistence, capsys):
+    networks = snapshot(widths=(8, 6))
+    file = persistence.save(networks, tmp_path / "a.pkl", protocol=3)
+    run = str(tmp_path / "run")
+    assert main(["import", "stylegan2_ada", file, "--out", run]) == 0
+    assert "starts anew" not in capsys.readouterr().out
+    state = jaxgan.open(run).state
+    for name, tree in (("G", state.params["generator"]), ("G_ema", state.ema["generator"])):
+        bias = tree.get("params", tree)["synthesis"]["bias0"]
+        np.testing.assert_array_equal(bias, networks[name].synthesis.b4.conv1.bias.detach())
+
+
+def test_states_in_a_pth_file(tmp_path):
+    networks = snapshot()
+    states = {name: networks[name].state_dict() for name in ("D", "G_ema")}
+    torch.save(states, tmp_path / "a.pth")
+    converted = convert.load("stylegan2_ada", tmp_path / "a.pth")
+    assert (converted.system.group, converted.system.ada_target) == (4, 0.0)
+    averages, params = converted.averages["generator"], converted.params["generator"]
+    jax.tree.map(np.testing.assert_array_equal, averages, params)
+    torch.save({"G": networks["G"].state_dict()}, tmp_path / "b.pth")
+    alone = convert.load("stylegan2_ada", tmp_path / "b.pth")
+    assert (list(alone.params), alone.averages) == (["generator"], {})
+
+
+def test_names_of_the_original_at_8_pixels():
+    conv = {"weight", "bias", "resample_filter"}
+    affine = {"affine.weight", "affine.bias"}
+    layer = conv | affine | {"noise_strength", "noise_const"}
+    generator = {f"mapping.fc{k}.{name}" for k in (0, 1) for name in ("weight", "bias")}
+    generator |= {"mapping.w_avg", "synthesis.b4.const"}
+    for block in ("b4.conv1", "b8.conv0", "b8.conv1"):
+        generator |= {f"synthesis.{block}.{name}" for name in layer}
+    for block in ("b4", "b8"):
+        generator |= {f"synthesis.{block}.torgb.{name}" for name in {"weight", "bias"} | affine}
+        generator |= {f"synthesis.{block}.resample_filter"}
+    assert set(Generator(widths=(8, 6)).state_dict()) == generator
+    discriminator = {f"b8.{part}.{name}" for part in ("conv0", "conv1") for name in conv}
+    discriminator |= {"b8.skip.weight", "b8.skip.resample_filter", "b8.resample_filter"}
+    discriminator |= {f"b4.conv.{name}" for name in conv}
+    for part in ("b8.fromrgb", "b4.fc", "b4.out"):
+        discriminator |= {f"{part}.weight", f"{part}.bias"}
+    assert set(Discriminator(widths=(8, 6)).state_dict()) == discriminator
+
+
+def test_what_does_not_fit_is_named_in_one_line(tmp_path):
+    def refused(message, networks, *discriminator):
+        states = {name: network.state_dict() for name, network in networks.items()}
+        torch.save(states, tmp_path / "a.pth")
+        with pytest.raises(UserError, match=message) as caught:
+            convert.load("stylegan2_ada", tmp_path / "a.pth", *discriminator)
+        assert "\n" not in str(caught.value)
+
+    networks = snapshot()
+    refused("is conditional", snapshot(classes=10))
+    refused("last maps alone", snapshot(skip=False))
+    refused("'resnet' or 'orig'", snapshot(architecture="skip"))
+    refused("one file too many", networks, tmp_path / "a.pth")
+    refused(r"no tensor G_ema\.synthesis\.b4\.const", {"D": networks["D"]})
+    refused("does not fit", {**networks, "D": Discriminator(channels=1)})
+    refused("tensors that stylegan2_ada does not know", {**networks, "E": Generator()})
