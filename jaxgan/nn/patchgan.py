@@ -33,7 +33,7 @@ class PatchGAN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b y x"]:
-        """[b, h, w, c] to logits [b, h/8 - 2, w/8 - 2] for three halvings."""
+        """[b, h, w, c] to float32 logits [b, h/8 - 2, w/8 - 2] for three halvings."""
         del train
         conv = partial(Conv, kernel_size=4, padding=1, initializer=normal(0.02), dtype=self.dtype)
         h = nn.leaky_relu(conv(self.width, stride=2, name="conv1")(x), 0.2)
@@ -51,4 +51,4 @@ class PatchGAN(nn.Module):
                 name=f"norm{index + 1}",
             )
             h = nn.leaky_relu(norm(h), 0.2)
-        return conv(1, name=f"conv{self.halvings + 2}")(h)[..., 0]
+        return conv(1, name=f"conv{self.halvings + 2}")(h)[..., 0].astype(jnp.float32)
