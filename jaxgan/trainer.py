@@ -79,7 +79,9 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     folder = Path(folder)
     console = console or Console(file=sys.stderr, emoji=False)  # image:china is no flag
     console = console if is_first() else Console(quiet=True)
-    resumed, mesh, source, judge, settings = together(lambda: _prepare(experiment, folder, console))
+    resumed, mesh, source, batches, judge, settings = together(
+        lambda: _prepare(experiment, folder, console)
+    )
     lock = together(lambda: _write(folder, settings) if is_first() else contextlib.nullcontext())
     together(lambda: _check_written(folder, settings))
 
@@ -106,7 +108,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         moments = iterate(
             experiment.system,
             state,
-            lambda number: stage_batches(experiment, source, number, part(mesh)),
+            batches.__getitem__,
             steps=experiment.steps,
             seed=experiment.seed,
             micro=experiment.micro,
@@ -123,14 +125,13 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
 
 def _prepare(
     experiment: Experiment, folder: Path, console: Console
-) -> tuple[bool, jax.sharding.Mesh, data.Source, Judge | None, dict[str, str]]:
+) -> tuple[bool, jax.sharding.Mesh, data.Source, list[data.Batches], Judge | None, dict[str, str]]:
     """Checks all that a user can get wrong.
 
-    Returns whether to resume, the mesh, the data, who scores, and the files that describe the run,
-    by name.
+    Returns whether to resume, the mesh, the data, this process's batches of each stage, who scores,
+    and the files that describe the run, by name.
     """
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
-    mine = part(mesh)
     stages = experiment.system.stages()
     for stage in stages:
         check_batch(_batch(experiment, stage), experiment.micro, mesh)
@@ -139,8 +140,9 @@ def _prepare(
     resumed = _check_folder(experiment, folder)
     source = data.open_source(experiment.data.source)
     report = _scan(experiment, source)
-    for number in range(len(stages)):
-        stage_batches(experiment, source, number, mine)
+    batches = [
+        stage_batches(experiment, source, number, part(mesh)) for number in range(len(stages))
+    ]
     judge = None
     if experiment.evaluate.every and experiment.system.directions:
         raise UserError(
@@ -170,7 +172,7 @@ def _prepare(
         "config.json": to_json(experiment),
         "data.json": json.dumps({"fingerprint": fingerprint}),
     }
-    return resumed, mesh, source, judge, settings
+    return resumed, mesh, source, batches, judge, settings
 
 
 def _write(folder: Path, settings: dict[str, str]) -> IO[str]:

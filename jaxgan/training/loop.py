@@ -119,7 +119,7 @@ def train(
                 layout = state_shardings(mesh, state)
                 enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)
                 state = enter(state, first, key)
-            feed = to_devices(batches.iterate(step), sharding)
+            feed = itertools.chain([first], to_devices(batches.iterate(step + 1), sharding))
             for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
                 # A copy between host and device that nobody asked for would stall both.
                 with jax.transfer_guard("disallow"):
