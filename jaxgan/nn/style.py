@@ -19,6 +19,9 @@ from jaxgan.nn.norm import PixelNorm
 
 EPSILON = 1e-8  # of demodulation
 
+Noise = tuple[Float[Array, "b n n 1"], ...] | None
+"""Maps, one for each layer; None: those that are fixed."""
+
 
 class Mapping(nn.Module):
     """Latents to styles: a pixel norm, then dense layers that learn slowly; float32.

@@ -29,12 +29,10 @@ from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import AdaptiveInstanceNorm
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.resample import upsample
-from jaxgan.nn.style import Mapping, draw_noise, mix, random_cutoff, truncate
+from jaxgan.nn.style import Mapping, Noise, draw_noise, mix, random_cutoff, truncate
 from jaxgan.system import Batch, Decay, Metrics, View
 from jaxgan.systems.growing import Fade, Growing, blend, faded, progress
 from jaxgan.systems.progan import RELU, Discriminator, leaky_relu
-
-Noise = tuple[Float[Array, "b n n 1"], ...] | None
 
 
 class Synthesis(nn.Module):

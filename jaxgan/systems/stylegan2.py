@@ -31,10 +31,8 @@ from jaxgan.nn.equalized import equalized
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.stddev import minibatch_stddev
-from jaxgan.nn.style import Mapping, ModulatedConv, draw_noise, mix, random_cutoff, truncate
+from jaxgan.nn.style import Mapping, ModulatedConv, Noise, draw_noise, mix, random_cutoff, truncate
 from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
-
-Noise = tuple[Float[Array, "b n n 1"], ...] | None
 
 
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
