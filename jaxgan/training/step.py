@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
-from jaxgan.backend import on_cpu, return_freed_memory
+from jaxgan.backend import on_cpu, return_freed_memory, with_plain_convolutions
 from jaxgan.parallel.sharding import gathered, replicated, shared_out, state_shardings, stored
 from jaxgan.system import (
     Batch,
@@ -208,6 +208,7 @@ def _lazily(
     if moved[2]:
         raise ValueError(f"player {player.name!r} rests at times, so it cannot emit {[*moved[2]]}")
     rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), moved[1])
+    turn = with_plain_convolutions(turn) if on_cpu() else turn
     return jax.lax.cond(
         state.step % player.every == 0, turn, lambda state, _: (state, rest, {}), state, batches
     )
