@@ -13,7 +13,7 @@ from jaxgan.systems.progan import ProGAN
 SYSTEM = ProGAN(
     shape=(32, 32, 1),
     latent=64,
-    width=512,
+    width=256,
     max_channels=64,
     batches=(32, 32, 32, 32),
     rates=(2e-3, 2e-3, 2e-3, 2e-3),
@@ -26,7 +26,7 @@ config = Experiment(
     system=SYSTEM,
     data=Data(source="mnist5k", resize=True),
     batch=32,
-    steps=SYSTEM.iterations(48),
+    steps=SYSTEM.iterations(56),
     checkpoint=Checkpoint(every=500),
     log=Log(every=50, samples=200, grid=100),
 )
