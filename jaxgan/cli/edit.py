@@ -7,7 +7,7 @@ from typing import Literal
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.data import load
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, writing
 from jaxgan.run import Run
 from jaxgan.training import pictures
 
@@ -72,12 +72,10 @@ def main(argv: list[str]) -> int:
         beta=options.beta,
         seed=options.seed,
     )
-    try:
+    with writing(out, "OUT"):
         if options.task == "animate":
             pictures.animate(made[:, None], out)
         else:
             pictures.as_image(made).save(out)
-    except OSError as error:
-        raise UserError(f"OUT is {out}, which cannot be written: {error.strerror}") from error
     print(f"{out}: {options.task} of {given} by {folder}")
     return 0

@@ -1,7 +1,6 @@
 """jaxgan sample RUN: draws images as a grid, an .npz, a folder of PNGs, or a GIF."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, writing
 from jaxgan.run import Run
 from jaxgan.training import pictures
 
@@ -77,12 +76,14 @@ def main(argv: list[str]) -> int:
         if options.out.suffix != ".png":
             raise UserError(f"--out is {options.out}: attention maps are drawn as a .png")
         images, maps = run.attention(num, label=labels, **how)
-        _writing(options.out, lambda: pictures.attention(images, maps[-1]).save(options.out))
+        with writing(options.out):
+            pictures.attention(images, maps[-1]).save(options.out)
         print(f"{options.out}: attention in {num} samples of {folder}")
         return 0
     size = None if options.size is None else _size(options.size)
     images, drawn = run.sample_with_labels(num, label=labels, psi=options.psi, size=size, **how)
-    _writing(options.out, lambda: _write(options.out, images, drawn, columns))
+    with writing(options.out):
+        _write(options.out, images, drawn, columns)
     print(f"{options.out}: {num} samples of {folder}")
     return 0
 
@@ -105,13 +106,15 @@ def _draw_many(options: Options, run: Run, num: int, labels: list[int] | int | N
             psi=options.psi,
         )
         picture = pictures.grid(table.reshape(-1, *table.shape[2:]), table.shape[1])
-        _writing(options.out, lambda: picture.save(options.out))
+        with writing(options.out):
+            picture.save(options.out)
         print(f"{options.out}: styles of {table.shape[1] - 1} samples of {run.folder}, mixed")
         return 0
     frames = run.interpolate(
         options.interpolate or 0, num=num, label=labels, psi=options.psi, seed=options.seed
     )
-    _writing(options.out, lambda: pictures.animate(frames, options.out))
+    with writing(options.out):
+        pictures.animate(frames, options.out)
     print(f"{options.out}: {len(frames)} frames of {num} walks of {run.folder}")
     return 0
 
@@ -163,13 +166,6 @@ def _check_out(options: Options) -> None:
         raise UserError(f"--out is {out}, which holds files already: give a new or empty folder")
     if out.is_dir() == bool(out.suffix) and out.exists():
         raise UserError(f"--out is {out}: that is a {'folder' if out.is_dir() else 'file'}")
-
-
-def _writing(out: Path, write: Callable[[], None]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise UserError(f"--out is {out}, which cannot be written: {error.strerror}") from error
 
 
 def _write(out: Path, images: np.ndarray, labels: np.ndarray | None, columns: int | None) -> None:

@@ -1,18 +1,17 @@
 """jaxgan translate RUN INPUT OUT: makes images from images, a file or a folder of them."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
 
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.data import Fit, load
 from jaxgan.data.folder import EXTENSIONS, listing
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, writing
 from jaxgan.run import Run
 from jaxgan.training import pictures
 
@@ -56,7 +55,9 @@ def main(argv: list[str]) -> int:
             images, direction=options.direction, samples=options.samples, seed=options.seed
         )
         for path, samples in zip(portion, made, strict=True):
-            _writing(targets[path], lambda path=path, row=samples: _write(targets[path], row))
+            with writing(targets[path], "OUT"):
+                targets[path].parent.mkdir(parents=True, exist_ok=True)
+                pictures.grid(samples, len(samples)).save(targets[path])
     count = "1 image" if len(targets) == 1 else f"{len(targets):,} images"
     print(f"{out}: {count} translated by {folder}")
     return 0
@@ -90,15 +91,3 @@ def _targets(given: Path, out: Path) -> dict[Path, Path]:
 def _portions(paths: list[Path], size: int) -> Iterator[list[Path]]:
     for start in range(0, len(paths), size):
         yield paths[start : start + size]
-
-
-def _write(path: Path, samples: UInt8[np.ndarray, "k h w c"]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pictures.grid(samples, len(samples)).save(path)
-
-
-def _writing(out: Path, write: Callable[[], None]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise UserError(f"OUT is {out}, which cannot be written: {error.strerror}") from error

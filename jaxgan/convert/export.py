@@ -14,7 +14,7 @@ from jax import export
 from jaxgan.backend import target
 from jaxgan.config import to_json
 from jaxgan.describe import summary
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, writing
 from jaxgan.run import Run
 from jaxgan.training.sampling import evaluation_view
 
@@ -155,9 +155,7 @@ def export_run(run: Run, format: str, out: str | Path, *, licence: str = "unknow
         }
         written[out] = safetensors.numpy.save(tensors(run), metadata)
         written[out.with_name(f"{out.name}.md")] = text.encode()
-    try:
+    with writing(out):
         for path, content in written.items():
             path.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"--out is {out}, which cannot be written: {error.strerror}") from error
     return list(written)

@@ -106,9 +106,9 @@ def _generator(system: StyleGAN2, file: Tensors, root: str) -> tuple[PyTree, PyT
             name = f"{block}.{part}"
             _modulated(target, file, f"conv{layer}", name, up=part == "conv0")
             target.copy(f"params/synthesis/bias{layer}", f"{name}.bias")
-            target.copy(f"params/synthesis/noise{layer}", f"{name}.noise_strength")
+            target.copy(f"params/synthesis/noise{layer}/strength", f"{name}.noise_strength")
             noise = file.take(f"{name}.noise_const")[None, ..., None]
-            target.put(f"noise/synthesis/layer{layer}", f"{name}.noise_const", noise)
+            target.put(f"noise/synthesis/noise{layer}/map", f"{name}.noise_const", noise)
             layer += 1
         _modulated(target, file, f"rgb{4 << index}", f"{block}.torgb")
         target.copy(f"params/synthesis/rgb{4 << index}_bias", f"{block}.torgb.bias")

@@ -106,6 +106,33 @@ class ModulatedConv(nn.Module):
         return y * after.astype(y.dtype)
 
 
+class AddNoise(nn.Module):
+    """Adds a map of noise to every channel, times a strength that is learned from 0.
+
+    State, in the collection "noise": a fixed `map`, for when none is given.
+
+    Attributes:
+        each: whether every channel has a strength of its own.
+    """
+
+    each: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n n c"], given: Float[Array, "b n n 1"] | None
+    ) -> Float[Array, "b n n c"]:
+        """[b, n, n, c] to the same."""
+        side = x.shape[1]
+        fixed = self.variable(
+            "noise",
+            "map",
+            lambda: jax.random.normal(self.make_rng("params"), (1, side, side, 1)),
+        )
+        shape = x.shape[-1:] if self.each else ()
+        strength = self.param("strength", jinit.zeros, shape, jnp.float32)
+        return x + (strength * (fixed.value if given is None else given)).astype(x.dtype)
+
+
 def mix(
     first: Float[Array, "b d"],
     second: Float[Array, "b d"],

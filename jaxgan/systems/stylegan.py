@@ -12,6 +12,7 @@ of its latent. The running mean of styles moves in the generator's turn alone.
 
 import dataclasses
 from collections.abc import Mapping as MappingType
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -29,16 +30,22 @@ from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import AdaptiveInstanceNorm
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.resample import upsample
-from jaxgan.nn.style import Mapping, Noise, draw_noise, mix, random_cutoff, truncate
-from jaxgan.system import Batch, Decay, Metrics, View
+from jaxgan.nn.style import (
+    AddNoise,
+    Mapping,
+    Noise,
+    draw_noise,
+    mix,
+    random_cutoff,
+    truncate,
+)
+from jaxgan.system import Batch, Decay, Metrics, System, View
 from jaxgan.systems.growing import Fade, Growing, blend, faded, progress
 from jaxgan.systems.progan import RELU, Discriminator, leaky_relu
 
 
 class Synthesis(nn.Module):
     """Styles of each layer, and noise, to images, nominally in [-1, 1].
-
-    State, in the collection "noise": a fixed map for each layer, for when none is given.
 
     Attributes:
         widths: channels of the maps of 4, 8, 16, ... pixels; each size has two layers.
@@ -86,20 +93,13 @@ class Synthesis(nn.Module):
         self, h: Float[Array, "b n n c"], style: Float[Array, "b d"], noise: Noise, layer: int
     ) -> Float[Array, "b n n c"]:
         """Noise, bias, leaky ReLU, and the style."""
-        shape, side = h.shape[-1:], h.shape[1]
-        fixed = self.variable(
-            "noise",
-            f"layer{layer}",
-            lambda: jax.random.normal(self.make_rng("params"), (1, side, side, 1)),
-        )
-        given = fixed.value if noise is None else noise[layer]
-        strength = self.param(f"noise{layer}", jinit.zeros, shape, jnp.float32)
-        bias = self.param(f"bias{layer}", jinit.zeros, shape, jnp.float32)
-        h = add_bias(h + (strength * given).astype(h.dtype), bias)
+        noisy = AddNoise(each=True, name=f"noise{layer}")
+        h = noisy(h, None if noise is None else noise[layer])
+        bias = self.param(f"bias{layer}", jinit.zeros, h.shape[-1:], jnp.float32)
         norm = AdaptiveInstanceNorm(
             Init(jinit.normal(1.0)), reparam=EqualizedRate, name=f"style{layer}"
         )
-        return norm(leaky_relu(h), style)
+        return norm(leaky_relu(add_bias(h, bias)), style)
 
 
 class Generator(nn.Module):
@@ -212,15 +212,10 @@ class StyleGAN(Growing):
 
     def _fake(self, view: View, key: PRNGKeyArray, count: int) -> Float[Array, "b h w c"]:
         """Images as they are drawn in training: styles mixed, noise fresh."""
-        one, two, cut, noise_key = jax.random.split(key, 4)
         layers = self.layers(view)
-        first, second = (
-            apply("generator", view.draw(count, partial(self.draw_latents, k)), method="styles")
-            for apply, k in ((view, one), (view.frozen, two))
-        )
-        styles = mix(first, second, random_cutoff(cut, self.mixing, layers), layers)
         sides = [4 << layer // 2 for layer in range(layers)]
-        return self.synthesize(view, styles, draw_noise(view.draw, noise_key, count, sides))
+        mixed = draw_mixed(self, view, key, count, mixing=self.mixing, layers=layers, sides=sides)
+        return self.synthesize(view, *mixed)
 
     def discriminator_loss(
         self, view: View, batch: Batch, key: PRNGKeyArray
@@ -275,3 +270,26 @@ class StyleGAN(Growing):
     ) -> Float[Array, "b h w c"]:
         """Samples, nominally in [-1, 1], of the resolution that the stage has."""
         return self.synthesize(view, self.styles(view, latents, labels))
+
+
+def draw_mixed(
+    system: System,
+    view: View,
+    key: PRNGKeyArray,
+    count: int,
+    *,
+    mixing: float,
+    layers: int,
+    sides: Sequence[int],
+) -> tuple[Float[Array, "b l d"], Noise]:
+    """Styles as they are drawn in training, those of two latents in a share `mixing`, and noise.
+
+    The running mean of styles sees the first latents alone; `sides` are those of the noise maps.
+    """
+    one, two, cut, noise_key = jax.random.split(key, 4)
+    first, second = (
+        apply("generator", view.draw(count, partial(system.draw_latents, k)), method="styles")
+        for apply, k in ((view, one), (view.frozen, two))
+    )
+    styles = mix(first, second, random_cutoff(cut, mixing, layers), layers)
+    return styles, draw_noise(view.draw, noise_key, count, sides)

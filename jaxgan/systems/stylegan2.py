@@ -31,8 +31,9 @@ from jaxgan.nn.equalized import equalized
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.stddev import minibatch_stddev
-from jaxgan.nn.style import Mapping, ModulatedConv, Noise, draw_noise, mix, random_cutoff, truncate
+from jaxgan.nn.style import AddNoise, Mapping, ModulatedConv, Noise, mix, truncate
 from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
+from jaxgan.systems.stylegan import draw_mixed
 
 
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -42,8 +43,6 @@ def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 class Synthesis(nn.Module):
     """Styles of each layer, and noise, to images, nominally in [-1, 1].
-
-    State, in the collection "noise": a fixed map for each layer, for when none is given.
 
     Attributes:
         widths: channels of the maps of 4, 8, 16, ... pixels.
@@ -80,16 +79,9 @@ class Synthesis(nn.Module):
         self, h: Float[Array, "b n n c"], noise: Noise, layer: int
     ) -> Float[Array, "b n n c"]:
         """Noise, bias, leaky ReLU."""
-        side = h.shape[1]
-        fixed = self.variable(
-            "noise",
-            f"layer{layer}",
-            lambda: jax.random.normal(self.make_rng("params"), (1, side, side, 1)),
-        )
-        given = fixed.value if noise is None else noise[layer]
-        strength = self.param(f"noise{layer}", jinit.zeros, (), jnp.float32)
+        noisy = AddNoise(name=f"noise{layer}")(h, None if noise is None else noise[layer])
         bias = self.param(f"bias{layer}", jinit.zeros, h.shape[-1:], jnp.float32)
-        return activation(add_bias(h + (strength * given).astype(h.dtype), bias))
+        return activation(add_bias(noisy, bias))
 
 
 class Generator(nn.Module):
@@ -322,15 +314,9 @@ class StyleGAN2(System):
         self, view: View, key: PRNGKeyArray, count: int
     ) -> tuple[Float[Array, "b l d"], Noise]:
         """Styles and noise as they are drawn in training."""
-        one, two, cut, noise_key = jax.random.split(key, 4)
         layers = self._layers()
-        first, second = (
-            apply("generator", view.draw(count, partial(self.draw_latents, k)), method="styles")
-            for apply, k in ((view, one), (view.frozen, two))
-        )
         sides = [4 << (layer + 1) // 2 for layer in range(layers - 1)]
-        noise = draw_noise(view.draw, noise_key, count, sides)
-        return mix(first, second, random_cutoff(cut, self.mixing, layers), layers), noise
+        return draw_mixed(self, view, key, count, mixing=self.mixing, layers=layers, sides=sides)
 
     def _judge(
         self, view: View, images: Float[Array, "b h w c"], numbers: Float[Array, "b n"] | None

@@ -161,7 +161,7 @@ def generator_to_flax(network):
     synthesis = {"constant": network.constant.detach().numpy().transpose(1, 2, 0)[None]}
     for index, conv in enumerate(network.conv):
         synthesis[f"conv{index}"] = layer(conv, flip=index % 2 == 1)
-        synthesis[f"noise{index}"] = network.noise[index].detach().numpy()
+        synthesis[f"noise{index}"] = {"strength": network.noise[index].detach().numpy()}
         synthesis[f"bias{index}"] = network.bias[index].detach().numpy()
     for index, rgb in enumerate(network.rgb):
         synthesis[f"rgb{4 << index}"] = layer(rgb)

@@ -131,7 +131,8 @@ def test_layers_after_the_cutoff_do_not_reach_those_before(state, rng):
 
 def test_noise_of_strength_0_changes_nothing(state, rng):
     synthesis = state.params["generator"]["synthesis"]
-    still = {k: v * 0 if k.startswith("noise") else v for k, v in synthesis.items()}
+    noisy = {k: v for k, v in synthesis.items() if k.startswith("noise")}
+    still = {**synthesis, **jax.tree.map(jnp.zeros_like, noisy)}
     params = {**state.params, "generator": {**state.params["generator"], "synthesis": still}}
     styles = rng.normal(size=(2, 6, 6)).astype(np.float32)
     noise = tuple(rng.normal(size=(2, n, n, 1)).astype(np.float32) for n in (4, 4, 8, 8, 16, 16))
