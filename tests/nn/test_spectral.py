@@ -152,7 +152,9 @@ def test_three_singular_values_are_those_of_the_svd():
 def test_only_the_first_of_several_singular_values_normalises():
     one, three = (Dense(5, reparam=partial(SpectralNorm, singular_values=n)) for n in (1, 3))
     variables = [iterate(layer, layer.init(jax.random.key(1), X), X, 3) for layer in (one, three)]
-    np.testing.assert_allclose(one.apply(variables[0], X), three.apply(variables[1], X), rtol=1e-5)
+    np.testing.assert_allclose(
+        one.apply(variables[0], X), three.apply(variables[1], X), rtol=1e-5, atol=2e-7
+    )
 
 
 def test_no_more_singular_values_than_the_matrix_has():
