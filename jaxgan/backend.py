@@ -65,7 +65,7 @@ def with_plain_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
 
     XLA's CPU compiler brings convolutions to the one layout that it has fast code for, but not
     those in branches and loops, where gradients, which have other layouts, take 10 to 15 times as
-    long (jaxlib 0.10.2): StyleGAN2's R1 1,730 ms instead of 250. Here axes are permuted before and
+    long (jaxlib 0.10.2): R1 at 32 pixels 1,730 ms instead of 250. Here axes are permuted before and
     after, as that compiler would, in every convolution that differentiation has left.
     """
 

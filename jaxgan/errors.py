@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception that means: the user can mend this; and one of its common causes."""
 
 import contextlib
 from collections.abc import Iterator
