@@ -91,7 +91,10 @@ class ModulatedConv(nn.Module):
         k, inputs = self.kernel_size, x.shape[-1]
         scale = Dense(inputs, **equalized(bias=1.0), name="affine")(style)
         kernel = self.param("kernel", jinit.normal(1.0), (k, k, inputs, self.features))
-        kernel = kernel * EqualizedRate()(kernel)  # not in place: it may be a NumPy array
+        # The gain joins the scales. As a product of its own with the kernel, whose square has a
+        # gradient too, it would be computed in shares of channels where gradients are shared out,
+        # and maps would follow: a step at 1024 pixels on 8 devices gathered 47 GB.
+        scale = scale * EqualizedRate()(kernel)
         y = x * scale[:, None, None].astype(x.dtype)
         after = jnp.ones(())
         if self.up:

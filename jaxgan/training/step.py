@@ -263,9 +263,7 @@ def _move(
 
         def gradient(stats: Any, batch: Batch, part: Any) -> Any:
             grads, out = jax.grad(objective, has_aux=True)(whole, stats, batch, part)
-            # Whole, and only then in shares: or a share's layout would reach into the network, and
-            # split its maps by channels instead of images.
-            return shared_out(mesh, gathered(mesh, grads)), out
+            return shared_out(mesh, grads), out
 
         def accumulate(carry: Any, seen: Any) -> Any:
             grads, stats = carry

@@ -69,7 +69,7 @@ class Modulated(nn.Module):
 
     @nn.compact
     def __call__(self, style, *, train):
-        constant = self.param("constant", nn.initializers.normal(), (1, 4, 4, 64))
+        constant = self.param("constant", nn.initializers.normal(), (1, 16, 16, 32))
         h = jnp.broadcast_to(constant, (len(style), *constant.shape[1:]))
         for index in range(2):
             h = nn.relu(ModulatedConv(64, name=f"conv{index}")(h, style))
@@ -87,10 +87,10 @@ class Maps(Numbers):
         return {"a": (jnp.zeros((1, 8)),)}
 
 
-def test_nothing_but_weights_is_gathered():
-    """A gradient's share of channels must not split a map by channels, too: it is split by images.
+def test_no_map_travels():
+    """A gradient's share of channels must not split maps by channels: they are split by images.
 
-    Before the gradient was made whole first, StyleGAN2 of 1024 pixels gathered 47 GB in a step.
+    It did while the kernel was multiplied by its gain before it was used and squared.
     """
 
     def loss(view, batch, key):
@@ -102,7 +102,6 @@ def test_nothing_but_weights_is_gathered():
     batch = {"image": jax.ShapeDtypeStruct((32, 8), jnp.float32, sharding=layout)}
     lowered = make_step(system, mesh=mesh).lower(state_shapes(system, mesh), batch)
     found = Program(lowered.compile().as_text()).collectives()
-    kernels = 2 * 3 * 3 * 64 * 64 * 4
-    assert found["all-gather"] == {"count": 2, "bytes": kernels}
-    assert found["all-reduce"]["bytes"] < 1.2 * kernels
-    assert found.keys() == {"all-gather", "all-reduce"}
+    weights, a_map = 3 * 3 * (32 + 64) * 64 * 4, 32 * 16 * 16 * 64 * 4
+    assert found["all-gather"]["bytes"] >= weights
+    assert sum(each["bytes"] for each in found.values()) < a_map
