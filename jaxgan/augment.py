@@ -74,12 +74,12 @@ def augment(
     With probability p each: mirrored or not, by fair chance; turned by 0, 90, 180 or 270 degrees;
     moved by whole pixels, up to 1/8 of the side; scaled by 2^N(0, 0.2^2); turned by any angle;
     stretched one way and shrunk the other by 2^N(0, 0.2^2); turned again; moved by N(0, 1/8^2)
-    sides; brightness N(0, 0.2^2) added; contrast 2^N(0, 0.5^2); and colours, if there are three
-    channels: luma flipped or not, hue turned by any angle, saturation 2^N(0, 1). The two turns
-    share p: that either happens has that probability.
+    sides; brightness N(0, 0.2^2) added; contrast 2^N(0, 0.5^2); luma flipped or not, which inverts
+    a grey image; and, if there are three channels, hue turned by any angle, saturation 2^N(0, 1).
+    The two turns share p: that either happens has that probability.
 
     Args:
-      images: square, in [-1, 1], of at least 8 pixels.
+      images: square, in [-1, 1], of at least 8 pixels, grey or RGB.
       numbers: uniform in [0, 1).
       probability: 0 leaves the images as they are, up to rounding.
     """
@@ -184,23 +184,23 @@ def _colours(gates: Bool[Array, "b 13"], values: Float[Array, "b 15"], channels:
     contrast = jnp.where(gates[:, _CONTRAST], jnp.exp2(0.5 * ndtri(u[_CONTRAST])), 1.0)
     matrix = jnp.broadcast_to(eye, (len(u[0]), 4, 4)).at[:, :3, 3].set(brightness[:, None])
     matrix = matrix.at[:, :3].multiply(contrast[:, None, None])
-    if channels != 3:
-        return matrix
     luma = jnp.full((4, 4), 1 / 3).at[3].set(0).at[:, 3].set(0)  # projection on the grey axis
     flip = jnp.where(gates[:, _LUMA], jnp.floor(2 * u[_LUMA]), 0.0)[:, None, None]
+    matrix = _product(eye - 2 * luma * flip, matrix)
+    if channels == 1:
+        return matrix
     hue = jnp.where(gates[:, _HUE], (2 * u[_HUE] - 1) * math.pi, 0.0)
     saturation = jnp.where(gates[:, _SATURATION], jnp.exp2(ndtri(u[_SATURATION])), 1.0)
-    matrix = _product(eye - 2 * luma * flip, matrix)
     matrix = _product(_turned_about_luma(hue), matrix)
     return _product(luma + (eye - luma) * saturation[:, None, None], matrix)
 
 
 def _recolour(images: Float[Array, "b h w c"], matrix: Matrix) -> Float[Array, "b h w c"]:
     linear, constant = matrix[:, :3, :3], matrix[:, :3, 3]
-    if images.shape[-1] == 3:
-        return jnp.einsum("bhwc,bdc->bhwd", images, linear) + constant[:, None, None]
-    # Other images are grey: brightness and contrast alone.
-    return images * linear[:, 0, 0, None, None, None] + constant[:, 0, None, None, None]
+    if images.shape[-1] == 1:  # what three equal colours become, on average
+        linear = linear.sum(2, keepdims=True).mean(1, keepdims=True)
+        constant = constant.mean(1, keepdims=True)
+    return jnp.einsum("bhwc,bdc->bhwd", images, linear) + constant[:, None, None]
 
 
 def _resample(images: Float[Array, "b n n c"], matrix: Matrix) -> Float[Array, "b n n c"]:

@@ -138,10 +138,17 @@ class Experiment:
         _check_positive("", self, "batch", "steps", "micro")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")
-        if parse_policy(self.augment) and (len(self.system.shape) != 3 or not self.system.judges):
+        judged = self.system.judges and len(self.system.shape) == 3
+        if parse_policy(self.augment) and not judged:
             raise UserError(
                 f"--augment is {self.augment}, but {type(self.system).__name__} has no "
                 "discriminator of images: leave it out"
+            )
+        sized = any(stage.resolution is not None for stage in self.system.stages())
+        if self.data.jitter is not None and sized:
+            raise UserError(
+                f"--jitter is {self.data.jitter}, but {type(self.system).__name__} has stages of "
+                "several sizes, which images are brought to whole: leave it out"
             )
 
 

@@ -154,7 +154,7 @@ class Run:
         `start` is the number of the first image: 100 images are 60, and 40 from 60 on.
         """
         self._check_draws()
-        _check_drawing(num, truncation)
+        _check_drawing(num, truncation, seed)
         labels = None if label is None else self._labels(num, label)
         state = self._standing(standing_statistics, truncation, seed)
         if size is not None:
@@ -169,7 +169,7 @@ class Run:
     def drawn(self, num: int, *, truncation: float | None = None, seed: int = 0) -> Drawn:
         """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
         self._check_draws()
-        _check_drawing(num, truncation)
+        _check_drawing(num, truncation, seed)
         return images_of(
             self.system,
             self._sampler,
@@ -198,7 +198,7 @@ class Run:
             UserError: a system without attention maps.
         """
         self._check_draws()
-        _check_drawing(num, truncation)
+        _check_drawing(num, truncation, seed)
         use = getattr(self.system, "attention", None)
         if use is None:
             raise UserError(f"{type(self.system).__name__} has no attention maps to draw")
@@ -297,8 +297,9 @@ class Run:
         Raises:
             UserError: a system without styles.
         """
-        _check_drawing(num, None)
-        system, psi = self._styled(), 1.0 if psi is None else psi
+        _check_drawing(num, None, seed)
+        _check_drawing(rows, None, other)
+        system, psi = self._styled(psi), 1.0 if psi is None else psi
 
         def styles_of(seed: int, count: int) -> np.ndarray:
             sampler = make_sampler(
@@ -345,7 +346,8 @@ class Run:
         Raises:
             UserError: fewer than `stops` frames, or as `sample` does.
         """
-        _check_drawing(num, None)
+        self._check_draws()
+        _check_drawing(num, None, seed)
         if frames < stops:
             raise UserError(f"a walk by {stops} latents in {frames} frames: give at least {stops}")
         if len(self.system.shape) != 3:
@@ -374,18 +376,18 @@ class Run:
             images.append(pictures.to_uint8(jax.device_get(frame)))
         return np.stack(images)
 
-    def _styled(self) -> Styled:
+    def _styled(self, psi: float | None) -> Styled:
         if not isinstance(self.system, Styled):
             raise UserError(
                 f"{type(self.system).__name__} has no styles to mix or to bring nearer to their "
                 "average: leave out psi and mix; truncation acts on latents"
             )
+        if psi is not None and not 0 <= psi <= 2:
+            raise UserError(f"psi is {psi}: it goes from 0, the average, over 1, as it is, to 2")
         return self.system
 
     def _psi(self, psi: float) -> Use:
-        system = self._styled()
-        if not 0 <= psi <= 2:
-            raise UserError(f"psi is {psi}: it goes from 0, the average, over 1, as it is, to 2")
+        system = self._styled(psi)
         return lambda view, z, y: system.synthesize(view, system.styles(view, z, y, psi))
 
     def _resized(self, size: tuple[int, int]) -> System:
@@ -521,11 +523,12 @@ def images_of(
     )
 
 
-def _check_drawing(num: int, truncation: float | None) -> None:
+def _check_drawing(num: int, truncation: float | None, seed: int) -> None:
     if num < 1:
         raise UserError(f"asked for {num} images: ask for at least 1")
     if truncation is not None and truncation <= 0:
         raise UserError(f"truncation is {truncation}: it must be above 0, such as 0.5")
+    _check_seed(seed)
 
 
 def _check_seed(seed: int) -> None:

@@ -260,7 +260,7 @@ class System(ABC):
     aligned: ClassVar[bool] = True
     # Whether an input must belong to its image; others also learn from two unrelated sets.
     judges: ClassVar[tuple[str, ...]] = ("discriminator",)
-    # Networks whose first input are images that augmentation may change.
+    # Networks whose first input are images that augmentation may change; () for none.
 
     shape: tuple[int, ...]
     """Shape of one sample: height, width, channels of an image, or (dimensions,) of a point."""

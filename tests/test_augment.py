@@ -132,6 +132,11 @@ def test_grey_images(rng):
     grey = rng.uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
     out = augment(grey, numbers(2, CONTRAST=0.8413447, HUE=0.9), 0.5)
     np.testing.assert_allclose(out, grey * 2**0.5, atol=2e-3)
+    # Flipped luma inverts them, as it inverts three equal colours.
+    flipped = numbers(2, BRIGHTNESS=0.8413447, LUMA=0.7, SATURATION=0.9)
+    out, colours = (augment(x, flipped, 0.5) for x in (grey, np.repeat(grey, 3, -1)))
+    np.testing.assert_allclose(out, -grey - 0.2, atol=2e-3)
+    np.testing.assert_allclose(colours, np.repeat(out, 3, -1), atol=1e-5)
 
 
 ALL = ("color", "translation", "cutout")

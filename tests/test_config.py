@@ -4,6 +4,7 @@ import json
 import pytest
 
 from jaxgan import Data, Experiment, Log, UserError, config
+from jaxgan.systems.progan import ProGAN
 from jaxgan.systems.sngan import SNGAN
 from tests.toys import TinyGAN
 
@@ -78,6 +79,11 @@ def test_differences_name_what_changes_the_result_and_nothing_else():
     assert list(config.differences(dataclasses.replace(a, system=TinyGAN()), a)) == [
         "system: TinyGAN here, SNGAN in the run"
     ]
+
+
+def test_jitter_and_stages_of_several_sizes_exclude_each_other():
+    with pytest.raises(UserError, match="stages of several sizes"):
+        Experiment(system=ProGAN(shape=(8, 8, 1)), data=Data(source="digits", jitter=10))
 
 
 def test_a_missing_config_names_the_nearest(tmp_path):

@@ -2,12 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.data import load
 from jaxgan.errors import UserError, writing
+from jaxgan.latent.one_image import Task
 from jaxgan.run import Run
 from jaxgan.training import pictures
 
@@ -16,7 +16,7 @@ from jaxgan.training import pictures
 class Options:
     """What to make of it."""
 
-    task: Literal["harmonise", "edit", "paint", "superres", "animate"]
+    task: Task
     """harmonise: a pasted object takes on the image's texture; edit: moved and copied parts lose
     their seams; paint: a drawing becomes a picture; superres: a larger image; animate: a GIF."""
     scale: int | None = None

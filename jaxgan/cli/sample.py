@@ -136,6 +136,8 @@ def _labels(options: Options, run: Run) -> tuple[int, list[int] | int | None, in
         if not classes:
             raise UserError(f"{run.folder} was trained without labels: leave out --each-label")
         each = 10 if options.num is None else options.num
+        if each < 1:
+            raise UserError(f"--num is {each}: ask for at least 1 image of each label")
         return each * classes, list(np.repeat(np.arange(classes), each)), each
     num = 64 if options.num is None else options.num
     if options.labels is None:

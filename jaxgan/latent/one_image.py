@@ -1,11 +1,12 @@
 """Uses of a generator that draws one image scale by scale, for images of one's own.
 
 Rott Shaham, Dekel, Michaeli, "SinGAN", ICCV 2019, section 4. Where a mask says what was edited, the
-authors' code widens it, softens it, and takes everything outside from the image that was given.
+authors' code widens it, softens it, and takes everything outside from the image that it trained on;
+here from the image that was given, which is the same where that one was edited.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -18,9 +19,10 @@ from jaxgan.system import Pyramid, State, View
 from jaxgan.training import pictures
 from jaxgan.training.sampling import evaluation_view, resolution_at, shape_at
 
-TASKS = ("harmonise", "edit", "paint", "superres", "animate")
+Task = Literal["harmonise", "edit", "paint", "superres", "animate"]
 """A pasted object takes on the image's texture; moved parts lose their seams; a drawing becomes a
 picture; an image gets larger; an image moves."""
+TASKS = get_args(Task)
 
 MASKED = {"harmonise": 7, "edit": 20}
 """Tasks that take a mask, and by how much it is widened, pixels where the longer side has 250."""
@@ -54,10 +56,14 @@ def edit(
         raise UserError(f"no task {task!r}: give one of {', '.join(TASKS)}")
     if mask is not None and task not in MASKED:
         raise UserError(f"{task} takes no mask: leave it out")
+    if scale is not None and task == "superres":
+        raise UserError("superres takes no scale, it works at the finest: leave it out")
+    first = 0 if task == "animate" else 1
+    if task != "superres" and finest < first:
+        raise UserError(f"{task} begins above the coarsest scale, the only one that is trained yet")
     if scale is None:
         scale = min(default_scale(task, len(sizes)), finest)
-    first = 0 if task == "animate" else 1
-    if not first <= scale <= finest:
+    elif not first <= scale <= finest:
         raise UserError(f"scale is {scale}: {task} has {first} to {finest} in this run")
     if not 1 < factor <= 16 or frames < 1 or not 0 <= alpha <= 1 or not 0 <= beta <= 1:
         raise UserError(

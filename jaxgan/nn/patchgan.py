@@ -12,6 +12,14 @@ from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import InstanceNorm
 
 
+def smallest_side(halvings: int) -> int:
+    """Pixels a side of the smallest images that a PatchGAN has a logit for.
+
+    Two convolutions of stride one take a place each from what the halvings leave.
+    """
+    return 3 << halvings
+
+
 class PatchGAN(nn.Module):
     """Images to a map of logits, one a patch (Isola et al. 2017, section 3.2.2).
 

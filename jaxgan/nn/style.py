@@ -35,7 +35,7 @@ class Mapping(nn.Module):
         gain: of kernels.
         activation: after each layer.
         rate: what their steps are multiplied by.
-        keep: what the running mean keeps in a batch.
+        keep: what the running mean keeps in a (micro-)batch.
     """
 
     features: int

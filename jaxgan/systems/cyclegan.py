@@ -19,7 +19,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, UInt32
 
@@ -27,7 +26,8 @@ from jaxgan import losses
 from jaxgan.errors import UserError
 from jaxgan.nn.patchgan import PatchGAN
 from jaxgan.nn.translator import Translator
-from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
+from jaxgan.system import Batch, Decay, Metrics, Player, Stage, View
+from jaxgan.systems.translation import Translation
 
 Pool = dict[str, Array]
 """images [size, h, w, c], and their count, an int32 scalar."""
@@ -84,34 +84,21 @@ def exchange(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CycleGAN(System):
+class CycleGAN(Translation):
     """Image-to-image translation without pairs, for heights and widths that are multiples of 4."""
 
     directions: ClassVar[tuple[str, ...]] = ("AtoB", "BtoA")
     aligned: ClassVar[bool] = False
+    judges: ClassVar[tuple[str, ...]] = DISCRIMINATORS
 
-    shape: tuple[int, ...] = (256, 256, 3)
-    """Height, width and channels of an image, of either kind."""
-    latent: int = dataclasses.field(default=0, init=False)
-    width: int = 64
-    """Channels of the layers next to the image, in all networks."""
     blocks: int = 9
     """Residual blocks of a generator: 9 for 256 pixels, 6 for 128."""
-    patch_halvings: int = 3
-    """Convolutions of stride two in a discriminator: 3 judges patches of 70x70 pixels, 2 of 34x34,
-    1 of 16x16."""
     cycle: float = 10.0
     """Weight of the way there and back, in both directions."""
     identity: float = 5.0
     """Weight of leaving an image as it is that is of the wanted kind already."""
     pool: int = 50
     """Fakes of either kind that are kept for the discriminators; 0: they see the newest."""
-    learning_rate: float = 2e-4
-    """Adam's step size, for both players."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's decay rates."""
-    decay: tuple[int, int] = (0, 0)
-    """Iterations between which the step size falls linearly to 0; equal ones: it stays."""
 
     def __post_init__(self):
         if len(self.shape) != 3 or any(side < 8 or side % 4 for side in self.shape[:2]):
@@ -121,6 +108,7 @@ class CycleGAN(System):
             )
         if self.pool < 0:
             raise UserError(f"pool is {self.pool}: it holds 0 images or more")
+        super().__post_init__()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -153,9 +141,7 @@ class CycleGAN(System):
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the generators, then the discriminators."""
-        start, end = self.decay
-        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
-        adam = optax.adam(rate, *self.betas)
+        adam = self.adam()
         return (
             Stage(
                 players=(

@@ -13,6 +13,7 @@ resolution; the authors' code also forgets them when a fade ends.
 import dataclasses
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +32,26 @@ Fade = Float[Array, ""] | None
 def blend(low: Float[Array, "..."], high: Float[Array, "..."], fade: Any) -> Float[Array, "..."]:
     """`low` exactly at fade 0, `high` exactly at 1."""
     return (1 - fade) * low + fade * high
+
+
+def doubled(shape: tuple[int, ...], name: str) -> list[int]:
+    """Sides of the maps of a network for images of this shape: 4, 8, 16, ... up to theirs.
+
+    Raises:
+        UserError: no such squares; `name` is the system's.
+    """
+    side = shape[0]
+    if len(shape) != 3 or shape[1] != side or side < 8 or side & (side - 1):
+        raise UserError(
+            f"image shape {shape}: {name} makes squares of 8, 16, 32, ... pixels; set `shape`, and "
+            "resize the data to it"
+        )
+    return [4 << k for k in range(side.bit_length() - 2)]
+
+
+def channels(sides: Sequence[int], width: int, most: int) -> tuple[int, ...]:
+    """Channels of maps of these sides: `width` divided by a side, at most `most`."""
+    return tuple(min(width // side, most) for side in sides)
 
 
 class Level(NamedTuple):
@@ -81,12 +102,6 @@ class Growing(System):
     """Images over which minibatch standard deviation is taken."""
 
     def __post_init__(self):
-        side = self.shape[0]
-        if len(self.shape) != 3 or self.shape[1] != side or side < 8 or side & (side - 1):
-            raise UserError(
-                f"image shape {self.shape}: {type(self).__name__} grows to squares of 8, 16, 32, "
-                "... pixels; set `shape`, and resize the data to it"
-            )
         if self.start not in self._sides():
             raise UserError(
                 f"start is {self.start}: growing begins at one of "
@@ -95,21 +110,28 @@ class Growing(System):
         for name in ("batches", "rates"):
             if len(getattr(self, name)) < len(self._sides()):
                 raise UserError(
-                    f"{name} has {len(getattr(self, name))} numbers, but up to {side} pixels it "
-                    f"needs {len(self._sides())}: one each for {', '.join(map(str, self._sides()))}"
+                    f"{name} has {len(getattr(self, name))} numbers, but up to {self._sides()[-1]} "
+                    f"pixels it needs {len(self._sides())}: one each for "
+                    f"{', '.join(map(str, self._sides()))}"
                 )
         if min(self.batches) < 1 or self.fade_kimg < 0 or self.train_kimg <= 0:
             raise UserError(
                 f"batches {self.batches}, fade_kimg {self.fade_kimg} and train_kimg "
                 f"{self.train_kimg} must be positive; only fade_kimg may be 0"
             )
+        for level in self.levels():
+            if self.group < 1 or level.batch % min(self.group, level.batch):
+                raise UserError(
+                    f"batches has {level.batch} for {level.resolution} pixels, but minibatch "
+                    f"standard deviation takes groups of {self.group}: choose a multiple of it"
+                )
 
     def _sides(self) -> list[int]:
-        return [4 << k for k in range(self.shape[0].bit_length() - 2)]
+        return doubled(self.shape, type(self).__name__)
 
     def widths(self) -> tuple[int, ...]:
         """Channels of the maps of 4, 8, 16, ... pixels."""
-        return tuple(min(self.width // side, self.max_channels) for side in self._sides())
+        return channels(self._sides(), self.width, self.max_channels)
 
     def levels(self) -> tuple[Level, ...]:
         """The schedule."""

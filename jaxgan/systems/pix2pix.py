@@ -17,45 +17,35 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxgan import losses
 from jaxgan.nn.patchgan import PatchGAN
 from jaxgan.nn.unet import UNet, halvings
-from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.system import Batch, Metrics, Player, Stage, View
+from jaxgan.systems.translation import Translation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pix2Pix(System):
-    """Image-to-image translation from pairs, for square images of 8, 16, 32, ... pixels a side."""
+class Pix2Pix(Translation):
+    """Image-to-image translation from pairs, for square images of 8, 16, 32, ... pixels a side.
+
+    Augmentation treats a pair as one image of both's channels.
+    """
 
     directions: ClassVar[tuple[str, ...]] = ("AtoB",)
 
-    shape: tuple[int, ...] = (256, 256, 3)
-    """Height, width and channels of an image that is to be made."""
-    latent: int = dataclasses.field(default=0, init=False)
     input_channels: int = 3
     """Channels of an image that it is made from."""
-    width: int = 64
-    """Channels of the layers next to the image, in both networks."""
-    patch_halvings: int = 3
-    """Convolutions of stride two in the discriminator: 3 judges patches of 70x70 pixels, 2 of
-    34x34, 1 of 16x16."""
     dropout: float = 0.5
     """Share of the numbers that the generator's dropout zeroes, in training and after."""
     l1: float = 100.0
     """Weight of the L1 distance in the generator's loss."""
-    learning_rate: float = 2e-4
-    """Adam's step size, for both players."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's decay rates."""
-    decay: tuple[int, int] = (0, 0)
-    """Iterations between which the step size falls linearly to 0; equal ones: it stays."""
 
     def __post_init__(self):
         halvings(self.shape)
+        super().__post_init__()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -80,9 +70,7 @@ class Pix2Pix(System):
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the discriminator, then the generator."""
-        start, end = self.decay
-        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
-        adam = optax.adam(rate, *self.betas)
+        adam = self.adam()
         return (
             Stage(
                 players=(

@@ -11,8 +11,9 @@ the others, the image itself must come out.
 Follows the authors' code: images are padded by 5 zeros before a generator (not before a
 discriminator), and its convolutions are not; the penalty's norm is that of each pixel's gradient;
 the reconstruction loss is a mean; a scale begins with the networks of the one below where these are
-as wide. Differs from it in three ways: the generator's updates, which all take the noise of the
-discriminator's last, each make their fake anew; the fixed noise is drawn once, not in every
+as wide. Differs from it in four ways: every update of the discriminator draws the noise of its own
+scale anew; the generator's updates, which all take the noise of the discriminator's last, each make
+their fake anew; the fixed noise is drawn once, not in every
 iteration; between scales, images are resampled to the exact size of the next and clipped to
 [-1, 1], but not rounded to bytes.
 
@@ -128,7 +129,8 @@ class SinGAN(Pyramid):
     longest: int = 250
     """Longer side of the finest scale, pixels, at most."""
     factor: float = 0.75
-    """Size of a scale relative to the next, about: the nearest above that ends at `shortest`."""
+    """Size of a scale relative to the next, about: enough for one scale more than it takes to end
+    at `shortest`, as in the authors' code."""
     width: int = 32
     """Channels of the networks' maps in the first four scales; they double every four."""
     max_width: int = 128

@@ -33,6 +33,7 @@ from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.stddev import minibatch_stddev
 from jaxgan.nn.style import AddNoise, Mapping, ModulatedConv, Noise, mix, truncate
 from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
+from jaxgan.systems.growing import channels, doubled
 from jaxgan.systems.stylegan import draw_mixed
 
 
@@ -193,9 +194,10 @@ class StyleGAN2(System):
     path_every: int = 4
     """Iterations for one turn of path length."""
     path_decay: float = 0.01
-    """What the running mean of path lengths forgets in a turn."""
+    """What the running mean of path lengths forgets in a micro-batch."""
     path_shrink: int = 2
-    """By how much the batch of path length is smaller."""
+    """By how much the batch of path length is smaller. Where devices outnumber its images, or do
+    not divide them, each device computes them all."""
     ada_target: float = 0.0
     """Mean sign of real images' logits above which augmentation gets stronger (0.6); 0: none."""
     ada_kimg: float = 500.0
@@ -208,17 +210,19 @@ class StyleGAN2(System):
     """Its half-life is at most this share of the iterations done; 0: it is the same throughout."""
 
     def __post_init__(self):
-        side = self.shape[0]
-        if len(self.shape) != 3 or self.shape[1] != side or side < 8 or side & (side - 1):
+        doubled(self.shape, "StyleGAN2")
+        for name in ("group", "r1_every", "path_every", "path_shrink", "ada_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: it counts from 1")
+        if self.ada_target and self.shape[-1] not in (1, 3):
             raise UserError(
-                f"image shape {self.shape}: StyleGAN2 makes squares of 8, 16, 32, ... pixels; set "
-                "`shape`, and resize the data to it"
+                f"image shape {self.shape}: adaptive augmentation knows grey images and RGB; set "
+                "ada_target to 0"
             )
 
     def widths(self) -> tuple[int, ...]:
         """Channels of the maps of 4, 8, 16, ... pixels."""
-        sides = (4 << k for k in range(self.shape[0].bit_length() - 2))
-        return tuple(min(self.width // side, self.max_channels) for side in sides)
+        return channels(doubled(self.shape, "StyleGAN2"), self.width, self.max_channels)
 
     def networks(self) -> dict[str, nn.Module]:
         """The generator, which is mapping and synthesis, and the discriminator."""
@@ -258,7 +262,8 @@ class StyleGAN2(System):
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the generator, its path lengths, the discriminator, R1."""
-        generator = self._adam(self.path_every if self.path_weight else 0)
+        # The authors' code counts path length among the generator's updates also without it.
+        generator = self._adam(self.path_every)
         discriminator = self._adam(self.r1_every)
         path = Player(
             name="path_length",
@@ -304,7 +309,7 @@ class StyleGAN2(System):
 
     def _adam(self, every: int) -> optax.GradientTransformation:
         """Adam for N updates and one more that regularises, as if they were N (appendix B)."""
-        share = every / (every + 1) if every else 1.0
+        share = every / (every + 1)
         return optax.adam(self.learning_rate * share, *(beta**share for beta in self.betas))
 
     def _layers(self) -> int:
@@ -352,7 +357,10 @@ class StyleGAN2(System):
     def _adapted(
         self, state: dict[str, Float[Array, ""]], real_logits: Float[Array, " b"]
     ) -> dict[str, Float[Array, ""]]:
-        """The strength, up where the discriminator knows its images too well (ADA, section 3.2)."""
+        """The strength, up where the discriminator knows its images too well (ADA, section 3.2).
+
+        At most 1, which the authors' code can leave and then has to come back from.
+        """
         signs = state["signs"] + jax.lax.stop_gradient(jnp.sign(real_logits)).sum()
         count = state["count"] + len(real_logits)
         by = jnp.sign(signs / count - self.ada_target) * count / (1000 * self.ada_kimg)

@@ -113,6 +113,9 @@ def make_step(
     check(system, stages)
     stage = stages[0]
     networks = system.networks()
+    policy = parse_policy(augment)
+    if policy and (unknown := set(system.judges) - set(networks)):
+        raise ValueError(f"judges names {sorted(unknown)}; networks are {sorted(networks)}")
     averages = system.ema()
     move = partial(
         _move,
@@ -121,7 +124,7 @@ def make_step(
         micro=micro,
         mesh=mesh,
         resolution=stage.resolution,
-        augment=partial(_augmentation, system.judges, parse_policy(augment)),
+        augment=partial(_augmentation, system.judges, policy),
     )
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Metrics]]:

@@ -133,6 +133,10 @@ def test_an_animation():
             ["edit", "singan", "photo.png", "x.png", "--task", "superres", "--factor", "1"],
             "factor goes from above 1",
         ),
+        (
+            ["edit", "singan", "photo.png", "x.png", "--task", "superres", "--scale", "1"],
+            "superres takes no scale",
+        ),
         (["sample", "singan", "--size", "wide", "--out", "x.png"], "such as 64x192"),
         (["sample", "singan", "--size", "2x2", "--out", "x.png"], "too small"),
         (

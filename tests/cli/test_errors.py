@@ -117,6 +117,8 @@ def run(tmp_path_factory):
         (["--truncation", "-1", "--out", "x.png"], "above 0"),
         (["--num", "0", "--out", "x.png"], "at least 1"),
         (["--seed", "-1", "--out", "x.png"], "0 to 2^32 - 1"),
+        (["--each-label", "--num", "-1", "--out", "x.png"], "1 image of each label"),
+        (["--interpolate", "8", "--seed", "-1", "--out", "x.gif"], "0 to 2^32 - 1"),
         (["--out", ""], "--out is empty"),
         (["--out", "x.gif"], ".png"),
         (["--out", "nowhere/x.png"], "no folder nowhere"),

@@ -117,6 +117,7 @@ def test_directions(runs, place):
         (["translate", "pix", "photos/a.png", "x.png", "--direction", "BtoA"], "AtoB only"),
         (["translate", "pix", "photos/a.png", "x.png", "--direction", "AB"], "--direction"),
         (["sample", "pix", "--out", "x.png"], "use `jaxgan translate`"),
+        (["sample", "pix", "--interpolate", "8", "--out", "x.gif"], "use `jaxgan translate`"),
         (["sample", "pix", "--attention", "--out", "x.png"], "use `jaxgan translate`"),
         (["export", "pix", "--out", "x"], "only generators that draw from latents"),
         (["train", "pix.py", "--data", "digits"], "digits holds images alone"),

@@ -93,3 +93,15 @@ def test_step_size_falls_to_zero(rng):
 def test_other_shapes_are_refused(shape):
     with pytest.raises(UserError, match="side 8, 16, 32"):
         Pix2Pix(shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shape": (16, 16, 3)}, "judges images of at least 24 pixels a side"),
+        ({"decay": (80, 40)}, "give the iterations where the step size begins to fall"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        Pix2Pix(**settings)

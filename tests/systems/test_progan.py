@@ -57,6 +57,7 @@ def network(name, state):
         (256, 23_044_309, 23_052_353),
         (128, 22_933_394, 22_941_313),
         (64, 22_490_383, 22_498_049),
+        (32, 20_719_628, 20_726_785),
     ],
 )
 def test_parameter_counts_at_other_sizes(side, generator, discriminator):
@@ -265,6 +266,11 @@ def test_eight_devices_equal_one_at_a_fade(rng):
         ({"start": 16}, "begins at one of 4, 8 pixels"),
         ({"batches": (16,)}, "one each for 4, 8"),
         ({"train_kimg": 0.0}, "must be positive"),
+        (
+            {"batches": (16, 6)},
+            "6 for 8 pixels, but minibatch standard deviation takes groups of 4",
+        ),
+        ({"slope": 0.0}, "norms above 0"),
     ],
 )
 def test_schedules_that_cannot_be_are_refused(changes, message):

@@ -199,6 +199,10 @@ def test_psi_of_a_run(run):
     assert (run.sample(3, seed=1, psi=0.5) != plain).any()
     with pytest.raises(UserError, match="psi is -1"):
         run.sample(3, psi=-1.0)
+    with pytest.raises(UserError, match="psi is 3"):
+        run.mix(psi=3.0)
+    with pytest.raises(UserError, match="seed is -1"):
+        run.mix(other=-1)
 
 
 def test_a_mixing_table_has_the_sources_on_its_edges(run):

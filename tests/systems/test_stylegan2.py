@@ -113,8 +113,11 @@ def test_lazy_players_share_the_optimisers_and_move_now_and_then(state):
         np.testing.assert_allclose(updates["w"], -2e-3 * share, rtol=1e-5)
         (second,) = optax.tree.get_all_with_path(moments, "nu")[0][1].values()
         np.testing.assert_allclose(second, 1 - 0.99**share, rtol=1e-4)
+    # Without path length it is reckoned with all the same, as in the authors' code.
     plain = dataclasses.replace(TINY, path_weight=0.0).stages()[0].players
     assert [p.name for p in plain] == ["generator", "discriminator", "r1"]
+    updates, _ = plain[0].optimizer.update(gradient, plain[0].optimizer.init(gradient))
+    np.testing.assert_allclose(updates["w"], -2e-3 * 4 / 5, rtol=1e-5)
 
 
 def test_path_lengths_of_a_generator_and_their_mean(state, rng):
@@ -217,6 +220,14 @@ def test_micro_batches_train():
     assert float(state.stats["augmentation"]["count"]) == 8
 
 
-def test_shapes_that_do_not_double_are_refused():
-    with pytest.raises(UserError, match="squares of 8, 16, 32"):
-        StyleGAN2(shape=(24, 24, 3))
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shape": (24, 24, 3)}, "squares of 8, 16, 32"),
+        ({"path_shrink": 0}, "path_shrink is 0: it counts from 1"),
+        ({"shape": (8, 8, 4), "ada_target": 0.6}, "grey images and RGB"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        StyleGAN2(**settings)

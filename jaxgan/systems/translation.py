@@ -1,0 +1,48 @@
+"""What pix2pix and CycleGAN share: patches that are judged, and Adam whose steps fall to 0."""
+
+import dataclasses
+
+import optax
+
+from jaxgan.errors import UserError
+from jaxgan.nn.patchgan import smallest_side
+from jaxgan.system import System
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Translation(System):
+    """Image-to-image translation. Subclasses add networks and losses."""
+
+    shape: tuple[int, ...] = (256, 256, 3)
+    """Height, width and channels of an image that is to be made."""
+    latent: int = dataclasses.field(default=0, init=False)
+    width: int = 64
+    """Channels of the layers next to the image, in all networks."""
+    patch_halvings: int = 3
+    """Convolutions of stride two in a discriminator: 3 judges patches of 70x70 pixels, 2 of 34x34,
+    1 of 16x16."""
+    learning_rate: float = 2e-4
+    """Adam's step size, for both players."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's decay rates."""
+    decay: tuple[int, int] = (0, 0)
+    """Iterations between which the step size falls linearly to 0; equal ones: it stays."""
+
+    def __post_init__(self):
+        least = smallest_side(self.patch_halvings)
+        if min(self.shape[:2]) < least:
+            raise UserError(
+                f"image shape {self.shape}: a discriminator with patch_halvings "
+                f"{self.patch_halvings} judges images of at least {least} pixels a side; take fewer"
+            )
+        if not 0 <= self.decay[0] <= self.decay[1]:
+            raise UserError(
+                f"decay is {self.decay}: give the iterations where the step size begins to fall "
+                "and where it is 0, such as 40000 80000"
+            )
+
+    def adam(self) -> optax.GradientTransformation:
+        """Adam with the declared schedule."""
+        start, end = self.decay
+        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
+        return optax.adam(rate, *self.betas)
