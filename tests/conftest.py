@@ -7,12 +7,8 @@ import tempfile
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxgan-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-# And most of the time is compiling: what LLVM could make faster, small arrays do not need.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8"
-    + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    + " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -21,6 +17,19 @@ import numpy as np
 import pytest
 
 import jaxgan  # noqa: F401 (before the backend starts: it sets XLA flags)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Most of the time is compiling: what LLVM could make faster, small arrays do not need.
+
+    Trainings of minutes do, which are marked slow. XLA reads its flags when the first array is
+    made, which is later than this.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ["XLA_FLAGS"] += (
+            " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+            " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        )
 
 
 @pytest.fixture
