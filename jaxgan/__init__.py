@@ -8,7 +8,7 @@ step = jaxgan.make_step(system)
 state, metrics = step(state, {"image": images})
 """
 
-from jaxgan.backend import tune_cpu
+from jaxgan.cpu import tune_cpu
 
 tune_cpu()
 

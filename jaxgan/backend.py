@@ -1,20 +1,19 @@
-"""What depends on the hardware: XLA's settings, and which of several equal programs to build."""
+"""What depends on the hardware: verbs that build the program that XLA is fast at there.
 
-import ctypes
-import importlib.util
-import mmap
+Each verb says which fault of XLA's it works around, with the date; `tests/test_backend.py` has a
+test of each that fails once XLA no longer needs it.
+"""
+
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
-from jax import lax
-from jax.extend import core
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
-_YNN = "xla_cpu_experimental_ynn_fusion_type"
+from jaxgan import cpu
 
 # A jit cache key: a step traced for this machine is traced anew when it is compiled for another.
 _target = jax.make_user_context(None)
@@ -34,84 +33,62 @@ def on_cpu() -> bool:
     return (_target.value or jax.default_backend()) == "cpu"
 
 
-def tune_cpu() -> None:
-    """Turns off a fusion that makes weight gradients of 3x3 convolutions several times slower.
+def scan(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> tuple[Any, Any]:
+    """As `jax.lax.scan`; on CPUs without a loop.
 
-    With jaxlib 0.10.2 on two cores, the gradient of a 32x32x32x256 convolution takes 3,900 ms with
-    XLA's YNNPACK fusions and 650 ms without. It acts through XLA_FLAGS, before the backend starts;
-    a flag that this XLA does not know would abort the process, so its library is asked first.
-    Whoever has set the flag keeps their choice.
+    XLA's CPU compiler has slow code for what loops hold: a step of a tiny BigGAN with two
+    discriminator updates takes 13 s as a loop and 0.6 s without (jaxlib 0.10.2, two cores,
+    2026-11).
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if _YNN in flags or not _knows(_YNN):
-        return
-    os.environ["XLA_FLAGS"] = f"{flags} --{_YNN}=".strip()
+    return jax.lax.scan(body, carry, xs, unroll=on_cpu())
 
 
-def _knows(flag: str) -> bool:
-    spec = importlib.util.find_spec("jaxlib")
-    folder = Path(spec.submodule_search_locations[0]) if spec else Path()  # type: ignore[index]
-    for library in folder.glob("libjax_common.*"):
-        with (
-            library.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
-            return content.find(flag.encode()) >= 0
-    return False
+def cond(
+    predicate: Any,
+    true_branch: Callable[..., Any],
+    false_branch: Callable[..., Any],
+    *operands: Any,
+) -> Any:
+    """As `jax.lax.cond`; on CPUs with convolutions of the plain layout in its branches.
 
-
-def with_plain_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of arrays, fast on CPUs as a branch of `jax.lax.cond`.
-
-    XLA's CPU compiler brings convolutions to the one layout that it has fast code for, but not
-    those in branches and loops, where gradients, which have other layouts, take 10 to 15 times as
-    long (jaxlib 0.10.2): R1 at 32 pixels 1,730 ms instead of 250. Here axes are permuted before and
-    after, as that compiler would, in every convolution that differentiation has left.
+    XLA's CPU compiler brings convolutions to that layout, but not those in branches: R1 at 32
+    pixels takes 1,730 ms there instead of 250 (jaxlib 0.10.2, two cores, 2026-11).
     """
-
-    def plain(*args: Any) -> Any:
-        traced, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-        results = _evaluate(traced, jax.tree.leaves(args))
-        return jax.tree.unflatten(jax.tree.structure(shapes), results)
-
-    return plain
+    if on_cpu():
+        true_branch, false_branch = map(cpu.with_plain_convolutions, (true_branch, false_branch))
+    return jax.lax.cond(predicate, true_branch, false_branch, *operands)
 
 
-def _evaluate(program: core.ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
-    """What a traced program gives for these arguments, its convolutions in the fast layout."""
-    jaxpr = program.jaxpr
-    known = [*jaxpr.constvars, *jaxpr.invars]
-    values = dict(zip(known, [*program.consts, *args], strict=True))
+def after(key: PRNGKeyArray, value: Float[Array, ""]) -> PRNGKeyArray:
+    """The same key; on CPUs what is drawn with it waits for a value that is never below -1.
 
-    def read(variable: Any) -> Any:
-        return variable.val if isinstance(variable, core.Literal) else values[variable]
-
-    for equation in jaxpr.eqns:
-        variables = [v for v in equation.invars if not isinstance(v, core.Literal)]
-        if equation.primitive is lax.conv_general_dilated_p:
-            made = [_convolution(*map(read, equation.invars), **equation.params)]
-        elif equation.primitive.name in ("jit", "pjit"):
-            made = _evaluate(equation.params["jaxpr"], [read(v) for v in equation.invars])
-        else:
-            alone = jaxpr.replace(
-                constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation]
-            )
-            made = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*map(read, variables))
-        values.update(zip(equation.outvars, made, strict=True))
-    return [read(v) for v in jaxpr.outvars]
+    XLA's CPU scheduler would run the next player's first pass before this player's gradient, and
+    keep the maps of both: 128 of 615 MB in a BigGAN of 32 pixels (jaxlib 0.10.2, 2026-11). It has
+    lost sight of `jax.lax.optimization_barrier` by then.
+    """
+    if not on_cpu():
+        return key
+    never = (value < -1).astype(jnp.uint32)
+    return jax.random.wrap_key_data(jax.random.key_data(key) + never)
 
 
-def _convolution(x: jax.Array, kernel: jax.Array, *, dimension_numbers: Any, **params: Any) -> Any:
-    """A convolution of any layout as one of NHWC images and HWIO kernels."""
-    (n, c, *sides), (o, i, *taps), (to_n, to_c, *to_sides) = dimension_numbers
-    params.pop("out_sharding", None)
-    y = lax.conv_general_dilated(
-        lax.transpose(x, (n, *sides, c)),
-        lax.transpose(kernel, (*taps, i, o)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        **params,
-    )
-    return lax.transpose(y, tuple(map(int, np.argsort((to_n, *to_sides, to_c)))))
+def init_options() -> dict[str, Any] | None:
+    """Options (`compiler_options` of `jax.jit`) for a program that draws a State and runs once.
+
+    On a CPU, optimising the code of all its random draws takes longer than they do: the State of
+    the quickstart compiles in 4.3 s, or in 1.4 s unoptimised, and is then drawn in 0.01 s either
+    way (jaxlib 0.10.2, two cores, 2026-11).
+    """
+    return {"xla_backend_optimization_level": 0} if on_cpu() else None
+
+
+def return_freed_memory() -> None:
+    """Makes room for a step where compiling it has used the same memory; elsewhere nothing.
+
+    On a CPU glibc keeps 0.1 to 0.3 GiB of what XLA has freed (jaxlib 0.10.2, 2026-11).
+    """
+    if on_cpu():
+        cpu.return_freed_memory()
 
 
 def cache() -> Path:
@@ -124,14 +101,3 @@ def keep_compilations() -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def return_freed_memory() -> None:
-    """Gives back to Linux what compiling has freed, which glibc keeps: 0.1 to 0.3 GiB for a step.
-
-    On a CPU a step's own maps then take its place; elsewhere it is the host's memory.
-    """
-    if on_cpu() and sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in other C libraries
-        if trim is not None:
-            trim(0)

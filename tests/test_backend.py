@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxgan.backend import with_plain_convolutions
+from jaxgan.cpu import with_plain_convolutions
 from jaxgan.nn import resample
 
 PLAIN = lax.conv_dimension_numbers((1,) * 4, (1,) * 4, ("NHWC", "HWIO", "NHWC"))

@@ -13,8 +13,8 @@ from flax import linen as nn
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from jaxgan import backend
 from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
-from jaxgan.backend import on_cpu, return_freed_memory, with_plain_convolutions
 from jaxgan.parallel.sharding import gathered, replicated, shared_out, state_shardings, stored
 from jaxgan.system import (
     Batch,
@@ -40,12 +40,10 @@ def init(system: System, seed: int = 0, *, mesh: Mesh | None = None) -> State:
     With a mesh, its arrays are laid out by `jaxgan.parallel.sharding`. The same seed gives the same
     State on any number of devices.
     """
-    # It runs once: on a CPU, optimising the code of all its random draws takes longer than they do.
-    options = {"xla_backend_optimization_level": 0} if on_cpu() else None
     build = jax.jit(
         partial(_first_state, system, seed),
         out_shardings=_state_shardings(system, mesh),
-        compiler_options=options,
+        compiler_options=backend.init_options(),
     )
     return build()
 
@@ -139,8 +137,7 @@ def make_step(
             turn = partial(move, player, key=jax.random.fold_in(key, index), emitted=emitted)
             state, metrics[player.name], out = _lazily(player, turn, state, seen)
             emitted = {**emitted, **out}
-            if on_cpu():
-                key = _after(key, metrics[player.name]["gradient_norm"])
+            key = backend.after(key, metrics[player.name]["gradient_norm"])
         ema = {
             name: _decay(
                 state.ema[name],
@@ -159,22 +156,11 @@ def make_step(
 def compile_step(step: Step, state: State, batch: Batch) -> Step:
     """Compiles a step for a state and a batch of these shapes and layouts, before it first runs.
 
-    On a CPU the memory that compiling took is then free for the step's maps.
+    Memory that compiling took and does not need any more is then free for the step's maps.
     """
     compiled = step.lower(state, batch).compile()  # type: ignore[attr-defined]
-    return_freed_memory()
+    backend.return_freed_memory()
     return compiled
-
-
-def _after(key: PRNGKeyArray, norm: Float[Array, ""]) -> PRNGKeyArray:
-    """The same key, but what is drawn with it waits for a gradient.
-
-    XLA's CPU scheduler would run the next player's first pass before this player's gradient, and
-    keep the maps of both: 128 of 615 MB in a BigGAN of 32 pixels. It has lost sight of
-    `jax.lax.optimization_barrier` by then.
-    """
-    never = (norm < -1).astype(jnp.uint32)
-    return jax.random.wrap_key_data(jax.random.key_data(key) + never)
 
 
 def _state_shardings(system: System, mesh: Mesh | None) -> State | None:
@@ -211,8 +197,7 @@ def _lazily(
     if moved[2]:
         raise ValueError(f"player {player.name!r} rests at times, so it cannot emit {[*moved[2]]}")
     rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), moved[1])
-    turn = with_plain_convolutions(turn) if on_cpu() else turn
-    return jax.lax.cond(
+    return backend.cond(
         state.step % player.every == 0, turn, lambda state, _: (state, rest, {}), state, batches
     )
 
@@ -234,9 +219,6 @@ def _move(
     """A player's turn: `repeats` updates on batches [repeats, micro, b, ...]."""
 
     others = gathered(mesh, {n: p for n, p in state.params.items() if n not in player.owns})
-
-    # On CPUs loops are unrolled: a step of a tiny BigGAN with two discriminator updates takes
-    # 13 s as a loop and 0.6 s without (jaxlib 0.10.2, two cores).
 
     def update(carry: Any, seen: Any) -> Any:
         owned, stats, opt = carry
@@ -278,11 +260,8 @@ def _move(
             grads, (stats, metrics, out) = gradient(stats, batch, 0)
         else:
             zeros = shared_out(mesh, jax.tree.map(jnp.zeros_like, owned))
-            (grads, stats), (metrics, out) = jax.lax.scan(
-                accumulate,
-                (zeros, stats),
-                ({**batch, **emitted}, jnp.arange(micro)),
-                unroll=on_cpu(),
+            (grads, stats), (metrics, out) = backend.scan(
+                accumulate, (zeros, stats), ({**batch, **emitted}, jnp.arange(micro))
             )
             grads = jax.tree.map(lambda g: g / micro, grads)
             metrics = jax.tree.map(lambda m: m.mean(0), metrics)
@@ -300,9 +279,7 @@ def _move(
     if player.repeats == 1:
         carry, (metrics, out) = update(carry, (jax.tree.map(lambda x: x[0], batches), 0))
     else:
-        carry, outputs = jax.lax.scan(
-            update, carry, (batches, jnp.arange(player.repeats)), unroll=on_cpu()
-        )
+        carry, outputs = backend.scan(update, carry, (batches, jnp.arange(player.repeats)))
         metrics, out = jax.tree.map(lambda x: x[-1], outputs)
     owned, stats, opt = carry
     state = dataclasses.replace(
