@@ -17,7 +17,7 @@ of their network; its truncation scales latents, here components are redrawn, as
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,15 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LinearBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
-from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
+from jaxgan.system import Decay, Examples, Metrics, Stage
+from jaxgan.systems.common.generative import (
+    Attentive,
+    Conditional,
+    duel,
+    label_of,
+    mean_logits,
+)
+from jaxgan.view import View
 
 GENERATOR = {
     32: (4, 4, 4, 4),
@@ -93,11 +101,11 @@ def apply_block(
 
 
 class Conditioning(NamedTuple):
-    """What a generator's batch norms hear of labels and latents.
+    """How labels and latents condition a generator's batch norms.
 
     classes: 0 for no labels.
     shared: size of the class embedding that all norms share; 0: a table in every norm.
-    latents: norms hear latents, too.
+    latents: latents condition the norms, too.
     initializer: of embeddings, tables and linear layers.
     reparam: reparametrisation of the linear layers; embeddings have none.
     """
@@ -122,7 +130,7 @@ class Conditioning(NamedTuple):
             bias_init=table,
         )
 
-    def speaker(self, label: tuple[Int[Array, " b"], ...]) -> Callable[..., tuple[Array, ...]]:
+    def of(self, label: tuple[Int[Array, " b"], ...]) -> Callable[..., tuple[Array, ...]]:
         """(*latents) -> what a norm is given besides its input; call it inside of a network."""
         embedded: tuple[Array, ...] = ()
         if self.shared:
@@ -173,7 +181,7 @@ class Generator(nn.Module):
             "dtype": self.dtype,
         }
         base, *wider = self.channels
-        condition = self.conditioning.speaker(label)
+        condition = self.conditioning.of(label)
         latents: list[tuple[Array, ...]] = [()] * len(wider)
         if self.conditioning.latents:
             z, *chunks = jnp.split(z, len(self.channels), axis=1)
@@ -189,8 +197,8 @@ class Generator(nn.Module):
                 **common,
                 name=f"block{index + 1}",
             )
-            said = condition(*latents[index])
-            h, shift = apply_block(block, h, shift, said, remat=self.remat, train=train)
+            given = condition(*latents[index])
+            h, shift = apply_block(block, h, shift, given, remat=self.remat, train=train)
             if h.shape[1] == self.attention:
                 attend = PooledSelfAttention(self.initializer, self.reparam, name="attention")
                 h, attention = attend(h, shift)
@@ -253,10 +261,8 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BigGAN(System):
+class BigGAN(Attentive, Conditional):
     """BigGAN for images of 32, 64, 128, 256 or 512 pixels; without `classes`, unconditional."""
-
-    conditional: ClassVar[bool] = True
 
     shape: tuple[int, ...] = (128, 128, 3)
     """Height, width and channels of an image."""
@@ -269,7 +275,7 @@ class BigGAN(System):
     shared: int = 128
     """Size of the class embedding that all norms of the generator share; 0: a table in each."""
     hierarchical: bool = True
-    """Each block's norms hear a chunk of the latent vector, too."""
+    """A chunk of the latent vector conditions each block's norms, too."""
     generator_attention: int = 64
     """Size of the generator's map after which attention comes; 0: none."""
     discriminator_attention: int = 64
@@ -309,7 +315,7 @@ class BigGAN(System):
     """Backpropagation computes each block again instead of keeping its maps: less memory, a third
     more work."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         side = self.shape[0]
         if len(self.shape) != 3 or self.shape[1] != side or side not in GENERATOR:
             raise UserError(
@@ -402,13 +408,10 @@ class BigGAN(System):
             ),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images, with labels if conditional."""
-        label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
-        return {
-            "generator": (jnp.zeros((1, self.latent)), *label),
-            "discriminator": (jnp.zeros((1, *self.shape)), *label),
-        }
+    def attention_shape(self) -> tuple[int, int] | None:
+        """Of one map to a quarter as many places, keys are pooled; None: without attention."""
+        places = self.generator_attention**2
+        return (places, places // 4) if places else None
 
     def ema(self) -> Mapping[str, Decay]:
         """The generator's decay: 0, a copy, before `ema_start`."""
@@ -423,25 +426,13 @@ class BigGAN(System):
         if self.orthogonal_penalty:
             generator = optax.chain(self._orthogonalise(), generator)
         return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=adam(self.discriminator_rate),
-                        repeats=self.discriminator_updates,
-                        writes=("discriminator",),
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=generator,
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                )
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=adam(self.discriminator_rate),
+                generator_optimizer=generator,
+                updates=self.discriminator_updates,
+                writes=("discriminator",),
             ),
         )
 
@@ -460,53 +451,24 @@ class BigGAN(System):
             lambda updates, params: jax.tree.map(jnp.add, updates, jax.grad(penalty)(params))
         )
 
-    def _fake(
-        self, view: View, key: PRNGKeyArray, count: int
-    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, " b"], ...]]:
-        """Images, and in a tuple the labels drawn for them, if conditional."""
-        latent_key, label_key = jax.random.split(key)
-        z = view.draw(count, partial(self.draw_latents, latent_key))
-        label: tuple[Int[Array, " b"], ...] = ()
-        if self.classes:
-            label = (view.draw(count, partial(self.draw_labels, label_key)),)
-        return view("generator", z, *label)[0], label
-
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Hinge loss (appendix B)."""
         real = batch["image"]
-        fake, fake_label = self._fake(view, key, len(real))
-        label = (batch["label"],) if self.classes else ()
+        fake, drawn = self.fakes(view, key, len(real))
         real_logits, fake_logits = view.together(
-            "discriminator", (real, *label), (fake, *fake_label)
+            "discriminator",
+            (view.augment(real), *label_of(batch)),
+            (view.augment(fake), *label_of(drawn)),
         )
         loss = losses.hinge.discriminator(real_logits, fake_logits)
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        return loss, mean_logits(real_logits, fake_logits)
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean logit (appendix B)."""
-        fake, label = self._fake(view, key, len(batch["image"]))
-        return losses.hinge.generator(view("discriminator", fake, *label)), {}
-
-    def attention(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None = None
-    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b n m"], ...]]:
-        """Samples, and where each place of the map looks among the pooled ones: rows sum to 1.
-
-        Raises:
-            UserError: the generator has no attention.
-        """
-        if not self.generator_attention:
-            raise UserError("this generator has no attention: generator_attention is 0")
-        inputs = (latents,) if labels is None else (latents, labels)
-        return view("generator", *inputs)
-
-    def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b h w c"]:
-        """Samples in [-1, 1]."""
-        inputs = (latents,) if labels is None else (latents, labels)
-        return view("generator", *inputs)[0]
+        fake, drawn = self.fakes(view, key, len(batch["image"]))
+        logits = view("discriminator", view.augment(fake), *label_of(drawn))
+        return losses.hinge.generator(logits), {}

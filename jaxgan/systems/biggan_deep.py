@@ -145,10 +145,10 @@ class Generator(nn.Module):
             "reparam": self.reparam,
             "dtype": self.dtype,
         }
-        condition = self.conditioning.speaker(label)
-        said = condition(z) if self.conditioning.latents else condition()
+        condition = self.conditioning.of(label)
+        given = condition(z) if self.conditioning.latents else condition()
         if self.conditioning.latents:
-            (z,) = said
+            (z,) = given
         base, *narrower = self.channels
         h = Dense(4 * 4 * base, **common, name="dense")(z).reshape(-1, 4, 4, base)
         maps: tuple[Array, ...] = ()
@@ -163,7 +163,7 @@ class Generator(nn.Module):
                     **common,
                     name=f"block{DEPTH * index + part + 1}",
                 )
-                h, shift = apply_block(block, h, shift, said, remat=self.remat, train=train)
+                h, shift = apply_block(block, h, shift, given, remat=self.remat, train=train)
             if h.shape[1] == self.attention:
                 attend = PooledSelfAttention(self.initializer, self.reparam, name="attention")
                 h, attention = attend(h, shift)
@@ -227,7 +227,7 @@ class BigGANDeep(BigGAN):
     latent: int = 128
     """Size of the latent vector."""
     hierarchical: bool = True
-    """The dense layer hears the class, too, and the norms of all blocks the whole latent vector."""
+    """The class conditions the dense layer, too, and the whole latent vector the norms of all blocks."""
     generator_rate: float = 5e-5
     """Adam's step size for the generator: 5e-5 at 128 pixels, 2.5e-5 above."""
     discriminator_rate: float = 2e-4

@@ -7,19 +7,16 @@ image is judged with the class that it was made for.
 """
 
 import dataclasses
-from functools import partial
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
-from jaxgan import losses
 from jaxgan.errors import UserError
-from jaxgan.system import Batch, Metrics, View
 from jaxgan.systems import dcgan
+from jaxgan.systems.common.generative import Conditional
 
 
 def planes(
@@ -77,15 +74,16 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CGAN(dcgan.DCGAN):
-    """Conditional DCGAN: a one-hot class joins the latents, constant planes join the image."""
+class CGAN(dcgan.DCGAN, Conditional):
+    """Conditional DCGAN: a one-hot class joins the latents, constant planes join the image.
 
-    conditional: ClassVar[bool] = True
+    The losses are DCGAN's, on pairs of image and label (equation 2).
+    """
 
     classes: int = 10
     """Number of classes."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.classes < 1:
             raise UserError(f"classes is {self.classes}: CGAN needs at least 1; DCGAN needs none")
@@ -97,34 +95,3 @@ class CGAN(dcgan.DCGAN):
             "generator": Generator(self.width, self.shape, self.classes, dtype),
             "discriminator": Discriminator(self.width, self.classes, dtype),
         }
-
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images, with labels."""
-        label = (jnp.zeros(1, jnp.int32),)
-        return {network: xs + label for network, xs in super().inputs().items()}
-
-    def _fake(
-        self, view: View, key: PRNGKeyArray, count: int
-    ) -> tuple[Float[Array, "b h w c"], Int[Array, " b"]]:
-        """Images and the labels drawn for them."""
-        latent_key, label_key = jax.random.split(key)
-        label = view.draw(count, partial(self.draw_labels, label_key))
-        z = view.draw(count, partial(self.draw_latents, latent_key))
-        return view("generator", z, label), label
-
-    def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], Metrics]:
-        """Binary cross entropy on pairs of image and label (equation 2)."""
-        real = batch["image"]
-        real_logits = view("discriminator", real, batch["label"])
-        fake_logits = view("discriminator", *self._fake(view, key, len(real)))
-        loss = losses.non_saturating.discriminator(real_logits, fake_logits)
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
-
-    def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], Metrics]:
-        """Binary cross entropy with the labels of real images."""
-        fake_logits = view("discriminator", *self._fake(view, key, len(batch["image"])))
-        return losses.non_saturating.generator(fake_logits), {}

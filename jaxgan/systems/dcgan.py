@@ -25,7 +25,9 @@ from jaxgan.errors import UserError
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
-from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.system import Examples, Metrics, Stage
+from jaxgan.systems.common.generative import Generative, duel, label_of, mean_logits
+from jaxgan.view import View
 
 WEIGHTS = normal(0.02)  # of every convolution
 GAINS = shifted_normal(1.0, 0.02)  # of every batch norm
@@ -106,7 +108,7 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DCGAN(System):
+class DCGAN(Generative):
     """Deep convolutional GAN, for square images of 8, 16, 32, 64, ... pixels a side."""
 
     shape: tuple[int, ...] = (64, 64, 3)
@@ -120,7 +122,7 @@ class DCGAN(System):
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         doublings(self.shape)
 
     def networks(self) -> dict[str, nn.Module]:
@@ -131,52 +133,34 @@ class DCGAN(System):
             "discriminator": Discriminator(self.width, dtype),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images."""
-        return {
-            "generator": (jnp.zeros((1, self.latent)),),
-            "discriminator": (jnp.zeros((1, *self.shape)),),
-        }
-
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the discriminator, then the generator."""
         adam = optax.adam(self.learning_rate, *self.betas)
         return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=adam,
-                        writes=("discriminator",),
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=adam,
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                )
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=adam,
+                generator_optimizer=adam,
+                writes=("discriminator",),
             ),
         )
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Binary cross entropy."""
         real = batch["image"]
-        z = view.draw(len(real), partial(self.draw_latents, key))
-        real_logits = view("discriminator", real)
-        fake_logits = view("discriminator", view("generator", z))
+        fake, drawn = self.fakes(view, key, len(real))
+        real_logits = view("discriminator", view.augment(real), *label_of(batch))
+        fake_logits = view("discriminator", view.augment(fake), *label_of(drawn))
         loss = losses.non_saturating.discriminator(real_logits, fake_logits)
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        return loss, mean_logits(real_logits, fake_logits)
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Binary cross entropy with the labels of real images."""
-        z = view.draw(len(batch["image"]), partial(self.draw_latents, key))
-        return losses.non_saturating.generator(view("discriminator", view("generator", z))), {}
+        fake, drawn = self.fakes(view, key, len(batch["image"]))
+        fake_logits = view("discriminator", view.augment(fake), *label_of(drawn))
+        return losses.non_saturating.generator(fake_logits), {}

@@ -10,7 +10,6 @@ With a loss `f_gan_DIVERGENCE` this is f-GAN (Nowozin, Cseke, Tomioka, NeurIPS 2
 
 import dataclasses
 import math
-from functools import partial
 from typing import Literal
 
 import jax.numpy as jnp
@@ -22,7 +21,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxgan import losses
 from jaxgan.nn.layers import Dense
 from jaxgan.nn.norm import BatchNorm
-from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.system import Examples, Metrics, Stage
+from jaxgan.systems.common.generative import Generative, duel, mean_logits
+from jaxgan.view import View
 
 
 class Generator(nn.Module):
@@ -84,7 +85,7 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GAN(System):
+class GAN(Generative):
     """The GAN of 2014, with any of the losses in `jaxgan.losses`."""
 
     shape: tuple[int, ...] = (28, 28, 1)
@@ -108,7 +109,7 @@ class GAN(System):
     discriminator_updates: int = 1
     """Updates of the discriminator for one of the generator."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         losses.get(self.loss)  # raises where there is none of this name
 
     def networks(self) -> dict[str, nn.Module]:
@@ -125,53 +126,34 @@ class GAN(System):
             "discriminator": Discriminator(self.discriminator_hidden, dtype=dtype),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and samples."""
-        return {
-            "generator": (jnp.zeros((1, self.latent)),),
-            "discriminator": (jnp.zeros((1, *self.shape)),),
-        }
-
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the discriminator `discriminator_updates` times, then the generator."""
         adam = optax.adam(self.learning_rate, *self.betas)
         return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=adam,
-                        repeats=self.discriminator_updates,
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=adam,
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                )
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=adam,
+                generator_optimizer=adam,
+                updates=self.discriminator_updates,
             ),
         )
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """The discriminator's half of `loss`; for the default, equation 1 of the paper negated."""
         real = batch["image"]
-        z = view.draw(len(real), partial(self.draw_latents, key))
-        real_logits = view("discriminator", real)
-        fake_logits = view("discriminator", view("generator", z))
+        fake, _ = self.fakes(view, key, len(real))
+        real_logits = view("discriminator", view.augment(real))
+        fake_logits = view("discriminator", view.augment(fake))
         loss = losses.get(self.loss).discriminator(real_logits, fake_logits)
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        return loss, mean_logits(real_logits, fake_logits)
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """The generator's half of `loss`."""
-        z = view.draw(len(batch["image"]), partial(self.draw_latents, key))
-        fake_logits = view("discriminator", view("generator", z))
+        fake, _ = self.fakes(view, key, len(batch["image"]))
+        fake_logits = view("discriminator", view.augment(fake))
         return losses.get(self.loss).generator(fake_logits), {}

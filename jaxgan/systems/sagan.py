@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgan import losses
 from jaxgan.errors import UserError
@@ -29,8 +29,10 @@ from jaxgan.nn.initializers import TORCH_TRANSPOSED
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.spectral import SpectralNorm
-from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.system import Examples, Metrics, Stage
+from jaxgan.systems.common.generative import Attentive, duel, mean_logits
 from jaxgan.systems.dcgan import doublings
+from jaxgan.view import View
 
 Maps = tuple[Float[Array, "b n n"], ...]
 
@@ -116,7 +118,7 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SAGAN(System):
+class SAGAN(Attentive):
     """Self-attention GAN without labels, for square images of 16, 32, 64, ... pixels a side."""
 
     shape: tuple[int, ...] = (64, 64, 3)
@@ -130,7 +132,7 @@ class SAGAN(System):
     betas: tuple[float, float] = (0.0, 0.9)
     """Adam's decay rates."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if doublings(self.shape) < 2:
             raise UserError(f"image shape {self.shape}: attention over two maps needs 16x16 pixels")
 
@@ -142,65 +144,39 @@ class SAGAN(System):
             "discriminator": Discriminator(self.width, dtype),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images."""
-        return {
-            "generator": (jnp.zeros((1, self.latent)),),
-            "discriminator": (jnp.zeros((1, *self.shape)),),
-        }
+    def attention_shape(self) -> tuple[int, int]:
+        """Of the map of half the image's side, to itself."""
+        places = (self.shape[0] // 2) ** 2
+        return places, places
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the discriminator, then the generator."""
         return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=optax.adam(self.discriminator_rate, *self.betas),
-                        writes=("discriminator",),
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=optax.adam(self.generator_rate, *self.betas),
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                )
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=optax.adam(self.discriminator_rate, *self.betas),
+                generator_optimizer=optax.adam(self.generator_rate, *self.betas),
+                writes=("discriminator",),
             ),
         )
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Hinge loss (equation 4)."""
         real = batch["image"]
-        z = view.draw(len(real), partial(self.draw_latents, key))
-        fake, _ = view("generator", z)
-        (real_logits, _), (fake_logits, _) = view.together("discriminator", (real,), (fake,))
+        fake, _ = self.fakes(view, key, len(real))
+        (real_logits, _), (fake_logits, _) = view.together(
+            "discriminator", (view.augment(real),), (view.augment(fake),)
+        )
         loss = losses.hinge.discriminator(real_logits, fake_logits)
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        return loss, mean_logits(real_logits, fake_logits)
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean logit (equation 4)."""
-        z = view.draw(len(batch["image"]), partial(self.draw_latents, key))
-        fake, _ = view("generator", z)
-        logits, _ = view("discriminator", fake)
+        fake, _ = self.fakes(view, key, len(batch["image"]))
+        logits, _ = view("discriminator", view.augment(fake))
         return losses.hinge.generator(logits), {}
-
-    def attention(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None = None
-    ) -> tuple[Float[Array, "b h w c"], Maps]:
-        """Samples, and where each place of the last two maps looks: rows sum to 1."""
-        return view("generator", *((latents,) if labels is None else (latents, labels)))
-
-    def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b h w c"]:
-        """Samples in [-1, 1]."""
-        return self.attention(view, latents, labels)[0]

@@ -14,9 +14,8 @@ forward pass; here each runs once an update of its network. The paper averages n
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
@@ -32,7 +31,15 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
-from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.system import Examples, Metrics, Stage
+from jaxgan.systems.common.generative import (
+    Attentive,
+    Conditional,
+    duel,
+    label_of,
+    mean_logits,
+)
+from jaxgan.view import View
 
 WEIGHTS = glorot_uniform()  # of every layer
 MOMENTUM = 0.999  # of running statistics
@@ -56,8 +63,8 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(
         self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
-    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b hw/4 hw/16"]]:
-        """[b, latent] and, for a conditional generator, labels [b] to images and the map."""
+    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b hw/4 hw/16"]]]:
+        """[b, latent] and, for a conditional generator, labels [b] to images and one map."""
         common: dict[str, Any] = {
             "initializer": WEIGHTS,
             "reparam": SpectralNorm,
@@ -80,7 +87,7 @@ class Generator(nn.Module):
         h = block(wider[-1], name=f"block{len(wider)}")(h, *label, train=train)
         h = nn.relu(norm(name="norm")(h, train=train))
         h = Conv(self.shape[-1], **common, name="conv")(h)
-        return jnp.tanh(h.astype(jnp.float32)), attention
+        return jnp.tanh(h.astype(jnp.float32)), (attention,)
 
 
 class Discriminator(nn.Module):
@@ -123,10 +130,8 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SAGANResNet(System):
+class SAGANResNet(Attentive, Conditional):
     """Self-attention GAN of residual networks; with `classes`, conditional."""
-
-    conditional: ClassVar[bool] = True
 
     shape: tuple[int, ...] = (128, 128, 3)
     """Height, width and channels of an image."""
@@ -145,7 +150,7 @@ class SAGANResNet(System):
     betas: tuple[float, float] = (0.0, 0.9)
     """Adam's decay rates."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         doublings = len(self.generator_channels) - 1
         unit = 2 ** max(doublings, self.halvings)
         if len(self.shape) != 3 or any(side % unit for side in self.shape[:2]):
@@ -171,80 +176,41 @@ class SAGANResNet(System):
             ),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images, with labels if conditional."""
-        label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
-        return {
-            "generator": (jnp.zeros((1, self.latent)), *label),
-            "discriminator": (jnp.zeros((1, *self.shape)), *label),
-        }
+    def attention_shape(self) -> tuple[int, int]:
+        """Of the map of half the image's sides, to a quarter as many places: keys are pooled."""
+        places = self.shape[0] * self.shape[1] // 4
+        return places, places // 4
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the discriminator, then the generator."""
         return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=optax.adam(self.discriminator_rate, *self.betas),
-                        writes=("discriminator",),
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=optax.adam(self.generator_rate, *self.betas),
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                )
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=optax.adam(self.discriminator_rate, *self.betas),
+                generator_optimizer=optax.adam(self.generator_rate, *self.betas),
+                writes=("discriminator",),
             ),
         )
 
-    def _fake(
-        self, view: View, key: PRNGKeyArray, count: int
-    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, " b"], ...]]:
-        """Images, and in a tuple the labels drawn for them, if conditional."""
-        latent_key, label_key = jax.random.split(key)
-        z = view.draw(count, partial(self.draw_latents, latent_key))
-        if not self.classes:
-            return view("generator", z)[0], ()
-        label = view.draw(count, partial(self.draw_labels, label_key))
-        return view("generator", z, label)[0], (label,)
-
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Hinge loss (equation 4)."""
         real = batch["image"]
-        fake, fake_label = self._fake(view, key, len(real))
-        label = (batch["label"],) if self.classes else ()
+        fake, drawn = self.fakes(view, key, len(real))
         (real_logits, _), (fake_logits, _) = view.together(
-            "discriminator", (real, *label), (fake, *fake_label)
+            "discriminator",
+            (view.augment(real), *label_of(batch)),
+            (view.augment(fake), *label_of(drawn)),
         )
         loss = losses.hinge.discriminator(real_logits, fake_logits)
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        return loss, mean_logits(real_logits, fake_logits)
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean logit (equation 4)."""
-        fake, label = self._fake(view, key, len(batch["image"]))
-        logits, _ = view("discriminator", fake, *label)
+        fake, drawn = self.fakes(view, key, len(batch["image"]))
+        logits, _ = view("discriminator", view.augment(fake), *label_of(drawn))
         return losses.hinge.generator(logits), {}
-
-    def attention(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None = None
-    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b hw/4 hw/16"]]]:
-        """Samples, and where each place of the map looks among the pooled ones: rows sum to 1."""
-        inputs = (latents,) if labels is None else (latents, labels)
-        images, attention = view("generator", *inputs)
-        return images, (attention,)
-
-    def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b h w c"]:
-        """Samples in [-1, 1]."""
-        return self.attention(view, latents, labels)[0]

@@ -14,11 +14,8 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -31,7 +28,9 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
-from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.system import Examples, Metrics, Player, Stage
+from jaxgan.systems.common.generative import Conditional, falling_adam, label_of, mean_logits
+from jaxgan.view import View
 
 RESIDUAL = glorot_uniform(math.sqrt(2))  # the 3x3 convolutions of residual blocks
 PLAIN = glorot_uniform()  # every other layer
@@ -119,7 +118,7 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SNGAN(System):
+class SNGAN(Conditional):
     """Spectrally normalised GAN; with `classes`, conditional batch norm and projection."""
 
     shape: tuple[int, ...] = (32, 32, 3)
@@ -143,9 +142,7 @@ class SNGAN(System):
     decay: tuple[int, int] = (0, 0)
     """Iterations between which the step size falls linearly to 0; equal ones: it does not."""
 
-    conditional: ClassVar[bool] = True
-
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses images whose sides cannot be halved as often as the blocks do."""
         unit = 2 ** max(len(self.generator_channels) - 1, self.halvings)
         if len(self.shape) != 3 or any(side % unit for side in self.shape[:2]):
@@ -164,16 +161,9 @@ class SNGAN(System):
             ),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images, with labels if conditional."""
-        label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
-        return {
-            "generator": (jnp.zeros((1, self.latent)), *label),
-            "discriminator": (jnp.zeros((1, *self.shape)), *label),
-        }
-
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the generator, then the discriminator `discriminator_updates` times."""
+        adam = partial(falling_adam, self.learning_rate, self.betas, self.decay)
         return (
             Stage(
                 players=(
@@ -181,7 +171,7 @@ class SNGAN(System):
                         name="generator",
                         owns=("generator",),
                         loss=self.generator_loss,
-                        optimizer=self._adam(1),
+                        optimizer=adam(),
                         reuse=True,
                         writes=("generator",),
                     ),
@@ -189,7 +179,7 @@ class SNGAN(System):
                         name="discriminator",
                         owns=("discriminator",),
                         loss=self.discriminator_loss,
-                        optimizer=self._adam(self.discriminator_updates),
+                        optimizer=adam(self.discriminator_updates),
                         repeats=self.discriminator_updates,
                         writes=("discriminator",),
                     ),
@@ -197,38 +187,24 @@ class SNGAN(System):
             ),
         )
 
-    def _adam(self, updates: int) -> optax.GradientTransformation:
-        start, end = (iteration * updates for iteration in self.decay)
-        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
-        return optax.adam(rate if end > start else self.learning_rate, *self.betas)
-
-    def _fake(
-        self, view: View, key: PRNGKeyArray, count: int
-    ) -> tuple[Float[Array, "b h w c"], tuple[Int[Array, " b"], ...]]:
-        """Images, and in a tuple the labels drawn for them, if conditional."""
-        latent_key, label_key = jax.random.split(key)
-        label: tuple[Int[Array, " b"], ...] = ()
-        if self.classes:
-            label = (view.draw(count, partial(self.draw_labels, label_key)),)
-        z = view.draw(count, partial(self.draw_latents, latent_key))
-        return view("generator", z, *label), label
-
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Hinge loss (SNGAN, equation 16)."""
         real = batch["image"]
-        fake, fake_label = self._fake(view, key, len(real))
-        label = (batch["label"],) if self.classes else ()
+        fake, drawn = self.fakes(view, key, len(real))
         real_logits, fake_logits = view.together(
-            "discriminator", (real, *label), (fake, *fake_label)
+            "discriminator",
+            (view.augment(real), *label_of(batch)),
+            (view.augment(fake), *label_of(drawn)),
         )
         loss = losses.hinge.discriminator(real_logits, fake_logits)
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        return loss, mean_logits(real_logits, fake_logits)
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean logit (SNGAN, equation 17)."""
-        fake, label = self._fake(view, key, self.generator_batch * len(batch["image"]))
-        return losses.hinge.generator(view("discriminator", fake, *label)), {}
+        fake, drawn = self.fakes(view, key, self.generator_batch * len(batch["image"]))
+        logits = view("discriminator", view.augment(fake), *label_of(drawn))
+        return losses.hinge.generator(logits), {}

@@ -8,7 +8,6 @@ critic 100 times an iteration for the first 25 iterations and on every 500th: th
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +16,14 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxgan import losses
-from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.system import Examples, Metrics, Stage
+from jaxgan.systems.common.generative import Generative, duel, mean_logits
 from jaxgan.systems.dcgan import Discriminator, Generator, doublings
+from jaxgan.view import View
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WGAN(System):
+class WGAN(Generative):
     """Wasserstein GAN with weight clipping, for square images of 8, 16, 32, 64, ... pixels."""
 
     shape: tuple[int, ...] = (64, 64, 3)
@@ -38,7 +39,7 @@ class WGAN(System):
     discriminator_updates: int = 5
     """Updates of the critic for one of the generator."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         doublings(self.shape)
 
     def networks(self) -> dict[str, nn.Module]:
@@ -49,38 +50,19 @@ class WGAN(System):
             "discriminator": Discriminator(self.width, dtype),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images."""
-        return {
-            "generator": (jnp.zeros((1, self.latent)),),
-            "discriminator": (jnp.zeros((1, *self.shape)),),
-        }
-
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the critic `discriminator_updates` times, then the generator."""
         # PyTorch's RMSprop, as its default settings are.
         rmsprop = optax.rmsprop(self.learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
         return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=rmsprop,
-                        repeats=self.discriminator_updates,
-                        writes=("discriminator",),
-                        project=self.clip_parameters,
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=rmsprop,
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                )
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=rmsprop,
+                generator_optimizer=rmsprop,
+                updates=self.discriminator_updates,
+                writes=("discriminator",),
+                project=self.clip_parameters,
             ),
         )
 
@@ -89,19 +71,19 @@ class WGAN(System):
         return jax.tree.map(lambda p: jnp.clip(p, -self.clip, self.clip), params)
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Mean score of generated minus real images; its negative estimates K W1."""
         real = batch["image"]
-        z = view.draw(len(real), partial(self.draw_latents, key))
-        real_logits = view("discriminator", real)
-        fake_logits = view("discriminator", view("generator", z))
+        fake, _ = self.fakes(view, key, len(real))
+        real_logits = view("discriminator", view.augment(real))
+        fake_logits = view("discriminator", view.augment(fake))
         loss = losses.wasserstein.discriminator(real_logits, fake_logits)
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        return loss, mean_logits(real_logits, fake_logits)
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean score."""
-        z = view.draw(len(batch["image"]), partial(self.draw_latents, key))
-        return losses.wasserstein.generator(view("discriminator", view("generator", z))), {}
+        fake, _ = self.fakes(view, key, len(batch["image"]))
+        return losses.wasserstein.generator(view("discriminator", view.augment(fake))), {}

@@ -14,9 +14,9 @@ and so does this.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,16 @@ from jaxgan.nn.initializers import Init, glorot_uniform, he_fan_avg_uniform
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LayerNorm
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
-from jaxgan.system import Batch, Metrics, Player, Stage, System, View
+from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems import gan
+from jaxgan.systems.common.generative import (
+    Conditional,
+    Generative,
+    duel,
+    falling_adam,
+    mean_logits,
+)
+from jaxgan.view import View
 
 MAIN = he_fan_avg_uniform()  # the 3x3 convolutions of residual blocks
 PLAIN = glorot_uniform()  # every other layer, but for the last convolution of `GoodWGANGP`
@@ -192,10 +200,8 @@ class GoodCritic(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WGANGP(System):
+class WGANGP(Generative):
     """What all WGANs with gradient penalty share: losses and players. Subclasses add networks."""
-
-    conditional: ClassVar[bool] = True
 
     learning_rate: float = 1e-4
     """Adam's step size, for both players."""
@@ -211,102 +217,111 @@ class WGANGP(System):
     """Weight of the gradient penalty."""
     dequantization: float = 0.0
     """Width of the uniform noise that real images get."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the critic `discriminator_updates` times, then the generator."""
+        adam = partial(falling_adam, self.learning_rate, self.betas, self.decay)
+        return (
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=adam(self.discriminator_updates),
+                generator_optimizer=adam(),
+                updates=self.discriminator_updates,
+            ),
+        )
+
+    def discriminator_loss(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Equation 3."""
+        loss, metrics, _ = self._criticise(view, batch, key)
+        return loss, metrics
+
+    def generator_loss(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Minus the mean score."""
+        on_fake, _ = self._show(view, batch, key)
+        return losses.wasserstein.generator(_split(on_fake)[0]), {}
+
+    def _criticise(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics, Scores]:
+        """Equation 3, its metrics, and what the critic says of the real samples."""
+        latent_key, noise_key, penalty_key = jax.random.split(key, 3)
+        real, count = batch["image"], len(batch["image"])
+        if self.dequantization:
+            noise = partial(jax.random.uniform, shape=real.shape[1:], maxval=self.dequantization)
+            real = real + jax.vmap(noise)(view.keys(noise_key, count))
+        labels = {name: batch[name] for name in self.labels()}
+        fake = self.make(view, {**view.draw(self.latents(), latent_key, count), **labels})
+        on_real, on_fake = view.together(
+            "discriminator", (view.augment(real),), (view.augment(fake),)
+        )
+        real_logits, fake_logits = _split(on_real)[0], _split(on_fake)[0]
+        penalty = penalties.gradient_penalty(
+            lambda x: _split(view.frozen("discriminator", view.augment(x)))[0],
+            real,
+            fake,
+            jax.vmap(jax.random.uniform)(view.keys(penalty_key, count)),
+        )
+        loss = losses.wasserstein.discriminator(real_logits, fake_logits) + self.penalty * penalty
+        return loss, {**mean_logits(real_logits, fake_logits), "penalty": penalty}, on_real
+
+    def _show(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Scores, dict[str, Array]]:
+        """What the critic says of generated samples, and what was drawn for them."""
+        fake, drawn = self.fakes(view, key, self.generator_batch * len(batch["image"]))
+        return view("discriminator", view.augment(fake)), drawn
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ACWGANGP(WGANGP, Conditional):
+    """What those for images share: with `classes`, the critic classifies, too (AC-GAN)."""
+
     class_weights: tuple[float, float] = (1.0, 0.1)
     """With classes: weight of the cross entropy in the critic's and in the generator's loss."""
 
     def inputs(self) -> dict[str, tuple]:
         """Latents, with labels if conditional, and samples."""
-        label = (jnp.zeros(1, jnp.int32),) if self.classes else ()
-        return {
-            "generator": (jnp.zeros((1, self.latent)), *label),
-            "discriminator": (jnp.zeros((1, *self.shape)),),
-        }
-
-    def stages(self) -> tuple[Stage, ...]:
-        """One stage: the critic `discriminator_updates` times, then the generator."""
-        return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=self._adam(self.discriminator_updates),
-                        repeats=self.discriminator_updates,
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=self._adam(1),
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                )
-            ),
-        )
-
-    def _adam(self, updates: int) -> optax.GradientTransformation:
-        start, end = (iteration * updates for iteration in self.decay)
-        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
-        return optax.adam(rate if end > start else self.learning_rate, *self.betas)
+        return {**super().inputs(), "discriminator": (self.sample().zeros(),)}
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Equation 3, and the cross entropy of the real images' classes."""
-        latent_key, noise_key, penalty_key = jax.random.split(key, 3)
-        real, count = batch["image"], len(batch["image"])
-        if self.dequantization:
-            shape, width = real.shape[1:], self.dequantization
-            real += view.draw(
-                count, lambda n: jax.random.uniform(noise_key, (n, *shape), maxval=width)
-            )
-        label = (batch["label"],) if self.classes else ()
-        z = view.draw(count, partial(self.draw_latents, latent_key))
-        fake = view("generator", z, *label)
-        on_real, on_fake = view.together("discriminator", (real,), (fake,))
-        (real_logits, class_logits), (fake_logits, _) = _split(on_real), _split(on_fake)
-        penalty = penalties.gradient_penalty(
-            lambda x: _split(view.frozen("discriminator", x))[0],
-            real,
-            fake,
-            view.draw(count, lambda n: jax.random.uniform(penalty_key, (n,))),
-        )
-        loss = losses.wasserstein.discriminator(real_logits, fake_logits) + self.penalty * penalty
-        metrics = {
-            "real_logits": real_logits.mean(),
-            "fake_logits": fake_logits.mean(),
-            "penalty": penalty,
-        }
-        if class_logits is not None:
-            metrics["class_loss"] = _cross_entropy(class_logits, *label)
-            loss += self.class_weights[0] * metrics["class_loss"]
-        return loss, metrics
+        loss, metrics, on_real = self._criticise(view, batch, key)
+        return self._with_classes(loss, metrics, on_real, batch, self.class_weights[0])
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean score, and the cross entropy of the classes that were asked for."""
-        latent_key, label_key = jax.random.split(key)
-        count = self.generator_batch * len(batch["image"])
-        z = view.draw(count, partial(self.draw_latents, latent_key))
-        if not self.classes:
-            return losses.wasserstein.generator(view("discriminator", view("generator", z))), {}
-        label = view.draw(count, partial(self.draw_labels, label_key))
-        logits, class_logits = view("discriminator", view("generator", z, label))
-        class_loss = _cross_entropy(class_logits, label)
-        loss = losses.wasserstein.generator(logits) + self.class_weights[1] * class_loss
-        return loss, {"class_loss": class_loss}
+        on_fake, drawn = self._show(view, batch, key)
+        loss = losses.wasserstein.generator(_split(on_fake)[0])
+        return self._with_classes(loss, {}, on_fake, drawn, self.class_weights[1])
+
+    def _with_classes(
+        self,
+        loss: Float[Array, ""],
+        metrics: Metrics,
+        scores: Scores,
+        labelled: Mapping[str, Array],
+        weight: float,
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The loss and, where there are classes, the cross entropy of the critic's class logits."""
+        _, logits = _split(scores)
+        if logits is None:
+            return loss, metrics
+        wrong = optax.softmax_cross_entropy_with_integer_labels(logits, labelled["label"]).mean()
+        return loss + weight * wrong, {**metrics, "class_loss": wrong}
 
 
 def _split(scores: Scores) -> tuple[Float[Array, " b"], Float[Array, "b classes"] | None]:
     """Scores, and class logits if there are classes."""
     return scores if isinstance(scores, tuple) else (scores, None)
-
-
-def _cross_entropy(logits: Float[Array, "b k"], label: Int[Array, " b"]) -> Float[Array, ""]:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
 
 
 def _check_halvings(shape: tuple[int, ...], halvings: int) -> None:
@@ -319,7 +334,7 @@ def _check_halvings(shape: tuple[int, ...], halvings: int) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ResNetWGANGP(WGANGP):
+class ResNetWGANGP(ACWGANGP):
     """WGAN-GP with the residual networks for CIFAR-10; with `classes`, AC-GAN."""
 
     shape: tuple[int, ...] = (32, 32, 3)
@@ -337,7 +352,7 @@ class ResNetWGANGP(WGANGP):
     dequantization: float = 1 / 128
     """Width of the uniform noise that real images get."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_halvings(self.shape, max(len(self.generator_channels) - 1, self.halvings))
 
     def networks(self) -> dict[str, nn.Module]:
@@ -359,7 +374,7 @@ class ResNetWGANGP(WGANGP):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GoodWGANGP(WGANGP):
+class GoodWGANGP(ACWGANGP):
     """WGAN-GP with the wide residual networks for 64x64 images; with `classes`, AC-GAN."""
 
     shape: tuple[int, ...] = (64, 64, 3)
@@ -367,7 +382,7 @@ class GoodWGANGP(WGANGP):
     channels: tuple[int, ...] = (512, 512, 256, 128, 64)
     """Channels of the generator's first map, then after each doubling; the critic's in reverse."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_halvings(self.shape, len(self.channels) - 1)
 
     def networks(self) -> dict[str, nn.Module]:
@@ -389,8 +404,6 @@ class GoodWGANGP(WGANGP):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MLPWGANGP(WGANGP):
     """WGAN-GP with perceptrons for points, without classes (section 5.1, figure 1b)."""
-
-    conditional: ClassVar[bool] = False
 
     shape: tuple[int, ...] = (2,)
     """Dimensions of a point."""
