@@ -13,10 +13,12 @@ from typing import Annotated, Any
 
 import cattrs
 import tyro
+from cattrs.gen import make_dict_unstructure_fn, override
 
 from jaxgan.augment import parse_policy
 from jaxgan.errors import UserError
-from jaxgan.system import System
+from jaxgan.fields import Framing
+from jaxgan.system import System, stages_of
 
 FREE = {"changes_result": False}
 """Metadata of fields that a resumed run may change: they leave the numbers as they are."""
@@ -29,14 +31,31 @@ def _check_positive(prefix: str, settings: Any, *names: str) -> None:
             raise UserError(f"--{prefix}{name} is {value}: it must be at least 1")
 
 
+def source_name(source: Any) -> str:
+    """What a data source is called: its name, or what it is, where it was given in Python."""
+    return source if isinstance(source, str) else str(getattr(source, "name", type(source).__name__))
+
+
+_NAME = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="DATA",
+    instance_from_str=lambda words: words[0],
+    is_instance=lambda value: True,
+    str_from_instance=lambda source: [source_name(source)],
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
     """What to learn from."""
 
-    source: Annotated[str, tyro.conf.arg(aliases=["--data"])]
+    source: Annotated[Any, _NAME, tyro.conf.arg(aliases=["--data"])]
     """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], or a folder of images (flat, or a sub-folder
     a class); image:FILE, image:china or image:flower; for systems that translate,
-    pairs:FOLDER[:BtoA], edges:DATA, or unpaired:DATA,DATA."""
+    pairs:FOLDER[:BtoA], edges:DATA, or unpaired:DATA,DATA. In Python also arrays, any
+    `jaxgan.data.Source`, or a function of the step to its batch."""
+    columns: tuple[str, ...] = ()
+    """What the data call otherwise than the system does, such as image=photo."""
     crop: Annotated[int | None, tyro.conf.arg(aliases=["--crop"])] = None
     """Side of a centre crop taken first, pixels; None: no crop."""
     resize: Annotated[bool, tyro.conf.arg(aliases=["--resize"])] = False
@@ -49,9 +68,26 @@ class Data:
     workers: int = dataclasses.field(default=0, metadata=FREE)
     """Processes that decode images; 0: threads of this one."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.workers < 0:
             raise UserError(f"--data.workers is {self.workers}: it must be at least 0")
+        if bad := [pair for pair in self.columns if not all(pair.partition("="))]:
+            raise UserError(f"--data.columns has {bad[0]!r}: give NAME=COLUMN, such as image=photo")
+
+    @property
+    def framing(self) -> Framing:
+        """How items of other sizes are brought to the system's."""
+        return Framing(resize=self.resize, crop=self.crop, jitter=self.jitter)
+
+    @property
+    def renames(self) -> dict[str, str]:
+        """{the system's name: the data's}, of `columns`."""
+        return dict(pair.split("=", 1) for pair in self.columns)
+
+    @property
+    def name(self) -> str:
+        """Of the source, as it is kept in a run."""
+        return source_name(self.source)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +109,7 @@ class Checkpoint:
     keep: int = 3
     """Latest checkpoints that stay on disk."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive("checkpoint.", self, "every", "keep")
 
 
@@ -88,7 +124,7 @@ class Log:
     grid: int = 64
     """Images in a sample grid; systems that translate show a row for every eight of them."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive("log.", self, "every", "samples", "grid")
 
 
@@ -106,7 +142,7 @@ class Evaluate:
     extractor: str | None = None
     """Network, as `jaxgan evaluate` takes it; weights lie where JAXGAN_WEIGHTS says."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.every < 0:
             raise UserError(f"--evaluate.every is {self.every}: it must be at least 0")
         _check_positive("evaluate.", self, "num")
@@ -134,17 +170,12 @@ class Experiment:
     log: Log = dataclasses.field(default=Log(), metadata=FREE)
     evaluate: Evaluate = dataclasses.field(default=Evaluate(), metadata=FREE)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive("", self, "batch", "steps", "micro")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")
-        judged = self.system.judges and len(self.system.shape) == 3
-        if parse_policy(self.augment) and not judged:
-            raise UserError(
-                f"--augment is {self.augment}, but {type(self.system).__name__} has no "
-                "discriminator of images: leave it out"
-            )
-        sized = any(stage.resolution is not None for stage in self.system.stages())
+        parse_policy(self.augment)  # raises where it is none
+        sized = any(stage.resolution is not None for stage in stages_of(self.system))
         if self.data.jitter is not None and sized:
             raise UserError(
                 f"--jitter is {self.data.jitter}, but {type(self.system).__name__} has stages of "
@@ -165,12 +196,6 @@ def load(path: str | Path) -> Experiment:
     if not isinstance(experiment, Experiment):
         raise UserError(f"{path} is no config: it must set config = jaxgan.Experiment(...)")
     return experiment
-
-
-def nearest(word: str, known: Any, *, hint: str = "") -> str:
-    """`; did you mean X?` for a misspelt word, or `hint` where nothing is near."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else hint
 
 
 def _nearest_file(path: Path) -> str:
@@ -242,6 +267,10 @@ def _converter() -> cattrs.Converter:
     converter.register_unstructure_hook_func(
         lambda kind: isinstance(kind, type) and issubclass(kind, System), describe
     )
+    converter.register_unstructure_hook(
+        Data,
+        make_dict_unstructure_fn(Data, converter, source=override(unstruct_hook=source_name)),
+    )
     return converter
 
 
@@ -267,7 +296,10 @@ def differences(a: Experiment, b: Experiment) -> Iterator[str]:
     """Settings that differ and change the result, as lines `batch: 64 here, 32 in the run`."""
     for field in dataclasses.fields(Experiment):
         if field.metadata.get("changes_result", True):
-            yield from _differences(field.name, getattr(a, field.name), getattr(b, field.name))
+            ours, theirs = (getattr(each, field.name) for each in (a, b))
+            if isinstance(ours, Data):
+                ours, theirs = _plain(ours), _plain(theirs)
+            yield from _differences(field.name, ours, theirs)
 
 
 def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
@@ -281,3 +313,8 @@ def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
                 )
     elif a != b:
         yield f"{name}: {a} here, {b} in the run"
+
+
+def _plain(data: Data) -> Data:
+    """Data whose source is a name, as a run keeps them."""
+    return dataclasses.replace(data, source=data.name)

@@ -1,7 +1,8 @@
 """The one exception that means: the user can mend this; and one of its common causes."""
 
 import contextlib
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -19,3 +20,9 @@ def writing(out: Path, name: str = "--out") -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{name} is {out}, which cannot be written: {error.strerror}") from error
+
+
+def nearest(word: str, known: Iterable[str], *, hint: str = "") -> str:
+    """`; did you mean X?` for a misspelt word, or `hint` where nothing is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else hint

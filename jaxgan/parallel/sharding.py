@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from jaxgan.system import State
+from jaxgan.state import State
 
 _WHOLE_BELOW = 2**14  # elements
 
@@ -30,16 +30,18 @@ def state_shardings(mesh: Mesh, state: State) -> State:
     """A State of shardings for a State of arrays or shapes."""
     return State(
         step=replicated(mesh),  # type: ignore[arg-type]
-        params=_stored(mesh, state.params),
+        params=_kept(mesh, state.params),
         stats=jax.tree.map(lambda _: replicated(mesh), state.stats),
+        memory=jax.tree.map(lambda _: replicated(mesh), state.memory),
         opt=_shared_out(mesh, state.opt),
         ema=_shared_out(mesh, state.ema),
+        pretrained=jax.tree.map(lambda _: replicated(mesh), state.pretrained),
     )
 
 
-def stored(mesh: Mesh | None, params: PyTree) -> PyTree:
+def kept(mesh: Mesh | None, params: PyTree) -> PyTree:
     """Parameters as they are kept between updates: split over `fsdp`."""
-    return _lay(params, mesh, _stored)
+    return _lay(params, mesh, _kept)
 
 
 def gathered(mesh: Mesh | None, params: PyTree) -> PyTree:
@@ -62,7 +64,7 @@ def _lay(tree: PyTree, mesh: Mesh | None, rule: Callable[[Mesh, PyTree], PyTree]
     return jax.lax.with_sharding_constraint(tree, rule(mesh, tree))
 
 
-def _stored(mesh: Mesh, tree: PyTree) -> PyTree:
+def _kept(mesh: Mesh, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: _split(mesh, x, ["fsdp"]), tree)
 
 

@@ -1,9 +1,10 @@
 """Checkpoints: the whole State through Orbax, written in the background, read back with care."""
 
+import dataclasses
 import logging
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,10 @@ import orbax.checkpoint as ocp
 
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import is_first, told
-from jaxgan.system import State
+from jaxgan.state import State
+
+FORMAT = 2
+"""Of the dictionary that a checkpoint is; 1 was the State itself, when it had no memory."""
 
 
 class Checkpoints:
@@ -65,7 +69,7 @@ class Checkpoints:
             self._unreadable.remove(step)
         if step not in self._manager.all_steps():
             _check_finite(state)
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+            self._manager.save(step, args=ocp.args.StandardSave(_as_dict(state)))
 
     def restore(self, like: State) -> State:
         """The newest State that can be read, on the devices that `like` names.
@@ -73,7 +77,8 @@ class Checkpoints:
         A checkpoint that a process cannot read is passed over by all, with a warning that says so.
 
         Args:
-            like: the State's shapes, types and shardings (`jax.ShapeDtypeStruct` leaves).
+            like: the State's shapes, types and shardings (`jax.ShapeDtypeStruct` leaves). Its
+                pretrained networks, which no checkpoint holds, are those of what comes back.
 
         Raises:
             UserError: there is no checkpoint, or none that can be read.
@@ -84,13 +89,14 @@ class Checkpoints:
         for step in steps:
             complaint = ""
             try:
-                state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
+                found = self._manager.restore(step, args=ocp.args.StandardRestore(_as_dict(like)))
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 complaint = lines[0][:200]
             reasons = [text for text in told(complaint) if text]
             if not reasons:
-                return state
+                del found["format"]
+                return dataclasses.replace(like, **found)
             self._unreadable.add(step)
             if is_first():
                 logging.getLogger("jaxgan").warning(
@@ -123,3 +129,10 @@ def _all_finite(leaves: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
 def saved_steps(folder: Path) -> list[int]:
     """Steps of the checkpoints in a folder, by their names alone; half-written ones have others."""
     return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+
+
+def _as_dict(state: State) -> dict[str, Any]:
+    """What a checkpoint holds: all but the pretrained networks, under names that do not depend on
+    the State's class."""
+    names = ("step", "params", "stats", "memory", "opt", "ema")
+    return {"format": jnp.int32(FORMAT), **{name: getattr(state, name) for name in names}}

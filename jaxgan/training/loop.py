@@ -12,13 +12,14 @@ from jax.sharding import Mesh, NamedSharding
 
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import state_shardings
-from jaxgan.system import Batch, Metrics, Stage, State, System
+from jaxgan.state import State
+from jaxgan.system import Examples, Metrics, Stage, System, stages_of
 from jaxgan.training.step import Step, compile_step, make_step
 
 _ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never come this far
 
 
-class Batches(Protocol):
+class Feed(Protocol):
     """A source of batches: element `step` is the batch of that step."""
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
@@ -59,10 +60,10 @@ def spans(stages: tuple[Stage, ...], steps: int) -> list[tuple[Stage, int, int]]
     ]
 
 
-def train(
+def iterate(
     system: System,
     state: State,
-    batches_of: Callable[[int], Batches],
+    batches_of: Callable[[int], Feed],
     *,
     steps: int,
     seed: int = 0,
@@ -93,7 +94,7 @@ def train(
 
     def prepare(
         number: int, stage: Stage, begin: int
-    ) -> tuple[Batches, Batch, NamedSharding, Step]:
+    ) -> tuple[Feed, Examples, NamedSharding, Step]:
         batches = batches_of(number)
         sharding = batch_sharding(mesh, leading=(stage.draws > 1) + (micro > 1))
         first = _place(batches[max(begin, start)], sharding)
@@ -102,7 +103,7 @@ def train(
 
     left = [
         (number, stage, begin, end)
-        for number, (stage, begin, end) in enumerate(spans(system.stages(), steps))
+        for number, (stage, begin, end) in enumerate(spans(stages_of(system), steps))
         if start < end
     ]
     ahead = ThreadPoolExecutor(1, "compiler")
@@ -131,9 +132,9 @@ def train(
 
 def to_devices(
     batches: Iterable[dict[str, np.ndarray]], sharding: NamedSharding, ahead: int = 2
-) -> Iterator[Batch]:
+) -> Iterator[Examples]:
     """Places batches on the devices, `ahead` of their use."""
-    queue: collections.deque[Batch] = collections.deque()
+    queue: collections.deque[Examples] = collections.deque()
     for batch in batches:
         queue.append(_place(batch, sharding))
         if len(queue) > ahead:
@@ -141,5 +142,5 @@ def to_devices(
     yield from queue
 
 
-def _place(batch: dict[str, np.ndarray], sharding: NamedSharding) -> Batch:
+def _place(batch: dict[str, np.ndarray], sharding: NamedSharding) -> Examples:
     return {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}

@@ -13,7 +13,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxgan.system import Metrics, Stage, State, sides
+from jaxgan.state import State
+from jaxgan.system import Metrics, Stage
 from jaxgan.training.checkpoint import Diverged
 from jaxgan.training.loop import Moment
 
@@ -21,7 +22,7 @@ from jaxgan.training.loop import Moment
 class Watch:
     """Collects metrics on the device and, when asked, refuses what is not finite.
 
-    It is all that a process does which is not the first of many. A context manager.
+    Processes other than 0 do only this. A context manager.
     `record` after every iteration only keeps references: the host does not wait.
     """
 
@@ -148,7 +149,7 @@ class Report(Watch):
                 self._events.add_scalar(name, value, moment.step)
         where = ""
         if size is not None:
-            height, width = sides(size)
+            height, width = (size, size) if isinstance(size, int) else size
             where = f"stage {moment.number}, {height}x{width}{_fade(row)}  "
         losses = "  ".join(f"{n} {v:.3f}" for n, v in row.items() if n.endswith("/loss"))
         text = f"{where}{row['images_per_second']:.0f} images/s  {losses}"
@@ -198,8 +199,7 @@ def _sigmas(state: State) -> dict[str, float]:
     """Estimated spectral norms, {"spectral/network/layer": sigma}, and further singular values."""
     found: dict[str, Any] = {}
     for network, collections in state.stats.items():
-        spectral = collections.get("spectral", {}) if isinstance(collections, dict) else {}
-        for path, value in jax.tree_util.tree_leaves_with_path(spectral):
+        for path, value in jax.tree_util.tree_leaves_with_path(collections.get("spectral", {})):
             *layer, leaf = (entry.key for entry in path)
             if leaf == "sigma":
                 name = "/".join(part for part in layer if not part.startswith("SpectralNorm"))

@@ -2,12 +2,13 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh
@@ -15,20 +16,14 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxgan import backend
 from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
-from jaxgan.parallel.sharding import gathered, replicated, shared_out, state_shardings, stored
-from jaxgan.system import (
-    Batch,
-    Metrics,
-    Player,
-    Resolution,
-    Stage,
-    State,
-    System,
-    View,
-    check,
-)
+from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, state_shardings
+from jaxgan.errors import UserError
+from jaxgan.fields import Image, Resolution
+from jaxgan.state import State
+from jaxgan.system import Examples, Metrics, Player, Pretrained, Stage, System, stages_of
+from jaxgan.view import View
 
-Step = Callable[[State, Batch], tuple[State, dict[str, Metrics]]]
+Step = Callable[[State, Examples], tuple[State, dict[str, Metrics]]]
 
 _INIT = 0xFFFFFFFF  # what the seed's key is folded with at the start; steps never reach it
 _AUGMENT = 0xA06  # what a turn's key is folded with, which losses split
@@ -38,14 +33,27 @@ def init(system: System, seed: int = 0, *, mesh: Mesh | None = None) -> State:
     """The State before the first iteration, made by one compiled program straight into place.
 
     With a mesh, its arrays are laid out by `jaxgan.parallel.sharding`. The same seed gives the same
-    State on any number of devices.
+    State on any number of devices. Pretrained networks are read from their files.
     """
+    layout = _state_shardings(system, mesh)
     build = jax.jit(
         partial(_first_state, system, seed),
-        out_shardings=_state_shardings(system, mesh),
+        out_shardings=None if layout is None else dataclasses.replace(layout, pretrained={}),
         compiler_options=backend.init_options(),
     )
-    return build()
+    return with_pretrained(system, build(), mesh)
+
+
+def with_pretrained(system: System, state: State, mesh: Mesh | None = None) -> State:
+    """The State with the system's pretrained networks, whole on every device, as copies of its own.
+
+    Raises:
+        UserError: a file of weights is missing, or not the one that the system names.
+    """
+    variables = {name: each.load() for name, each in system.pretrained().items()}
+    if mesh is not None:
+        variables = jax.device_put(variables, replicated(mesh))
+    return dataclasses.replace(state, pretrained=jax.tree.map(jnp.array, variables))
 
 
 def state_shapes(system: System, mesh: Mesh | None = None) -> State:
@@ -54,6 +62,14 @@ def state_shapes(system: System, mesh: Mesh | None = None) -> State:
     With a mesh, also how it is laid out: what restoring a checkpoint needs.
     """
     shapes = jax.eval_shape(partial(_first_state, system, 0))
+    inputs = system.inputs()
+    published = {
+        name: jax.eval_shape(
+            partial(each.module.init, train=False), jax.random.key(0), *inputs[name]
+        )
+        for name, each in system.pretrained().items()
+    }
+    shapes = dataclasses.replace(shapes, pretrained=published)
     if mesh is None:
         return shapes
     return jax.tree.map(
@@ -64,14 +80,14 @@ def state_shapes(system: System, mesh: Mesh | None = None) -> State:
 
 
 def _first_state(system: System, seed: int) -> State:
-    stages = system.stages()
-    check(system, stages)
-    params, stats = system.init(jax.random.fold_in(jax.random.key(seed), _INIT))
-    players = {player.slot: player for stage in stages for player in stage.players}
+    key = jax.random.fold_in(jax.random.key(seed), _INIT)
+    params, stats = system.init(key)
+    players = {player.slot: player for stage in stages_of(system) for player in stage.players}
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,
         stats=stats,
+        memory=system.memory(key),
         opt={
             slot: player.optimizer.init({name: params[name] for name in player.owns})
             for slot, player in players.items()
@@ -91,53 +107,63 @@ def make_step(
 ) -> Step:
     """Compiles-on-first-use `step(state, batch) -> (state, {player: {metric: scalar}})`.
 
-    The state is donated: keep the one that comes back. `batch` is {"image": ..., "label": ...}
-    with leading axes [draws, micro, b], of which those that are 1 are left out: draws is
-    `stage.draws`, the fresh batches that one iteration consumes (1 + n_critic and the like). Each
-    update averages its gradient over `micro` micro-batches.
+    The state is donated: keep the one that comes back. `batch` holds the fields of
+    `System.data()` by name, as networks see them (images float32 in [-1, 1]), with leading axes
+    [draws, micro, b], of which those that are 1 are left out: draws is `stage.draws`, the fresh
+    batches that one iteration consumes (1 + n_critic and the like). Each update averages its
+    gradient over `micro` micro-batches. A batch that is anything else is refused (UserError).
 
     Metrics of a player that moves lazily are zeros in the iterations in which it rests.
 
     Args:
         system: the GAN.
-        stage: one of `system.stages()`; the first if None.
+        stage: one of `stages_of(system)`; the first if None.
         seed: with `state.step` the only source of randomness.
         micro: micro-batches an update.
         mesh: devices, over which `jaxgan.parallel.sharding` says how `state` is laid out.
         augment: what discriminators see augmented by: some of `jaxgan.augment.POLICIES`, with
             commas; "": nothing.
     """
-    stages = system.stages() if stage is None else (stage,)
-    check(system, stages)
-    stage = stages[0]
-    networks = system.networks()
-    policy = parse_policy(augment)
-    if policy and (unknown := set(system.judges) - set(networks)):
-        raise ValueError(f"judges names {sorted(unknown)}; networks are {sorted(networks)}")
-    averages = system.ema()
-    move = partial(
-        _move,
+    stage = stages_of(system)[0] if stage is None else stage
+    networks, averages, policy = system.networks(), system.ema(), parse_policy(augment)
+    turn_of = partial(
+        _Turn,
         networks=networks,
+        pretrained=system.pretrained(),
         inputs=system.inputs(),
         micro=micro,
         mesh=mesh,
         resolution=stage.resolution,
-        augment=partial(_augmentation, system.judges, policy),
     )
 
-    def step(state: State, batch: Batch) -> tuple[State, dict[str, Metrics]]:
+    def step(state: State, batch: Examples) -> tuple[State, dict[str, Metrics]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
+        _check_examples(system, stage, batch)
         draws = _leading_axes(batch, stage.draws, micro)
+        augmentation = Augmentation(policy) if policy else None
         emitted: dict[str, Array] = {}
         metrics: dict[str, Metrics] = {}
         used = 0
         for index, player in enumerate(stage.players):
             seen = _batches_for(player, draws, used)
             used += 0 if player.reuse else player.repeats
-            turn = partial(move, player, key=jax.random.fold_in(key, index), emitted=emitted)
-            state, metrics[player.name], out = _lazily(player, turn, state, seen)
+            turn = partial(
+                turn_of,
+                player=player,
+                key=jax.random.fold_in(key, index),
+                emitted=emitted,
+                augmentation=augmentation,
+            )
+            state, metrics[player.name], out = _lazily(
+                player, lambda state, batches, turn=turn: turn(state=state)(batches), state, seen
+            )
             emitted = {**emitted, **out}
             key = backend.after(key, metrics[player.name]["gradient_norm"])
+        if augmentation is not None and not augmentation.applied:
+            raise UserError(
+                f"--augment is {augment}, but no loss of {type(system).__name__} augments what it "
+                "judges: leave it out"
+            )
         ema = {
             name: _decay(
                 state.ema[name],
@@ -153,7 +179,7 @@ def make_step(
     return jax.jit(step, donate_argnums=0, out_shardings=out)
 
 
-def compile_step(step: Step, state: State, batch: Batch) -> Step:
+def compile_step(step: Step, state: State, batch: Examples) -> Step:
     """Compiles a step for a state and a batch of these shapes and layouts, before it first runs.
 
     Memory that compiling took and does not need any more is then free for the step's maps.
@@ -167,7 +193,32 @@ def _state_shardings(system: System, mesh: Mesh | None) -> State | None:
     return None if mesh is None else state_shardings(mesh, state_shapes(system))
 
 
-def _leading_axes(batch: Batch, draws: int, micro: int) -> Batch:
+def _check_examples(system: System, stage: Stage, batch: Any) -> None:
+    """Refuses a batch that would train on something else than was meant."""
+    fields = {name: f.at(stage.resolution) for group in system.data() for name, f in group.items()}
+    names = ", ".join(fields)
+    if not isinstance(batch, Mapping):
+        raise UserError(
+            f"the batch is of type {type(batch).__name__}: give a dict of arrays with {names}"
+        )
+    if set(batch) != set(fields):
+        raise UserError(
+            f"the batch has {', '.join(batch) or 'nothing'}, but {type(system).__name__} learns "
+            f"from {names}: give these by name"
+        )
+    for name, field in fields.items():
+        found, wanted = batch[name], np.dtype(field.dtype)
+        if jnp.issubdtype(found.dtype, jnp.integer) != jnp.issubdtype(wanted, jnp.integer):
+            hint = " in [-1, 1]: x / 127.5 - 1 of bytes" if isinstance(field, Image) else ""
+            raise UserError(f"batch[{name!r}] is {found.dtype}, expected {wanted}{hint}")
+        ends = found.shape[len(found.shape) - len(field.shape) :]
+        if ends != field.shape:
+            raise UserError(
+                f"batch[{name!r}] has shape {found.shape}, expected [b, ...] of {field.text()}"
+            )
+
+
+def _leading_axes(batch: Examples, draws: int, micro: int) -> Examples:
     """Puts back the axes `draws` and `micro` where they were left out for being 1."""
     lead = tuple(n for n in (draws, micro) if n > 1)
     for name, x in batch.items():
@@ -179,7 +230,7 @@ def _leading_axes(batch: Batch, draws: int, micro: int) -> Batch:
     return {name: x.reshape(draws, micro, *x.shape[len(lead) :]) for name, x in batch.items()}
 
 
-def _batches_for(player: Player, draws: Batch, used: int) -> Batch:
+def _batches_for(player: Player, draws: Examples, used: int) -> Examples:
     """The next `repeats` draws, or the last one `repeats` times: [repeats, micro, b, ...]."""
     if not player.reuse:
         return {name: x[used : used + player.repeats] for name, x in draws.items()}
@@ -188,7 +239,7 @@ def _batches_for(player: Player, draws: Batch, used: int) -> Batch:
 
 
 def _lazily(
-    player: Player, turn: Callable, state: State, batches: Batch
+    player: Player, turn: Callable, state: State, batches: Examples
 ) -> tuple[State, Metrics, dict[str, Array]]:
     """Lets a lazy player move on every n-th iteration only."""
     if player.every == 1:
@@ -202,106 +253,177 @@ def _lazily(
     )
 
 
-def _move(
-    player: Player,
-    state: State,
-    batches: Batch,
-    *,
-    key: PRNGKeyArray,
-    emitted: dict[str, Array],
-    networks: dict[str, nn.Module],
-    inputs: dict[str, tuple],
-    micro: int,
-    mesh: Mesh | None,
-    resolution: Resolution | None,
-    augment: Callable[[PRNGKeyArray], dict[str, Callable[[View, Array], Array]]],
-) -> tuple[State, Metrics, dict[str, Array]]:
-    """A player's turn: `repeats` updates on batches [repeats, micro, b, ...]."""
+class Augmentation:
+    """Augments what losses judge, with other numbers in every application (`View.augment`).
 
-    others = gathered(mesh, {n: p for n, p in state.params.items() if n not in player.owns})
+    Attributes:
+        applied: how often it has been, in the tracing of this step.
+    """
 
-    def update(carry: Any, seen: Any) -> Any:
-        owned, stats, opt = carry
-        batch, repeat = seen
-        for name in player.writes:
-            stats = _power_iteration(
-                name, networks, inputs, shared_out(mesh, {**state.params, **owned}), stats
+    def __init__(self, policy: tuple[str, ...]):
+        self._policy, self.applied = policy, 0
+
+    def of(self, key: PRNGKeyArray) -> Callable[[View, Array], Array]:
+        """What an update of that key augments by."""
+        applications = itertools.count()
+
+        def change(view: View, images: Array) -> Array:
+            self.applied += 1
+            own = jax.random.fold_in(jax.random.fold_in(key, _AUGMENT), next(applications))
+            numbers = jax.vmap(lambda key: jax.random.uniform(key, (DIFF_NUMBERS,)))(
+                view.keys(own, len(images))
             )
-        whole = gathered(mesh, owned)
+            return diff_augment(images, numbers, self._policy)
 
-        def objective(whole: Any, stats: Any, batch: Batch, part: Any) -> Any:
-            turn = jax.random.fold_in(key, repeat)
-            view = View(
-                networks,
-                {**others, **whole},
-                stats,
-                train=True,
-                mesh=mesh,
-                micro=(micro, part),
-                step=state.step,
-                resolution=resolution,
-                augment=augment(turn),
-            )
-            loss, metrics = player.loss(view, batch, turn)
-            written = {name: view.stats[name] for name in player.writes}
-            return loss, ({**stats, **written}, {"loss": loss, **metrics}, view.out)
+        return change
 
-        def gradient(stats: Any, batch: Batch, part: Any) -> Any:
-            grads, out = jax.grad(objective, has_aux=True)(whole, stats, batch, part)
-            return shared_out(mesh, grads), out
 
-        def accumulate(carry: Any, seen: Any) -> Any:
-            grads, stats = carry
-            more, (stats, metrics, out) = gradient(stats, *seen)
-            return (jax.tree.map(jnp.add, grads, more), stats), (metrics, out)
+class _Moving(NamedTuple):
+    """What an update moves, and the next one starts from."""
 
-        if micro == 1:
-            batch = {**{name: x[0] for name, x in batch.items()}, **emitted}
-            grads, (stats, metrics, out) = gradient(stats, batch, 0)
+    owned: dict[str, PyTree]
+    stats: dict[str, PyTree]
+    memory: dict[str, PyTree]
+    opt: PyTree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Turn:
+    """A player's turn in an iteration.
+
+    Attributes:
+        player: who moves.
+        state: before the turn.
+        key: of the turn.
+        emitted: what earlier players left for this one.
+        augmentation: of what is judged; None: there is none.
+        networks: of the system; and its `pretrained` ones, and their `inputs`.
+        micro: micro-batches an update.
+        mesh: devices.
+        resolution: of the stage.
+    """
+
+    player: Player
+    state: State
+    key: PRNGKeyArray
+    emitted: dict[str, Array]
+    augmentation: Augmentation | None
+    networks: dict[str, nn.Module]
+    pretrained: dict[str, Pretrained]
+    inputs: dict[str, tuple]
+    micro: int
+    mesh: Mesh | None
+    resolution: Resolution | None
+
+    def __call__(self, batches: Examples) -> tuple[State, Metrics, dict[str, Array]]:
+        """`repeats` updates on batches [repeats, micro, b, ...]."""
+        player, state = self.player, self.state
+        moving = _Moving(
+            {name: state.params[name] for name in player.owns},
+            state.stats,
+            state.memory,
+            state.opt[player.slot],
+        )
+        others = {name: p for name, p in state.params.items() if name not in player.owns}
+        update = partial(self._update, gathered(self.mesh, others))
+        if player.repeats == 1:
+            first = jax.tree.map(lambda x: x[0], batches)
+            moving, (metrics, out) = update(moving, (first, 0))
         else:
-            zeros = shared_out(mesh, jax.tree.map(jnp.zeros_like, owned))
-            (grads, stats), (metrics, out) = backend.scan(
-                accumulate, (zeros, stats), ({**batch, **emitted}, jnp.arange(micro))
-            )
-            grads = jax.tree.map(lambda g: g / micro, grads)
-            metrics = jax.tree.map(lambda m: m.mean(0), metrics)
-        share = shared_out(mesh, owned)
-        updates, opt = player.optimizer.update(grads, opt, share)
+            moving, outputs = backend.scan(update, moving, (batches, jnp.arange(player.repeats)))
+            metrics, out = jax.tree.map(lambda x: x[-1], outputs)
+        state = dataclasses.replace(
+            state,
+            params={**state.params, **moving.owned},
+            stats=moving.stats,
+            memory=moving.memory,
+            opt={**state.opt, player.slot: moving.opt},
+        )
+        return state, metrics, out
+
+    def _update(
+        self, others: dict[str, PyTree], moving: _Moving, seen: tuple[Examples, Any]
+    ) -> tuple[_Moving, Any]:
+        """One update on a batch [micro, b, ...], by its number in the turn."""
+        batch, repeat = seen
+        player, mesh = self.player, self.mesh
+        stats = moving.stats
+        for name in player.writes:
+            shared = shared_out(mesh, {**self.state.params, **moving.owned})
+            stats = _power_iteration(name, self.networks, self.inputs, shared, stats)
+        moving = moving._replace(stats=stats)
+        grads, moving, metrics, out = self._gradient(others, moving, batch, repeat)
+        share = shared_out(mesh, moving.owned)
+        updates, opt = player.optimizer.update(grads, moving.opt, share)
         share = optax.apply_updates(share, updates)
         if player.project is not None:
             share = player.project(share)
-        owned = stored(mesh, share)
         metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
-        return (owned, stats, opt), (metrics, out)
+        return moving._replace(owned=kept(mesh, share), opt=opt), (metrics, out)
 
-    owned = {name: state.params[name] for name in player.owns}
-    carry = (owned, state.stats, state.opt[player.slot])
-    if player.repeats == 1:
-        carry, (metrics, out) = update(carry, (jax.tree.map(lambda x: x[0], batches), 0))
-    else:
-        carry, outputs = backend.scan(update, carry, (batches, jnp.arange(player.repeats)))
-        metrics, out = jax.tree.map(lambda x: x[-1], outputs)
-    owned, stats, opt = carry
-    state = dataclasses.replace(
-        state, params={**state.params, **owned}, stats=stats, opt={**state.opt, player.slot: opt}
-    )
-    return state, metrics, out
+    def _gradient(
+        self, others: dict[str, PyTree], moving: _Moving, batch: Examples, repeat: Any
+    ) -> tuple[PyTree, _Moving, Metrics, dict[str, Array]]:
+        """The mean gradient over micro-batches, and what their losses wrote, said and emitted."""
+        whole = gathered(self.mesh, moving.owned)
+        differentiate = jax.grad(partial(self._objective, others, repeat), has_aux=True)
 
+        def gradient(written: Any, batch: Examples, part: Any) -> Any:
+            grads, (written, metrics, out) = differentiate(whole, written, batch, part)
+            return shared_out(self.mesh, grads), written, metrics, out
 
-def _augmentation(
-    judges: tuple[str, ...], policy: tuple[str, ...], key: PRNGKeyArray
-) -> dict[str, Callable[[View, Array], Array]]:
-    """{network: what its images go through}, with other numbers in every application."""
-    if not policy:
-        return {}
-    applications = itertools.count()
+        def accumulate(carry: Any, seen: Any) -> Any:
+            grads, written = carry
+            more, written, metrics, out = gradient(written, *seen)
+            return (jax.tree.map(jnp.add, grads, more), written), (metrics, out)
 
-    def change(view: View, images: Array) -> Array:
-        own = jax.random.fold_in(jax.random.fold_in(key, _AUGMENT), next(applications))
-        numbers = view.draw(len(images), lambda n: jax.random.uniform(own, (n, DIFF_NUMBERS)))
-        return diff_augment(images, numbers, policy)
+        written = (moving.stats, moving.memory)
+        if self.micro == 1:
+            first = {**{name: x[0] for name, x in batch.items()}, **self.emitted}
+            grads, written, metrics, out = gradient(written, first, 0)
+        else:
+            zeros = shared_out(self.mesh, jax.tree.map(jnp.zeros_like, moving.owned))
+            (grads, written), (metrics, out) = backend.scan(
+                accumulate, (zeros, written), ({**batch, **self.emitted}, jnp.arange(self.micro))
+            )
+            grads = jax.tree.map(lambda g: g / self.micro, grads)
+            metrics = jax.tree.map(lambda m: m.mean(0), metrics)
+        stats, memory = written
+        return grads, moving._replace(stats=stats, memory=memory), metrics, out
 
-    return dict.fromkeys(judges, change)
+    def _objective(
+        self,
+        others: dict[str, PyTree],
+        repeat: Any,
+        whole: dict[str, PyTree],
+        written: Any,
+        batch: Examples,
+        part: Any,
+    ) -> Any:
+        """The player's loss on a micro-batch, and what it wrote, said and emitted."""
+        stats, memory = written
+        key = jax.random.fold_in(self.key, repeat)
+        view = View(
+            self.networks,
+            {**others, **whole},
+            stats,
+            train=True,
+            memory=memory,
+            pretrained={
+                name: (each.module, self.state.pretrained[name])
+                for name, each in self.pretrained.items()
+            },
+            mesh=self.mesh,
+            micro=(self.micro, part),
+            step=self.state.step,
+            resolution=self.resolution,
+            augment=None if self.augmentation is None else self.augmentation.of(key),
+        )
+        loss, metrics = self.player.loss(view, batch, key)
+        writes = self.player.writes
+        stats = {**stats, **{name: view.stats[name] for name in writes if name in stats}}
+        memory = {**memory, **{name: view.memory[name] for name in writes if name in memory}}
+        return loss, ((stats, memory), {"loss": loss, **metrics}, view.out)
 
 
 def _power_iteration(

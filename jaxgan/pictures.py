@@ -1,7 +1,6 @@
 """Samples as pictures: image grids, and scatter plots for points in the plane."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +33,6 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> Im
     return as_image(canvas)
 
 
-def columns(parts: Sequence[Float[np.ndarray, "n h w c"]]) -> Image.Image:
-    """Images in [-1, 1], a row of one of each part; grey ones join coloured ones."""
-    channels = max(part.shape[-1] for part in parts)
-    alike = [np.broadcast_to(part, (*part.shape[:3], channels)) for part in parts]
-    return grid(to_uint8(np.stack(alike, 1).reshape(-1, *alike[0].shape[1:])), len(parts))
-
-
 def animate(frames: UInt8[np.ndarray, "f n h w c"], path: Path, milliseconds: int = 80) -> None:
     """Writes an endless GIF, each frame a grid of n images shown for so long."""
     first, *rest = (grid(images).convert("RGB") for images in frames)
@@ -48,36 +40,34 @@ def animate(frames: UInt8[np.ndarray, "f n h w c"], path: Path, milliseconds: in
 
 
 def attention(
-    images: UInt8[np.ndarray, "n h w c"], maps: Float[np.ndarray, "n q k"]
-) -> Image.Image:
-    """A row for each image: itself with four marked places, then where each of them looks.
+    image: UInt8[np.ndarray, "h w c"], looks: Float[np.ndarray, "q k"]
+) -> UInt8[np.ndarray, "h strip 3"]:
+    """An image with four marked places, then where each of them looks.
 
     Args:
-        images: grey or RGB.
-        maps: of square grids of queries and keys, in row order.
+        image: grey or RGB.
+        looks: of square grids of queries and keys, in row order.
     """
-    side = images.shape[1]
-    queries, keys = (math.isqrt(count) for count in maps.shape[1:])
+    side = image.shape[0]
+    queries, keys = (math.isqrt(count) for count in looks.shape)
     colours = [(255, 64, 64), (64, 200, 64), (64, 128, 255), (255, 200, 0)]
     spots = [(1, 1), (1, 3), (3, 1), (3, 3)]  # in quarters
-    cells = []
-    for image, looks in zip(images, maps, strict=True):
-        rgb = as_image(image).convert("RGB")
-        pixels = np.asarray(rgb, np.float32)
-        marked = rgb.copy()
-        draw = ImageDraw.Draw(marked)
-        heats = []
-        for (row, column), colour in zip(spots, colours, strict=True):
-            radius = max(1, side // 24)
-            y, x = row * side // 4, column * side // 4
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-            weights = looks[row * queries // 4 * queries + column * queries // 4]
-            heat = Image.fromarray((weights / weights.max()).reshape(keys, keys).astype(np.float32))
-            smooth = np.asarray(heat.resize((side, side), Image.Resampling.BICUBIC)).clip(0, 1)
-            tint = np.array(colour, np.float32)
-            heats.append(0.35 * pixels + 0.65 * smooth[..., None] * tint)
-        cells += [np.asarray(marked), *(np.clip(h, 0, 255).astype(np.uint8) for h in heats)]
-    return grid(np.stack(cells), columns=1 + len(spots))
+    rgb = as_image(image).convert("RGB")
+    pixels = np.asarray(rgb, np.float32)
+    marked = rgb.copy()
+    draw = ImageDraw.Draw(marked)
+    heats = []
+    for (row, column), colour in zip(spots, colours, strict=True):
+        radius = max(1, side // 24)
+        y, x = row * side // 4, column * side // 4
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        weights = looks[row * queries // 4 * queries + column * queries // 4]
+        heat = Image.fromarray((weights / weights.max()).reshape(keys, keys).astype(np.float32))
+        smooth = np.asarray(heat.resize((side, side), Image.Resampling.BICUBIC)).clip(0, 1)
+        heats.append(0.35 * pixels + 0.65 * smooth[..., None] * np.array(colour, np.float32))
+    return np.concatenate(
+        [np.asarray(marked), *(np.clip(h, 0, 255).astype(np.uint8) for h in heats)], 1
+    )
 
 
 def scatter(

@@ -95,11 +95,13 @@ class Fit:
       shape: (height, width, channels) of the result.
       resize: Whether other sizes are scaled; refused otherwise.
       crop: Side of the centre crop, in pixels of the original; None for none.
+      nearest: Whether pixels are picked instead, for masks.
     """
 
     shape: tuple[int, int, int]
     resize: bool = False
     crop: int | None = None
+    nearest: bool = False
 
     def problem(self, found: tuple[int, ...]) -> str | None:
         """Say, in a clause that follows a name, why an image of that shape cannot be fitted."""
@@ -134,7 +136,8 @@ class Fit:
             return image
         # Pillow wants grey without a channel axis.
         picture = Image.fromarray(image[:, :, 0] if count == 1 else image)
-        picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+        resample = Image.Resampling.NEAREST if self.nearest else Image.Resampling.LANCZOS
+        picture = ImageOps.fit(picture, (width, height), resample)
         return np.asarray(picture).reshape(self.shape)
 
 

@@ -1,0 +1,153 @@
+"""Images: uint8 in data and on disk, [-1, 1] in networks."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxgan import pictures
+from jaxgan.errors import UserError
+from jaxgan.fields.base import PLAIN, Field, Framing, Geometry, Resolution
+from jaxgan.fields.pixels import Fit, Resample, Shrink, channels, load, text
+
+
+@dataclasses.dataclass(frozen=True)
+class Image(Field):
+    """Height, width and channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+
+    Attributes:
+      whole: (height, width) that items are brought to before they are reduced to a stage's size.
+    """
+
+    shape: tuple[int | None, ...] = (None, None, None)
+    _: dataclasses.KW_ONLY
+    whole: tuple[int, int] | None = None
+    cells: bool = False
+    """Whether that reduction is a mean over cells (ProGAN's pyramid); otherwise it is bicubic."""
+
+    visible: ClassVar[bool] = True
+    suffix: ClassVar[str] = ".png"
+
+    @property
+    def extent(self) -> tuple[int, int] | None:
+        """Height and width; None where they may be any."""
+        height, width = self.shape[-3:-1]
+        return None if height is None or width is None else (height, width)
+
+    def at(self, resolution: Resolution | None) -> "Image":
+        """The image in a stage of that resolution.
+
+        The side of squares says that it is the mean over cells of the whole image (ProGAN's
+        pyramid), height and width that the whole is resampled, bicubic (SinGAN's).
+        """
+        size = (resolution, resolution) if isinstance(resolution, int) else resolution
+        if size is None or size == self.extent:
+            return self
+        shape = (*self.shape[:-3], *size, self.shape[-1])
+        whole, cells = self.whole or self.extent, isinstance(resolution, int)
+        return dataclasses.replace(self, shape=shape, whole=whole, cells=cells)
+
+    def refusal(self, found: Field, framing: Framing = PLAIN) -> str | None:
+        """Why images of that shape cannot serve; where shapes differ, when they are read."""
+        if not isinstance(found, Image):
+            return super().refusal(found, framing)
+        if self.shape[-1] not in (1, 3, 4, None):
+            return (
+                f"cannot serve: the system draws {text(self._static())}, expected 1 (grey), "
+                "3 (RGB) or 4 (RGBA) channels"
+            )
+        if any(n is None for n in (*found.shape, *self.shape)):
+            return None
+        shape = found._static()[-3:]
+        if problem := self._fit(framing).problem(shape):
+            return problem
+        if shape[-1] != self.shape[-1] and not self._scales(framing):
+            return (
+                f"is {text(shape)}, the system draws {text(self._static())}: add --resize, which "
+                f"converts channels too, or set the system to {shape[-1]} channels"
+            )
+        return None
+
+    def fit(self, raw: Any, framing: Framing = PLAIN) -> UInt8[np.ndarray, "h w c"]:
+        """Channels, size and reduction; of any size where the field's is open."""
+        if self.extent is None:
+            return raw if self.shape[-1] is None else channels(raw, self.shape[-1])
+        image = self._fit(framing)(raw)
+        if self.whole is None or framing.jitter is not None:
+            return image
+        height, width = self.extent
+        if self.cells:
+            return Shrink(factor=self.whole[0] // height)(image)
+        return Resample(size=(height, width))(image)
+
+    def stored(self, framing: Framing) -> tuple[int, ...]:
+        """Shape of what `fit` returns: the field's, or more where a part will be cut out of it."""
+        if self.extent is None or framing.jitter is None:
+            return self._static()
+        height, width = self.extent
+        side = round(framing.jitter * width / height)
+        return (*self._static()[:-3], framing.jitter, side, self._static()[-1])
+
+    def _scales(self, framing: Framing) -> bool:
+        return framing.resize or framing.jitter is not None
+
+    def _fit(self, framing: Framing) -> Fit:
+        shape = self.stored(framing)[-3:]
+        if self.whole is not None and framing.jitter is None:
+            shape = (*self.whole, shape[-1])
+        height, width, count = shape
+        return Fit(shape=(height, width, count), resize=self._scales(framing), crop=framing.crop)
+
+    def place(self, items: UInt8[np.ndarray, "n ..."], geometry: Geometry) -> np.ndarray:
+        """Cuts the field's size out of each item, and mirrors some."""
+        if geometry.tops is not None and geometry.lefts is not None and self.extent is not None:
+            height, width = self.extent
+            tops, lefts = (
+                np.rint(shares * size).astype(int)
+                for shares, size in zip(
+                    (geometry.tops, geometry.lefts), items.shape[-3:-1], strict=True
+                )
+            )
+            items = np.stack(
+                [
+                    item[..., y : y + height, x : x + width, :]
+                    for item, y, x in zip(items, tops, lefts, strict=True)
+                ]
+            )
+        if geometry.flips is not None:
+            items = items.copy() if not items.flags.writeable else items
+            items[geometry.flips] = items[geometry.flips][..., ::-1, :]
+        return items
+
+    def to_network(self, items: np.ndarray) -> Float[np.ndarray, "n ..."]:
+        """Bytes as numbers in [-1, 1]."""
+        numbers = np.asarray(items).astype(np.float32)
+        numbers /= 127.5
+        numbers -= 1.0
+        return numbers
+
+    def from_network(self, items: Any) -> UInt8[np.ndarray, "n ..."]:
+        """Numbers in [-1, 1] as bytes, rounded to the nearest."""
+        return pictures.to_uint8(items)
+
+    def read(self, text: str) -> UInt8[np.ndarray, "h w c"]:
+        """The image in a file; brought to the field's size, the middle of it if need be."""
+        path = Path(text).expanduser()
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "no file"
+            raise UserError(f"{text} is {what}: give an image")
+        return self.fit(load(path)[1], Framing(resize=True))
+
+    def show(
+        self, item: np.ndarray, beside: Mapping[str, np.ndarray]
+    ) -> UInt8[np.ndarray, "h w c"]:
+        """The image itself."""
+        del beside
+        return item
+
+    def write(self, item: UInt8[np.ndarray, "h w c"], path: Path) -> None:
+        """Writes a PNG, or what the name's ending says."""
+        pictures.as_image(item).save(path)

@@ -1,0 +1,71 @@
+"""An experiment's data as training and pictures take them."""
+
+import dataclasses
+from typing import Any
+
+from jaxgan import data
+from jaxgan.config import Experiment
+from jaxgan.errors import UserError
+from jaxgan.fields import Resolution
+from jaxgan.system import Stage, stages_of
+
+
+def batch_of(experiment: Experiment, stage: Stage) -> int:
+    """Examples a draw in a stage."""
+    return stage.batch or experiment.batch
+
+
+def stage_feed(
+    experiment: Experiment,
+    source: data.Source | data.Stepwise,
+    number: int,
+    part: tuple[int, int] = (0, 1),
+) -> Any:
+    """The data of a stage, by its number, or one of so many equal parts of every batch."""
+    if isinstance(source, data.Stepwise):
+        return source
+    *before, stage = stages_of(experiment.system)[: number + 1]
+    order = data.Order(
+        batch=batch_of(experiment, stage),
+        draws=stage.draws,
+        micro=experiment.micro,
+        seed=experiment.seed,
+        begin=sum(each.steps or 0 for each in before),
+        seen=sum((each.steps or 0) * each.draws * batch_of(experiment, each) for each in before),
+        process=part[0],
+        processes=part[1],
+    )
+    return data.batches(
+        source,
+        experiment.system.data(),
+        order,
+        framing=experiment.data.framing,
+        flip=experiment.data.flip,
+        columns=experiment.data.renames,
+        resolution=stage.resolution,
+        workers=experiment.data.workers,
+    )
+
+
+def table(
+    experiment: Experiment, source: data.Source | data.Stepwise, resolution: Resolution | None
+) -> data.Batches:
+    """The data for what is drawn from them and shown: neither mirrored nor cut at random.
+
+    Raises:
+        UserError: batches of one's own, whose items cannot be asked for.
+    """
+    settings = experiment.data
+    if isinstance(source, data.Stepwise):
+        raise UserError(f"{settings.name} has batches alone: give what is to be used of the data")
+    framing = dataclasses.replace(
+        settings.framing, resize=settings.resize or settings.jitter is not None, jitter=None
+    )
+    return data.batches(
+        source,
+        experiment.system.data(),
+        data.Order(batch=1, seed=experiment.seed),
+        framing=framing,
+        columns=settings.renames,
+        resolution=resolution,
+    )

@@ -1,0 +1,482 @@
+"""A run on disk, opened: its experiment, its State, and what its system can do."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxgan import data
+from jaxgan.config import Experiment, from_json
+from jaxgan.errors import UserError, nearest
+from jaxgan.fields import Field, Image, Label, Normal, Resolution, draw_items
+from jaxgan.metrics.images import Drawn
+from jaxgan.parallel.mesh import make_mesh
+from jaxgan.run import folder as files
+from jaxgan.run.batches import table
+from jaxgan.state import State
+from jaxgan.system import System, given_by, taken_by, use_of
+from jaxgan.training.apply import (
+    Applied,
+    apply,
+    call_keys,
+    draw,
+    evaluation_view,
+    resolution_at,
+)
+from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.standing import standing_statistics
+from jaxgan.training.step import state_shapes, with_pretrained
+from jaxgan.view import View
+
+
+class Run:
+    """A trained or training system, opened from its folder."""
+
+    def __init__(self, folder: str | Path, *, best: bool = False):
+        """Reads config.json; the checkpoint is read when it is first needed.
+
+        Args:
+            folder: of the run.
+            best: take the checkpoint that was evaluated best, not the newest.
+
+        Raises:
+            UserError: there is no run in the folder, or no best checkpoint.
+        """
+        self.folder = Path(folder)
+        self._checkpoints = self.folder / (files.BEST if best else files.CHECKPOINTS)
+        config = self.folder / files.CONFIG
+        if not config.is_file():
+            what = "holds no run (no config.json)" if self.folder.is_dir() else "does not exist"
+            raise UserError(f"{self.folder} {what}: give the folder that `jaxgan train` wrote")
+        self.experiment: Experiment = from_json(config.read_text())
+        if best and not self._checkpoints.is_dir():
+            raise UserError(
+                f"{self.folder} has no best checkpoint: train it with --evaluate.every, or leave "
+                "out --best"
+            )
+
+    @property
+    def system(self) -> System:
+        """The GAN, with the hyper-parameters of the run."""
+        return self.experiment.system
+
+    @property
+    def name(self) -> str:
+        """System and folder, for messages."""
+        return f"{type(self.system).__name__} in {self.folder}"
+
+    @functools.cached_property
+    def state(self) -> State:
+        """The newest State that can be read, on all devices of this process."""
+        if not self._checkpoints.is_dir():
+            raise UserError(f"{self.folder} holds no checkpoint yet: train it first")
+        mesh = make_mesh()
+        with Checkpoints(self._checkpoints) as reader:
+            state = reader.restore(state_shapes(self.system, mesh))
+        return with_pretrained(self.system, state, mesh)
+
+    @property
+    def step(self) -> int:
+        """Step of the newest checkpoint; 0 before there is one."""
+        if not self._checkpoints.is_dir():
+            return 0
+        with Checkpoints(self._checkpoints) as reader:
+            return reader.latest or 0
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """Of the stage that the State is in; None for systems that do not grow."""
+        return resolution_at(self.system, self.state)
+
+    @property
+    def view(self) -> View:
+        """The networks as they are evaluated: averaged weights where there are, running means."""
+        return evaluation_view(self.system, self.state)
+
+    @functools.cached_property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """What only the run's data know of its fields, such as the names of classes, by name."""
+        return files.read_data(self.folder).get("fields", {})
+
+    @functools.cached_property
+    def data(self) -> data.Batches:
+        """The data it was trained on, at its resolution: what uses draw from, and are shown with.
+
+        Raises:
+            UserError: they are not there, or have changed so that they do not fit.
+        """
+        return table(self.experiment, data.as_source(self.experiment.data.source), self.resolution)
+
+    def takes(self, use: str, options: Any = None) -> dict[str, Field]:
+        """What a use takes, at the run's resolution and with what its data know."""
+        taken = taken_by(self.system, use_of(self.system, use), options, self.resolution)
+        return {name: self._bound(t.origin or name, t.field) for name, t in taken.items()}
+
+    def gives(self, use: str, options: Any = None) -> dict[str, Field]:
+        """What a use gives, in the same way."""
+        given = given_by(use_of(self.system, use), options, self.resolution)
+        return {name: self._bound(name, field) for name, field in given.items()}
+
+    def _bound(self, name: str, field: Field) -> Field:
+        return field.bind(self.about.get(name, {}))
+
+    def apply(
+        self,
+        use: str,
+        given: Mapping[str, Any] | None = None,
+        *,
+        state: State | None = None,
+        **how: Any,
+    ) -> Applied:
+        """Applies a use to arrays as networks see them; see `jaxgan.training.apply.apply`.
+
+        What the use takes from data is drawn from the run's own, where it is not given.
+
+        Args:
+            use: its name.
+            given: what it is given.
+            state: another State of the system than the run's.
+            how: `numbers`, `seed`, `options`, `truncation`, `chunk`, `captures`, `edits`.
+        """
+        data = self._table(use, given, how.get("options"))
+        return apply(self.system, state or self.state, use, given, data=data, **how)
+
+    def draw(self, use: str, given: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
+        """All that a use takes, given or drawn; see `jaxgan.training.apply.draw`."""
+        data = self._table(use, given, how.get("options"))
+        return draw(self.system, self.state, use, given, data=data, **how)
+
+    def _table(
+        self, use: str, given: Mapping[str, Any] | None, options: Any
+    ) -> data.Batches | None:
+        """The run's data, where the use takes from them what is not given."""
+        taken = taken_by(self.system, use_of(self.system, use), options, self.resolution)
+        needed = any(t.origin and name not in (given or {}) for name, t in taken.items())
+        return self.data if needed else None
+
+    def split(self, use: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """What a person gives a use, as networks see it, and its options.
+
+        Raises:
+            UserError: something that the use does not take, or that is not what it takes.
+        """
+        options, words = use_of(self.system, use).options, dict(given)
+        names = [field.name for field in dataclasses.fields(options)] if options else []
+        chosen = {name: words.pop(name) for name in names if name in words}
+        if chosen:
+            options = dataclasses.replace(options, **chosen)
+        takes = self.takes(use, options)
+        if unknown := [word for word in words if word not in takes]:
+            known = [*takes, *names]
+            raise UserError(
+                f"{use} of {self.name} takes {', '.join(known) or 'nothing'}, not {unknown[0]}"
+                f"{nearest(unknown[0], known)}"
+            )
+        return {word: takes[word].accept(value) for word, value in words.items()}, options
+
+    def use(
+        self,
+        name: str,
+        n: int | None = None,
+        *,
+        seed: int = 0,
+        truncation: float | None = None,
+        **given: Any,
+    ) -> dict[str, Any]:
+        """Does something that the system can do: `run.use("generate", n=16, label="cat")`.
+
+        Args:
+            name: of the use; `jaxgan info RUN` shows them, and what they take.
+            n: how many rows; None: as many as are given, or one.
+            seed: of what is not given, and is drawn.
+            truncation: of latents; None: none.
+            given: what the use takes, as people have it (names of classes, paths, images as bytes)
+                or as networks see it (floats); and its options.
+
+        Returns what it gives, as people have it: images as uint8 [n, h, w, c].
+
+        Raises:
+            UserError: no such use, or something that it cannot take.
+        """
+        check_numbers(n, truncation, seed)
+        items, options = self.split(name, given)
+        gives = self.gives(name, options)
+        applied = self.apply(
+            name, items, numbers=n, seed=seed, options=options, truncation=truncation
+        )
+        return {word: gives[word].from_network(made) for word, made in applied.made.items()}
+
+    def sample(
+        self,
+        num: int = 64,
+        *,
+        label: Any = None,
+        labels: Sequence[Any] | None = None,
+        latents: Any = None,
+        truncation: float | None = None,
+        seed: int = 0,
+        standing_statistics: int = 0,
+        start: int = 0,
+        **given: Any,
+    ) -> UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n d"]:
+        """Draws `num` images (uint8, NHWC), or points (float32) of a two-dimensional system.
+
+        Image i depends on the seed, on i and on what is given for it, not on how many are drawn.
+
+        Args:
+            num: how many.
+            label: a class for all, by name or number.
+            labels: one for each.
+            latents: [num, z], instead of drawn ones; a dict for systems that take several.
+            truncation: redraw components of the latents beyond +-truncation; None: do not.
+            seed: of what is drawn.
+            standing_statistics: batches, of 100 with the same truncation, from which batch norm's
+                statistics are measured anew; 0: it uses those of training.
+            start: number of the first image: 100 images are 60, and 40 from 60 on.
+            given: what else "generate" takes, such as psi or a sentence; and its options.
+
+        Raises:
+            UserError: no such class, or something that this system does not take.
+        """
+        check_numbers(num, truncation, seed)
+        if label is not None and labels is not None:
+            raise UserError("label and labels exclude each other: give one")
+        if label is not None or labels is not None:
+            given["label"] = label if labels is None else list(labels)
+        if latents is not None:
+            given |= latents if isinstance(latents, Mapping) else {self._latent(): latents}
+        items, options = self.split("generate", given)
+        applied = self.apply(
+            "generate",
+            items,
+            state=self.standing(standing_statistics, truncation=truncation, seed=seed),
+            numbers=np.arange(start, start + num),
+            seed=seed,
+            options=options,
+            truncation=truncation,
+        )
+        name, field = next(iter(self.gives("generate", options).items()))
+        return field.from_network(applied.made[name])
+
+    def _latent(self) -> str:
+        """The name of the latent that "generate" takes."""
+        found = [n for n, field in self.takes("generate").items() if isinstance(field, Normal)]
+        if len(found) != 1:
+            raise UserError(
+                f"{self.name} takes {len(found)} latents ({', '.join(found)}): give a dict"
+            )
+        return found[0]
+
+    def standing(self, passes: int, *, truncation: float | None = None, seed: int = 0) -> State:
+        """The State with batch norm's statistics measured anew; the State itself for 0 passes."""
+        if not passes:
+            return self.state
+        return standing_statistics(
+            self.system, self.state, passes, truncation=truncation, seed=seed
+        )
+
+    def translate(
+        self,
+        images: Any,
+        *,
+        direction: str | None = None,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> UInt8[np.ndarray, "n samples h w c"]:
+        """Makes images of images, by a system that translates; [n, samples, h, w, c].
+
+        Sample k of an image depends on the image, on k and on the seed alone. Where a system has no
+        noise, all samples of an image are alike.
+
+        Args:
+            images: uint8 [n, h, w, c] of any size and 1 to 4 channels; they are brought to the
+                system's, the middle of them if they are of another aspect. Or their paths.
+            direction: name of a use that takes an image and gives one; None: "AtoB".
+            samples: of each image.
+            seed: of the noise.
+
+        Raises:
+            UserError: a system that does not translate, or not in this direction.
+        """
+        name, field = self.translated(direction)
+        if samples < 1:
+            raise UserError(f"asked for {samples} samples of an image: ask for at least 1")
+        check_numbers(None, None, seed)
+        direction, given = direction or AB, np.asarray(field.accept(images))
+        applied = self.apply(
+            direction,
+            {name: np.repeat(given, samples, 0)},
+            numbers=np.tile(np.arange(samples), len(given)),
+            seed=seed,
+        )
+        made, out = next(iter(self.gives(direction).items()))
+        pixels = out.from_network(applied.made[made])
+        return pixels.reshape(len(given), samples, *pixels.shape[1:])
+
+    def translated(self, direction: str | None = None) -> tuple[str, Field]:
+        """The name and field of the image that a use makes another of; None: "AtoB".
+
+        Raises:
+            UserError: as `translate`.
+        """
+        uses = self.system.uses()
+        known = [name for name in uses if self._translates(name)]
+        if not known:
+            raise UserError(
+                f"{self.name} translates no images: it has {', '.join(uses)}; "
+                "draw some with `jaxgan sample`"
+            )
+        direction = direction or AB
+        if direction not in known:
+            raise UserError(f"{self.name} translates {' and '.join(known)} only, not {direction!r}")
+        return next(iter(self.takes(direction).items()))
+
+    def _translates(self, use: str) -> bool:
+        """Whether a use takes one image and gives one."""
+        return all(
+            [type(field) for field in fields.values()] == [Image]
+            for fields in (self.takes(use), self.gives(use))
+        )
+
+    def drawn(self, num: int, *, truncation: float | None = None, seed: int = 0) -> Drawn:
+        """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
+        check_numbers(num, truncation, seed)
+        return images_of(
+            self.system,
+            self.state,
+            num,
+            name=str(self.folder),
+            truncation=truncation,
+            seed=seed,
+        )
+
+
+AB = "AtoB"
+"""The use that `translate` asks for."""
+
+
+def images_of(
+    system: System,
+    state: State,
+    num: int,
+    *,
+    name: str,
+    truncation: float | None = None,
+    seed: int = 0,
+) -> Drawn:
+    """Images of a state, to score: what the use "generate" gives first.
+
+    Raises:
+        UserError: the system has no such use, or it draws no images.
+    """
+    use, resolution = use_of(system, "generate"), resolution_at(system, state)
+    takes = {n: taken.field for n, taken in taken_by(system, use, None, resolution).items()}
+    made, field = next(iter(given_by(use, None, resolution).items()))
+    if type(field) is not Image:
+        raise UserError(f"{type(system).__name__} draws {field.text()}: scores are for images")
+    label = next((n for n, taken in takes.items() if isinstance(taken, Label)), None)
+
+    def sample(count: int, start: int) -> dict[str, np.ndarray]:
+        numbers = np.arange(start, start + count)
+        applied = apply(
+            system, state, "generate", numbers=numbers, seed=seed, truncation=truncation
+        )
+        labels = {} if label is None else {"label": applied.taken[label]}
+        return {"image": field.from_network(applied.made[made]), **labels}
+
+    def generate(taken: dict[str, jax.Array]) -> jax.Array:
+        count = len(next(iter(taken.values())))
+        keys = call_keys(seed, jnp.arange(count, dtype=jnp.uint32))
+        view = evaluation_view(system, state, resolution)
+        return use.call(view, taken, keys, use.options)[made]
+
+    def latents(key: jax.Array, count: int) -> dict[str, jax.Array]:
+        level = None if truncation is None else jnp.float32(truncation)
+        return draw_items(takes, jax.random.split(key, count), level)
+
+    def between(a: dict[str, Any], b: dict[str, Any], t: jax.Array) -> dict[str, jax.Array]:
+        return {n: taken.between(a[n], b[n], t) for n, taken in takes.items()}  # type: ignore[attr-defined]
+
+    return Drawn(
+        sample=sample,
+        generate=generate,
+        latents=latents,
+        between=between,
+        num=num,
+        name=name,
+        shape=tuple(n or 0 for n in field.shape),
+        step=int(state.step),
+        ema=bool(system.ema()),
+        truncation=truncation,
+        seed=seed,
+    )
+
+
+def check_numbers(num: int | None, truncation: float | None, seed: int) -> None:
+    """Refuses numbers that no drawing can have."""
+    if num is not None and num < 1:
+        raise UserError(f"asked for {num} images: ask for at least 1")
+    if truncation is not None and not truncation > 0:
+        raise UserError(f"truncation is {truncation}: it must be above 0, such as 0.5")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}: it goes from 0 to 2^32 - 1")
+
+
+def open_run(folder: str | Path, *, best: bool = False) -> Run:
+    """Opens the run in a folder; `jaxgan.open` is this function.
+
+    Args:
+        folder: of the run.
+        best: take the checkpoint that was evaluated best, not the newest.
+
+    Raises:
+        UserError: there is no run in the folder, or no best checkpoint.
+    """
+    return Run(folder, best=best)
+
+
+def state_sha256(state: State) -> str:
+    """A digest over every array of a State, with its name, type and shape, in order of names."""
+    digest = hashlib.sha256()
+    for name, value in _named_arrays(state):
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _named_arrays(state: State) -> list[tuple[str, np.ndarray]]:
+    """Every array of a State on the host, in order of names."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    named = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+    return [(name, np.ascontiguousarray(jax.device_get(leaf))) for name, leaf in sorted(named)]
+
+
+def largest_difference(state: State, other: State) -> tuple[float, str]:
+    """The largest absolute difference between arrays of two States, and which array has it.
+
+    NaN counts as the largest of all where the other State has a number; the name is empty where
+    nothing differs.
+
+    Raises:
+        UserError: the States are not of one system.
+    """
+    ours, theirs = (dict(_named_arrays(each)) for each in (state, other))
+    if {n: x.shape for n, x in ours.items()} != {n: x.shape for n, x in theirs.items()}:
+        raise UserError("the runs hold arrays of other names or shapes: compare runs of one system")
+    largest, where = 0.0, ""
+    for name, value in ours.items():
+        mine, its = (np.asarray(x, np.float64) for x in (value, theirs[name]))
+        apart = np.where(np.isnan(mine) & np.isnan(its), 0.0, np.abs(mine - its))
+        most = float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
+        if most > largest:
+            largest, where = most, name
+    return largest, where

@@ -1,0 +1,423 @@
+"""Training an experiment in its folder: checks, resuming, and what happens between iterations.
+
+A run is config.json, data.json, checkpoints/, samples/, metrics.jsonl and TensorBoard events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+from rich.console import Console
+
+from jaxgan import data
+from jaxgan.config import Experiment, differences, to_json
+from jaxgan.errors import UserError
+from jaxgan.fields import Label, Resolution
+from jaxgan.metrics.evaluator import Evaluator
+from jaxgan.metrics.images import of_source
+from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
+from jaxgan.parallel.mesh import check_batch, make_mesh
+from jaxgan.run import folder as files
+from jaxgan.run.batches import batch_of, stage_feed, table
+from jaxgan.run.open import Run, images_of
+from jaxgan.state import State
+from jaxgan.system import Stage, System, given_by, stages_of, taken_by, use_of
+from jaxgan.training.apply import apply, resolution_at
+from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
+from jaxgan.training.loop import Moment, iterate, spans
+from jaxgan.training.report import Report, Watch
+from jaxgan.training.show import picture
+from jaxgan.training.step import init, state_shapes, with_pretrained
+
+
+class Stopped(Exception):
+    """Training was asked to stop, and saved.
+
+    Attributes:
+        signal: the signal's number.
+        step: the step that was saved.
+    """
+
+    def __init__(self, number: int, step: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}, saved at step {step}")
+        self.signal, self.step = number, step
+
+
+def train(experiment: Experiment, folder: str | Path, *, console: Console | None = None) -> Run:
+    """Trains to `experiment.steps`, from the newest checkpoint if the folder holds this run.
+
+    Everything that can be wrong with what the user gave is found before the first file is written.
+    Among many processes (`jaxgan.parallel.distributed`) all of them call this; the first one writes
+    and speaks, all save, and an error or a signal at one of them ends all.
+
+    Args:
+        experiment: what to train.
+        folder: where the run is, or will be; the same for all processes.
+        console: where progress is shown; standard error by default.
+
+    Raises:
+        UserError: the experiment, its data or the folder cannot be used.
+        Stopped: SIGTERM or Ctrl-C came; the State was saved.
+        Diverged: a metric is not finite; the last good checkpoint is kept.
+    """
+    folder = Path(folder)
+    console = console or Console(file=sys.stderr, emoji=False)  # image:china is no flag
+    console = console if is_first() else Console(quiet=True)
+    ready = together(lambda: _prepare(experiment, folder, console))
+    lock = together(
+        lambda: files.take(folder, ready.settings) if is_first() else contextlib.nullcontext()
+    )
+    together(lambda: files.wait_for(folder, ready.settings))
+
+    with (
+        lock,
+        LastWords(folder / files.CHECKPOINTS, unless=(UserError, Stopped, Diverged)),
+        Checkpoints(folder / files.CHECKPOINTS, keep=experiment.checkpoint.keep) as checkpoints,
+        Checkpoints(folder / files.BEST, keep=1)
+        if ready.evaluator
+        else contextlib.nullcontext() as best,
+        StopSignals() as stop,
+    ):
+        state = _begin(experiment, folder, ready, checkpoints, console)
+        start = int(state.step)
+        moments = iterate(
+            experiment.system,
+            state,
+            ready.feeds.__getitem__,
+            steps=experiment.steps,
+            seed=experiment.seed,
+            micro=experiment.micro,
+            mesh=ready.mesh,
+            augment=experiment.augment,
+        )
+        watch = Watch()
+        if is_first():
+            watch = Report(folder, start=start, steps=_end(experiment), console=console)
+        with watch as report:
+            hooks = [
+                _Log(report, experiment.log.every),
+                _Pictures(experiment, ready.table, report),
+                _Saves(report, checkpoints, experiment.checkpoint.every),
+            ]
+            if ready.evaluator:
+                ready.evaluator.resume(start)
+                hooks.append(_Scores(experiment, folder, ready.evaluator, report, best))
+            _follow(experiment, moments, report, hooks, stop)
+    return Run(folder)
+
+
+def _follow(
+    experiment: Experiment,
+    moments: Iterable[Moment],
+    report: Watch,
+    hooks: Sequence[Callable[[Moment, bool], None]],
+    stop: StopSignals,
+) -> None:
+    """Goes along with the iterations; after each, every hook is called in turn."""
+    end = _end(experiment)
+    for moment in moments:
+        report.record(moment, batch_of(experiment, moment.stage) * moment.stage.draws)
+        # Read once: a signal that comes while this step is written takes effect after the next.
+        stopping = stop.at(moment.step)
+        last = moment.step == end or stopping is not None
+        for hook in hooks:
+            hook(moment, last)
+        if stopping is not None and moment.step < end:
+            raise Stopped(stopping, moment.step)
+
+
+# --- what happens between iterations: hook(moment, whether it is the last one)
+
+
+class _Log:
+    """Writes rows of metrics, the first after the first iteration."""
+
+    def __init__(self, report: Watch, every: int):
+        self._report, self._every, self._seen = report, every, False
+
+    def __call__(self, moment: Moment, last: bool) -> None:
+        if last or moment.step % self._every == 0 or not self._seen:
+            self._report.log(moment)
+        self._seen = True
+
+
+class _Pictures:
+    """Draws what the system's first use makes: the same examples all the time."""
+
+    def __init__(self, experiment: Experiment, table: TableAt, report: Watch):
+        self._system, self._report = experiment.system, report
+        self._every, self._count = experiment.log.samples, experiment.log.grid
+        self._table = table
+
+    def __call__(self, moment: Moment, last: bool) -> None:
+        if last or moment.step % self._every == 0:
+            self._report.picture(moment.step, self._picture(moment.state))
+
+    def _picture(self, state: State) -> Image.Image:
+        system = self._system
+        name, use = next(iter(system.uses().items()))
+        resolution = resolution_at(system, state)
+        takes, gives = taken_by(system, use, None, resolution), given_by(use, None, resolution)
+        fields = {n: taken.field for n, taken in takes.items()}
+        seen = any(field.visible for field in fields.values()) or len(gives) > 1
+        rows = max(1, self._count // 8) if seen else self._count
+        given, columns = {}, None
+        origins = {n: taken.origin for n, taken in takes.items() if taken.origin}
+        shown = self._table(resolution) if origins else None
+        for n, origin in origins.items():
+            assert shown is not None
+            # From all over the data, neither mirrored nor cut at random.
+            chosen = np.linspace(0, shown.count(origin) - 1, rows).astype(int)
+            given[n] = shown.items(origin, chosen)
+        for n, field in fields.items():
+            if isinstance(field, Label) and n not in given:
+                given[n] = np.arange(rows) % field.classes
+                columns = field.classes if field.classes <= 16 else None
+        applied = apply(system, state, name, given, numbers=rows, chunk=rows)
+        group = {n for each in system.data() if set(origins.values()) & set(each) for n in each}
+        targets = {
+            n: shown.items(n, np.linspace(0, shown.count(n) - 1, rows).astype(int))
+            for n in gives
+            if shown is not None and n in group
+        }
+        final = next(iter(given_by(use).values())).extent
+        return picture(
+            fields,
+            gives,
+            applied.taken,
+            applied.made,
+            targets=targets,
+            columns=columns,
+            whole=final,
+        )
+
+
+class _Saves:
+    """Keeps checkpoints, of States whose metrics are finite."""
+
+    def __init__(self, report: Watch, checkpoints: Checkpoints, every: int):
+        self._report, self._checkpoints, self._every = report, checkpoints, every
+
+    def __call__(self, moment: Moment, last: bool) -> None:
+        if last or moment.step % self._every == 0:
+            self._report.check()
+            self._checkpoints.save(moment.state)
+
+
+class _Scores:
+    """Scores what is drawn against the data, and keeps the best State."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path,
+        evaluator: Evaluator,
+        report: Watch,
+        best: Checkpoints | None,
+    ):
+        self._experiment, self._folder = experiment, folder
+        self._evaluator, self._report, self._best = evaluator, report, best
+
+    def __call__(self, moment: Moment, last: bool) -> None:
+        experiment = self._experiment
+        end = moment.step == _end(experiment)
+        if not end and moment.step % experiment.evaluate.every:
+            return
+        self._report.check()
+        images = images_of(
+            experiment.system, moment.state, experiment.evaluate.num, name=str(self._folder)
+        )
+        records, is_best = self._evaluator(images)
+        self._report.scores(moment.step, {record.label: record.value for record in records})
+        if is_best and self._best:
+            self._best.save(moment.state)
+
+
+# --- before the first iteration
+
+TableAt = Callable[[Resolution | None], data.Batches]
+"""The data whose items are shown, at a stage's resolution."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ready:
+    """What training needs, checked.
+
+    Attributes:
+        resumed: whether the folder holds a State of this experiment.
+        mesh: devices.
+        feeds: this process's batches of each stage.
+        table: data to show.
+        evaluator: who scores; None: nobody.
+        settings: the files that describe the run, by name.
+    """
+
+    resumed: bool
+    mesh: jax.sharding.Mesh
+    feeds: list[Any]
+    table: TableAt
+    evaluator: Evaluator | None
+    settings: dict[str, str]
+
+
+def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
+    """Checks all that a user can get wrong."""
+    mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
+    _check_buildable(experiment.system)
+    stages = stages_of(experiment.system)
+    for stage in stages:
+        check_batch(batch_of(experiment, stage), experiment.micro, mesh)
+    _check_own_batches(experiment, stages)
+    resumed = _resumes(experiment, folder)
+    settings = experiment.data
+    source = data.as_source(settings.source)
+    groups = experiment.system.data()
+    if isinstance(source, data.Stepwise):
+        text, fingerprint, about = f"{settings.name}: batches of one's own, not looked at", "", {}
+    else:
+        how = {"framing": settings.framing, "columns": settings.renames}
+        text = data.scan(source, groups, **how).text()
+        fingerprint = data.fingerprint(source)
+        about = data.about(source, groups, settings.renames)
+    feeds = [stage_feed(experiment, source, number, part(mesh)) for number in range(len(stages))]
+    evaluator = _evaluator(experiment, folder, source, mesh) if experiment.evaluate.every else None
+    if resumed:
+        _check_same_data(folder, fingerprint)
+    console.print(text, highlight=False, soft_wrap=True, emoji=False)
+    facts = {"fingerprint": fingerprint, "fields": about}
+    return _Ready(
+        resumed,
+        mesh,
+        feeds,
+        functools.partial(table, experiment, source),
+        evaluator,
+        {files.CONFIG: to_json(experiment), files.DATA: json.dumps(facts, indent=1) + "\n"},
+    )
+
+
+def _begin(
+    experiment: Experiment, folder: Path, ready: _Ready, checkpoints: Checkpoints, console: Console
+) -> State:
+    """The State that training goes on with, or begins with."""
+    if not ready.resumed or checkpoints.latest is None:
+        return init(experiment.system, experiment.seed, mesh=ready.mesh)
+    state = checkpoints.restore(state_shapes(experiment.system, ready.mesh))
+    console.print(
+        f"{folder}: resuming at step {int(state.step)}",
+        highlight=False,
+        soft_wrap=True,
+        emoji=False,
+    )
+    return with_pretrained(experiment.system, state, ready.mesh)
+
+
+def _evaluator(
+    experiment: Experiment, folder: Path, source: data.Source, mesh: jax.sharding.Mesh
+) -> Evaluator:
+    """Who scores what is drawn against the data."""
+    system, settings = experiment.system, experiment.data
+    uses = system.uses()
+    if "generate" not in uses:
+        raise UserError(
+            f"--evaluate.every: {type(system).__name__} draws no images of its own (it has "
+            f"{', '.join(uses)}) and is not scored while it trains: leave it out"
+        )
+    use = use_of(system, "generate")
+    field = next(iter(given_by(use).values()))
+    shape = tuple(n or 0 for n in field.shape)
+    takes = taken_by(system, use)
+    classes = [t.field.classes for t in takes.values() if isinstance(t.field, Label)]
+    return Evaluator(
+        folder,
+        lambda wanted: of_source(
+            source,
+            wanted,
+            resize=settings.resize or wanted != shape,
+            crop=settings.crop,
+        ),
+        experiment.evaluate.metrics,
+        extractor=experiment.evaluate.extractor,
+        shape=shape,
+        classes=classes[0] if classes else 0,
+        mesh=mesh,
+    )
+
+
+def _resumes(experiment: Experiment, folder: Path) -> bool:
+    """Whether the folder holds a State of this very experiment; refuses what it must not touch."""
+    if not (folder / files.CONFIG).is_file():
+        files.refuse_unusable(folder)
+        return False
+    saved = saved_steps(folder / files.CHECKPOINTS)
+    if not saved:  # it failed before it had trained
+        return False
+    former = Run(folder).experiment
+    if type(former.system) is not type(experiment.system):
+        raise UserError(
+            f"{folder} holds a run of {type(former.system).__name__}, not of "
+            f"{type(experiment.system).__name__}: choose another --out"
+        )
+    # What was imported has seen no data yet: it goes on with any.
+    changed = list(differences(experiment, former))
+    if max(saved) == 0:
+        changed = [line for line in changed if line.startswith("system")]
+    if changed:
+        raise UserError(
+            f"{folder} was trained with other settings ({'; '.join(changed)}): "
+            "give the same ones to resume, or choose another --out"
+        )
+    if max(saved) > experiment.steps:
+        raise UserError(
+            f"{folder} is at step {max(saved)} already, beyond --steps {experiment.steps}: "
+            "give more, or choose another --out"
+        )
+    return True
+
+
+def _check_own_batches(experiment: Experiment, stages: Sequence[Stage]) -> None:
+    """Refuses a batch that no stage would take, because each has its own."""
+    if all(stage.batch for stage in stages) and experiment.batch != stages[-1].batch:
+        raise UserError(
+            f"--batch is {experiment.batch}, but {type(experiment.system).__name__} has a batch "
+            f"for every stage, {stages[-1].batch} in the last: change those, and give that one"
+        )
+
+
+def _check_buildable(system: System) -> None:
+    """Refuses settings that no network can have; a system of the user's own shows its traceback."""
+    try:
+        state_shapes(system)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        if isinstance(error, UserError) or not type(system).__module__.startswith("jaxgan."):
+            raise
+        raise UserError(
+            f"{type(system).__name__} cannot be built with these settings: {error}"
+        ) from error
+
+
+def _check_same_data(folder: Path, fingerprint: str) -> None:
+    """Refuses to resume on data that has changed: the same steps would see other images."""
+    former = files.read_data(folder)
+    if former and former.get("fingerprint") != fingerprint:
+        raise UserError(
+            f"the data has changed since {folder} was started: restore it, or choose another --out"
+        )
+
+
+# --- stages
+
+
+def _end(experiment: Experiment) -> int:
+    """Iterations of the run; fewer than it asks for if the stages have fewer."""
+    return spans(stages_of(experiment.system), experiment.steps)[-1][2]

@@ -1,0 +1,90 @@
+"""What a use took and made, as one picture."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from jaxgan import pictures
+from jaxgan.errors import UserError
+from jaxgan.fields import Field, Points
+
+
+def picture(
+    takes: Mapping[str, Field],
+    gives: Mapping[str, Field],
+    taken: Mapping[str, Any],
+    made: Mapping[str, Any],
+    *,
+    targets: Mapping[str, Any] | None = None,
+    columns: int | None = None,
+    whole: tuple[int, int] | None = None,
+) -> Image.Image:
+    """A grid of what was made; where something visible was taken, a row an example of it.
+
+    The columns of a row are what was taken, what was made, and what it should have been. Points in
+    the plane are scattered.
+
+    Args:
+        takes: fields of what was taken.
+        gives: fields of what was made.
+        taken: arrays [n, ...] as networks see them, by name.
+        made: the same.
+        targets: what the data have under the names that were made.
+        columns: of a grid of single images; None: it is about square.
+        whole: height and width that smaller images are enlarged to, by a whole number.
+
+    Raises:
+        UserError: nothing of it can be seen.
+    """
+    shown = [_shown(takes, {name: taken[name] for name in takes if name in taken})]
+    plane = [name for name, field in gives.items() if type(field) is Points and field.shape == (2,)]
+    if plane and not any(field.visible for field in gives.values()):
+        return pictures.scatter(np.asarray(made[plane[0]]))
+    shown += [_shown(gives, made), _shown(gives, targets or {})]
+    rows = [cells for part in shown for cells in part]
+    if not rows:
+        raise UserError(f"nothing that can be seen is made: {', '.join(gives)}; save it as .npz")
+    if len(rows) > 1:
+        columns = len(rows)
+    cells = [cell for example in zip(*rows, strict=True) for cell in example]
+    return pictures.grid(np.stack(_alike([_enlarged(cell, whole) for cell in cells])), columns)
+
+
+def _shown(
+    fields: Mapping[str, Field], values: Mapping[str, Any]
+) -> list[list[UInt8[np.ndarray, "h w c"]]]:
+    """Pictures of the items of each field that is visible."""
+    kept = {name: fields[name].from_network(items) for name, items in values.items()}
+    return [
+        [
+            fields[name].show(item, {other: all_[row] for other, all_ in kept.items()})
+            for row, item in enumerate(items)
+        ]
+        for name, items in kept.items()
+        if fields[name].visible
+    ]
+
+
+def _enlarged(
+    cell: UInt8[np.ndarray, "h w c"], whole: tuple[int, int] | None
+) -> UInt8[np.ndarray, "h w c"]:
+    """All grids of a run that grows are of one size, on which pixels show the resolution; those of
+    resolutions that do not divide it have their own."""
+    factor, rest = divmod(whole[0], cell.shape[0]) if whole else (1, 0)
+    return cell if rest or not factor else cell.repeat(factor, 0).repeat(factor, 1)
+
+
+def _alike(cells: list[UInt8[np.ndarray, "h w c"]]) -> list[UInt8[np.ndarray, "h w c"]]:
+    """Cells of one size, white where one is smaller, and of one number of channels."""
+    height, width, channels = (max(cell.shape[i] for cell in cells) for i in range(3))
+    alike = []
+    for cell in cells:
+        if cell.shape[2] == 3 and channels == 4:
+            cell = np.concatenate([cell, np.full_like(cell[..., :1], 255)], -1)
+        cell = np.broadcast_to(cell, (*cell.shape[:2], channels))
+        short = (height - cell.shape[0], width - cell.shape[1])
+        alike.append(np.pad(cell, ((0, short[0]), (0, short[1]), (0, 0)), constant_values=255))
+    return alike
