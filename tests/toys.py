@@ -1,17 +1,19 @@
 """Small systems whose every step can be computed by hand, for tests of the engine."""
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from jaxgan import Player, Stage, System, losses
+from jaxgan import losses
+from jaxgan.fields import Points
 from jaxgan.nn.layers import Dense
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.system import Player, Stage, System
+from jaxgan.systems.common.generative import Generative, duel
 
 
 class Number(nn.Module):
@@ -28,9 +30,14 @@ class Number(nn.Module):
 class Numbers(System):
     """Two numbers, a and b, moved by the players that a test gives."""
 
-    shape: tuple[int, ...] = ()
     players: tuple[Player, ...] = ()
     decays: tuple[tuple[str, float], ...] = ()
+
+    def data(self):
+        return ({"image": Points()},)
+
+    def uses(self):
+        return {}
 
     def networks(self):
         return {"a": Number(1.0), "b": Number(2.0)}
@@ -67,7 +74,7 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TinyGAN(System):
+class TinyGAN(Generative):
     """A GAN on points: batch norm in G, spectral norm in D, an average of G."""
 
     shape: tuple[int, ...] = (2,)
@@ -83,40 +90,24 @@ class TinyGAN(System):
             "discriminator": Discriminator(self.width),
         }
 
-    def inputs(self):
-        return {"generator": (jnp.zeros((1, self.latent)),), "discriminator": (jnp.zeros((1, 2)),)}
-
     def ema(self):
         return {"generator": 0.9}
 
     def stages(self):
         adam = optax.adam(self.learning_rate, b1=0.5)
         return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=adam,
-                        repeats=self.repeats,
-                        writes=("discriminator",),
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=adam,
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                )
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=adam,
+                generator_optimizer=adam,
+                updates=self.repeats,
+                writes=("discriminator",),
             ),
         )
 
     def fake(self, view, batch, key):
-        z = view.draw(len(batch["image"]), partial(self.draw_latents, key))
-        return view("generator", z)
+        return self.fakes(view, key, len(batch["image"]))[0]
 
     def discriminator_loss(self, view, batch, key):
         real = view("discriminator", batch["image"])

@@ -8,9 +8,10 @@ import torch
 
 from jaxgan import init, make_step, penalties
 from jaxgan.errors import UserError
+from jaxgan.fields import draw_items
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.system import View
 from jaxgan.systems.biggan import BigGAN
+from jaxgan.view import View
 from tests.reference import biggan as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax
 
@@ -192,7 +193,8 @@ def test_average_is_a_copy_before_its_start():
 
 @pytest.mark.parametrize(("truncation", "std"), [(2.0, 0.87963), (1.0, 0.53956), (0.5, 0.28388)])
 def test_truncated_latents_are_redrawn_not_scaled(truncation, std):
-    z = np.asarray(TINY.draw_latents(jax.random.key(0), 50_000, truncation))
+    keys = jax.random.split(jax.random.key(0), 50_000)
+    z = np.asarray(draw_items(TINY.latents(), keys, jnp.float32(truncation))["z"])
     assert abs(z).max() <= truncation
     np.testing.assert_allclose(z.std(), std, rtol=2e-3)
 
@@ -278,11 +280,12 @@ def test_several_singular_values_and_iterations_are_kept(state):
 
 def test_attention_starts_as_the_identity_and_can_be_looked_at(state):
     view = View(TINY.networks(), state.params, state.stats, train=False)
-    images, (attention,) = TINY.attention(view, Z, LABEL)
+    use, taken = TINY.uses()["attention"], {"z": Z, "label": LABEL}
+    images, attention = use.call(view, taken, None, None).values()
+    assert use.gives["attention"].shape == attention.shape[1:]
     np.testing.assert_allclose(attention.sum(-1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(TINY.generate(view, Z, LABEL), images)
-    with pytest.raises(UserError, match="generator_attention is 0"):
-        CIFAR.attention(view, Z, LABEL)
+    np.testing.assert_array_equal(TINY.make(view, taken), images)
+    assert set(CIFAR.uses()) == {"generate"}
 
 
 def test_without_labels_latents_alone_reach_the_norms():

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from jaxgan.errors import UserError
-from jaxgan.system import View
 from jaxgan.systems.dcgan import DCGAN, Discriminator, Generator
 from jaxgan.training.step import init, make_step
+from jaxgan.view import View
 from tests.reference import dcgan as reference
 from tests.reference.port import (
     images_from_torch,
@@ -86,7 +86,7 @@ def test_other_shapes_are_refused(shape):
 
 
 def test_untrained_images_are_grey_and_in_range(tiny):
-    images = TINY.generate(tiny, jax.random.normal(jax.random.key(1), (64, 5)), None)
+    images = TINY.make(tiny, {"z": jax.random.normal(jax.random.key(1), (64, 5))})
     assert abs(images).max() < 1
     assert abs(images.mean()) < 0.1
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from jaxgan.errors import UserError
-from jaxgan.system import View
 from jaxgan.systems.gan import GAN
 from jaxgan.training.step import init, make_step
+from jaxgan.view import View
 
 TINY = {"generator_hidden": (8, 8), "discriminator_hidden": (8,), "latent": 3}
 MEAN = np.array([1.0, -0.5])

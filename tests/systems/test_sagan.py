@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from jaxgan.errors import UserError
-from jaxgan.system import View
 from jaxgan.systems.sagan import SAGAN, Discriminator, Generator
+from jaxgan.view import View
 from tests.reference import sagan as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax, to_torch
 
@@ -89,14 +89,19 @@ def test_attention_starts_as_the_identity():
     params, stats = variables.pop("params"), {"generator": variables}
     z = np.ones((2, 5), np.float32)
     view = View(system.networks(), {"generator": params}, stats, train=False)
-    images, maps = system.attention(view, z)
+    images, maps = view("generator", z)
     for name in ("attention1", "attention2"):
         assert params[name]["gamma"] == 0
         params[name] = jax.tree.map(lambda p: p + (p.ndim > 0), params[name])
-    other, other_maps = system.attention(view, z)
+    other, other_maps = view("generator", z)
     np.testing.assert_array_equal(images, other)
     assert abs(maps[0] - other_maps[0]).max() > 1e-4
-    np.testing.assert_array_equal(system.generate(view, z, None), other)
+    use = system.uses()["attention"]
+    shown = use.call(view, {"z": z}, None, None)
+    np.testing.assert_array_equal(system.make(view, {"z": z}), other)
+    np.testing.assert_array_equal(shown["image"], other)
+    np.testing.assert_array_equal(shown["attention"], other_maps[-1])
+    assert use.gives["attention"].shape == other_maps[-1].shape[1:]
     for attention in other_maps:
         np.testing.assert_allclose(attention.sum(-1), 1, rtol=1e-5)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxgan.errors import UserError
-from jaxgan.system import View
 from jaxgan.systems.sagan128 import SAGANResNet
 from jaxgan.training.step import init, make_step
+from jaxgan.view import View
 
 TINY = SAGANResNet(
     shape=(8, 8, 3),
@@ -43,7 +43,7 @@ def test_attention_sits_at_the_same_places_at_other_sizes(side, classes):
         },
         jax.random.key(0),
     )
-    images, attention = outputs["generator"]
+    images, (attention,) = outputs["generator"]
     assert images.shape == (1, side, side, 3)
     assert attention.shape == (1, side**2 // 4, side**2 // 16)
     logits, attention = outputs["discriminator"]
@@ -69,17 +69,19 @@ def test_attention_starts_as_the_identity(state):
     """With sigma 0 no weight of the attention matters, to the last bit."""
     view = View(TINY.networks(), state.params, state.stats, train=False)
     z, label = np.ones((2, 6), np.float32), np.array([0, 2])
-    images, attention = TINY.attention(view, z, label)
-    np.testing.assert_allclose(attention[0].sum(-1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(TINY.generate(view, z, label), images)
+    use, taken = TINY.uses()["attention"], {"z": z, "label": label}
+    images, attention = use.call(view, taken, None, None).values()
+    assert use.gives["attention"].shape == attention.shape[1:]
+    np.testing.assert_allclose(attention.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(TINY.make(view, taken), images)
     generator = dict(state.params["generator"])
     generator["attention"] = jax.tree.map(
         lambda p: p[..., ::-1, :] if p.ndim else p, generator["attention"]
     )
     view = View(TINY.networks(), {"generator": generator}, state.stats, train=False)
-    other, other_attention = TINY.attention(view, z, label)
+    other, other_attention = use.call(view, taken, None, None).values()
     np.testing.assert_array_equal(other, images)
-    assert abs(other_attention[0] - attention[0]).max() > 1e-4
+    assert abs(other_attention - attention).max() > 1e-4
 
 
 def test_label_matters_to_both_networks(state):
@@ -89,7 +91,7 @@ def test_label_matters_to_both_networks(state):
     params["block1"] = {**params["block1"], "norm1": {**params["block1"]["norm1"]}}
     params["block1"]["norm1"]["scale"] = scale.at[1].multiply(3)  # classes start alike
     opened = View(TINY.networks(), {"generator": params}, state.stats, train=False)
-    images = TINY.generate(opened, np.ones((2, 6), np.float32), np.array([0, 1]))
+    images = TINY.make(opened, {"z": np.ones((2, 6), np.float32), "label": np.array([0, 1])})
     assert abs(images[0] - images[1]).max() > 1e-4
     logits, _ = view("discriminator", np.ones((2, 8, 8, 3), np.float32), np.array([0, 1]))
     assert abs(logits[0] - logits[1]) > 1e-5

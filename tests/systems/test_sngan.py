@@ -124,9 +124,12 @@ class Recorder:
     def __init__(self):
         self.drawn = []
 
-    def draw(self, count, sampler):
+    def draw(self, fields, key, count):
         self.drawn.append(count)
-        return sampler(count)
+        return {name: field.zeros(count) for name, field in fields.items()}
+
+    def augment(self, images):
+        return images
 
     def __call__(self, network, *inputs):
         return jnp.zeros(len(inputs[0]))

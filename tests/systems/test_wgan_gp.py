@@ -9,9 +9,9 @@ import pytest
 
 from jaxgan.errors import UserError
 from jaxgan.nn.norm import LayerNorm
-from jaxgan.system import View
 from jaxgan.systems.wgan_gp import MLPWGANGP, GoodBlock, GoodCritic, GoodWGANGP, ResNetWGANGP
 from jaxgan.training.step import init, make_step
+from jaxgan.view import View
 
 ACGAN = ResNetWGANGP(
     shape=(8, 8, 1),
@@ -170,9 +170,9 @@ def test_generator_is_asked_for_classes(acgan):
     batch = {"image": np.zeros((4, 8, 8, 1), np.float32)}
     key = jax.random.key(3)
     loss, metrics = ACGAN.generator_loss(view, batch, key)
-    latent_key, label_key = jax.random.split(key)
-    label = jax.random.randint(label_key, (8,), 0, 3)  # twice the critic's batch
-    images = view("generator", ACGAN.draw_latents(latent_key, 8), label)
+    drawn = view.draw(ACGAN.latents(), key, 8)  # twice the critic's batch
+    label = drawn["label"]
+    images = view("generator", drawn["z"], label)
     scores, logits = view("discriminator", images)
     class_loss = optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
     np.testing.assert_allclose(metrics["class_loss"], class_loss, rtol=1e-5)
