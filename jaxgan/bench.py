@@ -1,6 +1,5 @@
 """How fast a config is here: its training step on random data, and what delivers its images."""
 
-import dataclasses
 import itertools
 import math
 import statistics
@@ -14,14 +13,14 @@ import numpy as np
 
 from jaxgan import data
 from jaxgan.backend import return_freed_memory
-from jaxgan.config import Data, Experiment
+from jaxgan.config import Experiment
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import part
 from jaxgan.parallel.hardware import chip_of
 from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
-from jaxgan.system import Batch, Stage
-from jaxgan.trainer import stage_batches
+from jaxgan.run.batches import batch_of, stage_feed
+from jaxgan.system import Examples, Stage, stages_of
 from jaxgan.training.loop import to_devices
 from jaxgan.training.step import init, make_step
 
@@ -55,7 +54,7 @@ class Stepper:
         """
         system = experiment.system
         index, rules = _stage(experiment, stage)
-        batch = rules.batch or experiment.batch
+        batch = batch_of(experiment, rules)
         mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
         check_batch(batch, experiment.micro, mesh)
         self.images = batch * rules.draws
@@ -94,7 +93,11 @@ class Stepper:
             "config": name,
             "system": type(system).__name__,
             "dtype": system.dtype,
-            "shape": list(rules.shape_of(system)),
+            "data": {
+                name: field.at(rules.resolution).text()
+                for group in system.data()
+                for name, field in group.items()
+            },
             "stage": index,
             "batch": batch,
             "draws": rules.draws,
@@ -139,7 +142,7 @@ def bench(
     stage: int | None = None,
     trace: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Times training steps of experiments; of several, in turns, so that they share the weather.
+    """Times training steps of experiments; of several, interleaved, so that machine noise affects all alike.
 
     Each step is waited for, so what `train` overlaps (it does not wait) is not overlapped here.
 
@@ -150,7 +153,7 @@ def bench(
         trace: folder for a profile of a few steps, for TensorBoard or Perfetto; None: none.
 
     Returns:
-        For each: `config`, `system`, `dtype`, `shape`, `stage`, `batch` (images a draw), `draws`,
+        For each: `config`, `system`, `dtype`, `data` (fields), `stage`, `batch` (images a draw), `draws`,
         `micro`, `device`, `devices`; `compile_seconds` (tracing, lowering and compiling) and
         whether that was `compile_cached` on disk; `steps` and `step_ms` (`median`, `min`, `max`);
         `images_per_second` (batch x draws / median); `flops_per_step` over all devices, in which
@@ -234,10 +237,10 @@ def bench_input(
     seconds = SECONDS if seconds is None else seconds
     index, rules = _stage(experiment, stage)
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
-    batch = rules.batch or experiment.batch
+    batch = batch_of(experiment, rules)
     check_batch(batch, experiment.micro, mesh)
-    source = data.open_source(experiment.data.source)
-    stream = stage_batches(experiment, source, index, part(mesh)).iterate()
+    source = data.as_source(experiment.data.source)
+    stream = stage_feed(experiment, source, index, part(mesh)).iterate()
     feed = to_devices(stream, _sharding(experiment, rules, mesh))
     try:
         for _ in range(WARM_UPS):
@@ -250,11 +253,11 @@ def bench_input(
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{source.name} cannot be read: {error}") from error
+        raise UserError(f"{experiment.data.name} cannot be read: {error}") from error
     finally:
         stream.close()
     return {
-        "source": source.name,
+        "source": experiment.data.name,
         "workers": experiment.data.workers,
         "batches": count,
         "seconds": elapsed,
@@ -263,7 +266,7 @@ def bench_input(
 
 
 def _stage(experiment: Experiment, index: int | None) -> tuple[int, Stage]:
-    stages = experiment.system.stages()
+    stages = stages_of(experiment.system)
     index = len(stages) - 1 if index is None else index
     if not 0 <= index < len(stages):
         has = "1 stage, 0" if len(stages) == 1 else f"{len(stages)} stages, 0 to {len(stages) - 1}"
@@ -277,21 +280,16 @@ def _sharding(
     return batch_sharding(mesh, leading=(stage.draws > 1) + (experiment.micro > 1))
 
 
-def _random_batch(experiment: Experiment, number: int, mesh: jax.sharding.Mesh) -> Batch:
-    """A batch of noise, arranged by the pipeline that arranges the real ones."""
-    shape, classes = experiment.system.shape, experiment.system.classes
-    rng = np.random.default_rng(0)
-    count = min(256, 2**27 // math.prod(shape))  # they repeat
-    if len(shape) == 1:
-        images: np.ndarray = rng.standard_normal((count, *shape), np.float32)
-    else:
-        images = rng.integers(0, 256, (count, *shape), np.uint8)
-    labels = np.arange(count) % classes if classes else None
-    given = experiment.system.input_shape
-    inputs = None if given is None else rng.integers(0, 256, (count, *given), np.uint8)
-    names = [str(k) for k in range(classes)]
-    noise = data.Arrays(images, labels, names, name="noise", inputs=inputs)
-    plain = dataclasses.replace(experiment, data=Data(source="noise"))
-    batches = stage_batches(plain, noise, number, part(mesh))
-    stage = experiment.system.stages()[number]
-    return next(to_devices([batches[batches.begin]], _sharding(experiment, stage, mesh)))
+def _random_batch(experiment: Experiment, number: int, mesh: jax.sharding.Mesh) -> Examples:
+    """A batch of noise, as the pipeline arranges the real ones."""
+    stage = stages_of(experiment.system)[number]
+    lead = tuple(n for n in (stage.draws, experiment.micro) if n > 1)
+    rows = batch_of(experiment, stage) // experiment.micro // part(mesh)[1]
+    rng, batch = np.random.default_rng(0), {}
+    for group in experiment.system.data():
+        for name, whole in group.items():
+            field = whole.at(stage.resolution)
+            items = field.to_network(field.noise(rng, min(rows, 256)))  # they repeat
+            shape = (*lead, rows, *items.shape[1:])
+            batch[name] = np.resize(items, shape).astype(field.dtype)
+    return next(to_devices([batch], _sharding(experiment, stage, mesh)))

@@ -23,7 +23,7 @@ from jaxgan.errors import UserError
 from jaxgan.parallel.hardware import CHIPS, Chip
 from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import AXES, batch_sharding, check_batch, mesh_shape
-from jaxgan.system import Stage
+from jaxgan.system import Stage, stages_of
 from jaxgan.training.step import make_step, state_shapes
 
 # XLA's description of a GPU: what its compiler asks the driver for where there is one.
@@ -212,7 +212,7 @@ def plan(experiment: Experiment, topology: str, *, stage: int = -1) -> Plan:
         UserError: no such topology, mesh, batch or stage, or nothing here that compiles for it.
     """
     place = find_topology(topology)
-    system, stages = experiment.system, experiment.system.stages()
+    system, stages = experiment.system, stages_of(experiment.system)
     if not -len(stages) <= stage < len(stages):
         raise UserError(f"stage is {stage}, but there are {len(stages)}, counted from 0")
     part = stages[stage]
@@ -277,19 +277,16 @@ def _batch(
     experiment: Experiment, stage: Stage, batch: int, mesh: Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of what one iteration consumes, laid out as training lays it out."""
-    system, micro = experiment.system, experiment.micro
-    lead = tuple(n for n in (stage.draws, micro) if n > 1)
+    lead = tuple(n for n in (stage.draws, experiment.micro) if n > 1)
     layout = batch_sharding(mesh, leading=len(lead))
-    rows = (*lead, batch // micro)
-    shapes = {
-        "image": jax.ShapeDtypeStruct((*rows, *stage.shape_of(system)), np.float32, sharding=layout)
+    rows = (*lead, batch // experiment.micro)
+    return {
+        name: jax.ShapeDtypeStruct(
+            (*rows, *field.at(stage.resolution).shape), field.dtype, sharding=layout
+        )
+        for group in experiment.system.data()
+        for name, field in group.items()
     }
-    if system.input_shape is not None:
-        given = (*rows, *system.input_shape)
-        shapes["input"] = jax.ShapeDtypeStruct(given, np.float32, sharding=layout)
-    if system.classes:
-        shapes["label"] = jax.ShapeDtypeStruct(rows, np.int32, sharding=layout)
-    return shapes
 
 
 def _step_seconds(

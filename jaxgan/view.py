@@ -43,6 +43,7 @@ class View:
         memory: as `State.memory`; a loss replaces what its player writes.
         out: arrays for the batches of the players that move later in the iteration.
         captured: {place: output} of the modules that were asked for.
+        applied: names of the networks that were applied.
         train: whether networks run in training mode.
         step: iterations done, a traced scalar: for what changes within a stage, such as a fade.
         resolution: `Stage.resolution` of the stage, static; None where stages have none.
@@ -73,6 +74,7 @@ class View:
         self.memory = dict(memory or {})
         self.out: dict[str, Array] = {}
         self.captured: dict[Place, Array] = {}
+        self.applied: set[str] = set()
         self.train = train
 
     def __call__(self, network: str, *inputs: Any, **options: Any) -> Any:
@@ -155,6 +157,7 @@ class View:
         return self._networks[network], variables, self.train
 
     def _apply(self, network: str, inputs: tuple, options: dict, mutable: list[str]) -> Any:
+        self.applied.add(network)
         module, variables, train = self._module(network)
         options = {"train": train, **options}
         if paths := [path for name, path in self._captures if name == network]:

@@ -80,7 +80,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if "step_ms" not in result:
         return [result["config"], f"  input    {_rate(result['input'])}"]
     step, flops = result["step_ms"], result["flops_per_step"]
-    head = f"{result['config']}: {result['system']}, {'x'.join(map(str, result['shape']))}"
+    head = f"{result['config']}: {result['system']}, {', '.join(result['data'].values())}"
     draws = f" x {result['draws']} draws" if result["draws"] > 1 else ""
     micro = f" in {result['micro']} micro-batches" if result["micro"] > 1 else ""
     head += f", batch {result['batch']}{draws}{micro}, {result['dtype']}"

@@ -1,4 +1,4 @@
-"""jaxgan export RUN: the generator as StableHLO, or its weights as safetensors."""
+"""jaxgan export RUN: what it can do as StableHLO, or its weights as safetensors."""
 
 import dataclasses
 from pathlib import Path
@@ -20,6 +20,8 @@ class Options:
     with a model card."""
     best: bool = False
     """Export the run's best checkpoint (train --evaluate.every), not the newest."""
+    use: str = "generate"
+    """What the program does, or whose networks are written; see `jaxgan info RUN`."""
     licence: str = "unknown"
     """Of the weights, for the model card: an SPDX identifier such as cc-by-4.0."""
 
@@ -31,6 +33,8 @@ def main(argv: list[str]) -> int:
         Options, rest, prog=f"jaxgan export {folder}", description="Exports a run's generator."
     )
     run = Run(folder, best=options.best)
-    for path in export_run(run, options.format, options.out, licence=options.licence):
+    for path in export_run(
+        run, options.format, options.out, use=options.use, licence=options.licence
+    ):
         print(f"{path}: {path.stat().st_size:,} bytes")
     return 0

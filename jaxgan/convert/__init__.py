@@ -7,9 +7,8 @@ from pathlib import Path
 from jaxtyping import PyTree
 
 from jaxgan import pth
-from jaxgan.config import nearest
 from jaxgan.convert.tensors import Tensors
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 from jaxgan.system import System
 
 FORMATS = {

@@ -1,4 +1,4 @@
-"""A run's generator for other programs: StableHLO that any JAX runs, or safetensors with a card."""
+"""What a run can do, for other programs: StableHLO that any JAX runs, or safetensors with a card."""
 
 import json
 from pathlib import Path
@@ -15,68 +15,95 @@ from jaxgan.backend import target
 from jaxgan.config import to_json
 from jaxgan.describe import summary
 from jaxgan.errors import UserError, writing
-from jaxgan.run import Run
-from jaxgan.training.sampling import evaluation_view
+from jaxgan.run.folder import EVALUATIONS, IMPORT
+from jaxgan.run.open import Run
+from jaxgan.system import use_of
+from jaxgan.training.apply import call_keys, evaluation_view
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def stablehlo(run: Run) -> bytes:
-    """The evaluated generator, weights inside, as `jax.export` serialises it.
+def stablehlo(run: Run, use: str = "generate") -> bytes:
+    """A use of the evaluated networks, weights inside, as `jax.export` serialises it.
 
-    It is a function of latents [b, z] float32 and, for conditional systems, labels [b] int32, of
-    any b, to images [b, h, w, c] float32 in [-1, 1], for CPU, CUDA and TPU. It is lowered in the
-    forms that jaxgan takes on GPUs and TPUs; its own CPU forms sum in another order.
+    It is a function of ({name: [b, ...]} of all that the use takes, numbers [b] uint32), of any b,
+    to {name: [b, ...]}, as networks see them: images float32 in [-1, 1], labels int32. The numbers
+    say which noise a row has, where the use has any of its own. It runs on CPU, CUDA and TPU, and is
+    lowered in the forms that jaxgan takes on GPUs and TPUs; its own CPU forms sum in another order.
 
-    `jax.export.deserialize(bytearray(content)).call(latents, labels)` runs it, without jaxgan.
+    `jax.export.deserialize(bytearray(content)).call({"z": z}, numbers)` runs it, without jaxgan.
+
+    Raises:
+        UserError: the system has no such use, or it takes something of no fixed size.
     """
-    system = run.system
+    system, chosen = run.system, use_of(run.system, use)
     state = jax.tree.map(jnp.asarray, jax.device_get(run.state))  # on one device
+    resolution, takes = run.resolution, run.takes(use)
+    for name, field in takes.items():
+        if None in field.shape:
+            raise UserError(
+                f"{use} takes {name} of any size: only uses of fixed sizes are exported"
+            )
 
-    def draw(latent: jax.Array, *label: jax.Array) -> jax.Array:
-        view = evaluation_view(system, state)
-        labels = label[0][None] if label else None
-        return system.generate(view, latent[None], labels)[0].astype(jnp.float32)
+    def call(taken: dict[str, jax.Array], number: jax.Array) -> dict[str, jax.Array]:
+        view = evaluation_view(system, state, resolution)
+        rows = {name: x[None] for name, x in taken.items()}
+        made = chosen.call(view, rows, call_keys(0, number[None]), chosen.options)
+        return {name: x[0] for name, x in made.items()}
 
     (b,) = export.symbolic_shape("b")
-    inputs = [jax.ShapeDtypeStruct((b, system.latent), jnp.float32)]
-    if system.classes:
-        inputs.append(jax.ShapeDtypeStruct((b,), jnp.int32))
+    inputs = {
+        name: jax.ShapeDtypeStruct((b, *field.shape), field.dtype) for name, field in takes.items()
+    }
     with target("gpu"):
         # One sample at a time under vmap: no network has to know of sizes that are symbols.
-        return bytes(
-            export.export(jax.jit(jax.vmap(draw)), platforms=PLATFORMS)(*inputs).serialize()
-        )
+        program = export.export(jax.jit(jax.vmap(call)), platforms=PLATFORMS)
+        return bytes(program(inputs, jax.ShapeDtypeStruct((b,), jnp.uint32)).serialize())
 
 
-def tensors(run: Run) -> dict[str, np.ndarray]:
-    """All variables of the evaluated generator: {"params/block1/conv1/kernel": ...}.
+def tensors(run: Run, use: str = "generate") -> dict[str, np.ndarray]:
+    """All variables of the networks that a use applies: {"params/block1/conv1/kernel": ...}.
 
-    Parameters and batch norm's statistics are the averages where the run keeps them.
+    Under the network's name where there are several. Parameters and batch norm's statistics are the
+    averages where the run keeps them.
     """
-    state = jax.device_get(run.state)
-    average = state.ema.get("generator", {})
-    tree = {"params": state.params["generator"], **state.stats.get("generator", {}), **average}
-    return {path: np.array(leaf, order="C") for path, leaf in flatten_dict(tree, sep="/").items()}
+    state, found = jax.device_get(run.state), {}
+    names = _applied(run, use)
+    for name in names:
+        variables = {"params": state.params[name], **state.stats.get(name, {})}
+        variables |= state.ema.get(name, {})
+        found |= {name: variables} if len(names) > 1 else variables
+    return {path: np.array(leaf, order="C") for path, leaf in flatten_dict(found, sep="/").items()}
 
 
-def card(run: Run, licence: str) -> str:
+def _applied(run: Run, use: str) -> list[str]:
+    """The trained networks that a use applies."""
+    system, chosen = run.system, use_of(run.system, use)
+    view = evaluation_view(system, run.state, run.resolution)
+    rows = {name: field.zeros() for name, field in run.takes(use).items()}
+    keys = call_keys(0, jnp.zeros(1, jnp.uint32))
+    jax.eval_shape(lambda rows: chosen.call(view, rows, keys, chosen.options), rows)
+    return sorted(view.applied & set(system.networks()))
+
+
+def card(run: Run, licence: str, use: str = "generate") -> str:
     """A model card in Markdown: what it is, from what data, how good, and on what terms."""
     system, state = run.system, run.state
     config = to_json(run.experiment)
-    scores = _scores(run)
-    imported = run.folder / "import.json"
-    origin = f"`{run.experiment.data.source}`"
+    origin = f"`{run.experiment.data.name}`"
+    imported = run.folder / IMPORT
     if imported.is_file():
         facts = json.loads(imported.read_text())
         files = ", ".join(
             f"`{Path(name).name}` ({sha[:12]})" for name, sha in facts["files"].items()
         )
         origin += f"; imported from {files} of {facts['format']}"
-    average = "averaged over iterations" if "generator" in state.ema else "of the last iteration"
-    inputs = f"latents [b, {system.latent}]"
-    if system.classes:
-        inputs += f" and labels [b], 0 to {system.classes - 1}"
+    averaged = set(_applied(run, use)) & set(state.ema)
+    average = "averaged over iterations" if averaged else "of the last iteration"
+    takes, gives = (
+        ", ".join(f"{name} ({field.text()})" for name, field in fields.items())
+        for fields in (run.takes(use), run.gives(use))
+    )
     head = f"""\
 ---
 license: {licence}
@@ -89,17 +116,18 @@ library_name: jaxgan
 
 | | |
 |---|---|
-| generates | images {"x".join(map(str, system.shape))} in [-1, 1], from {inputs} |
+| {use} gives | {gives}; images in [-1, 1] |
+| from | {takes} |
 | weights | {average}, step {int(state.step):,} |
 | data | {origin} |
 | licence | {licence} |
 """
-    return f"{head}\n## Scores\n\n{scores}\n## Config\n\n```json\n{config}```\n"
+    return f"{head}\n## Scores\n\n{_scores(run)}\n## Config\n\n```json\n{config}```\n"
 
 
 def _scores(run: Run) -> str:
     """The run's records as a table: what was measured, its value, and how."""
-    path = run.folder / "evaluations.jsonl"
+    path = run.folder / EVALUATIONS
     if not path.is_file():
         return "Not evaluated.\n"
     rows = ["| metric | value | protocol |", "|---|---|---|"]
@@ -112,48 +140,47 @@ def _scores(run: Run) -> str:
     return "\n".join(rows) + "\n"
 
 
-def export_run(run: Run, format: str, out: str | Path, *, licence: str = "unknown") -> list[Path]:
+def export_run(
+    run: Run,
+    format: str,
+    out: str | Path,
+    *,
+    use: str = "generate",
+    licence: str = "unknown",
+) -> list[Path]:
     """Writes FILE and, for safetensors, its card beside it as FILE.md.
 
     Args:
-        run: which generator.
+        run: of which system.
         format: "stablehlo" or "safetensors".
         out: file; it is replaced if it exists.
+        use: what the program does, or whose networks are written.
         licence: of the weights, as an SPDX identifier such as "cc-by-4.0".
 
     Returns the files that were written.
 
     Raises:
-        UserError: the run has no checkpoint, or the file cannot be written.
+        UserError: no such use, the run has no checkpoint, or the file cannot be written.
     """
     out = Path(out)
-    if run.system.directions:
-        raise UserError(
-            f"{type(run.system).__name__} in {run.folder} makes images from images: only "
-            "generators that draw from latents are exported"
-        )
+    use_of(run.system, use)
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out is {out}: give a file in a folder that exists")
     written = {}
-    if format == "safetensors" and "generator" not in run.system.networks():
-        raise UserError(
-            f"{type(run.system).__name__} in {run.folder} has no network that is the generator: "
-            "export it as stablehlo"
-        )
     if format == "stablehlo":
-        written[out] = stablehlo(run)
+        written[out] = stablehlo(run, use)
     else:
-        text = card(run, licence)
+        text = card(run, licence, use)
         metadata = {
             "format": "jaxgan",
             "system": type(run.system).__name__,
             "config": to_json(run.experiment),
-            "data": run.experiment.data.source,
+            "data": run.experiment.data.name,
             "step": str(int(run.state.step)),
             "license": licence,
             "model_card": text,
         }
-        written[out] = safetensors.numpy.save(tensors(run), metadata)
+        written[out] = safetensors.numpy.save(tensors(run, use), metadata)
         written[out.with_name(f"{out.name}.md")] = text.encode()
     with writing(out):
         for path, content in written.items():

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from jaxgan.config import Data, Experiment, to_json
 from jaxgan.convert import load
 from jaxgan.errors import UserError
+from jaxgan.run.folder import CHECKPOINTS, CONFIG, IMPORT, write_whole
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import init
 
@@ -44,8 +44,8 @@ def import_run(
         data: what the run is to be trained on; None: it cannot be trained.
         settings: other fields of the Experiment.
 
-    Returns what `out`/import.json holds, too: the format, the files' SHA-256, the directions of a
-    system that translates, the networks that start anew, and the tensors that were left out.
+    Returns what `out`/import.json holds, too: the format, the files' SHA-256, the uses of the
+    system, the networks that start anew, and the tensors that were left out.
 
     Raises:
         UserError: the files cannot be converted (`jaxgan.convert.load`), or `out` not written.
@@ -73,7 +73,7 @@ def import_run(
         "files": {
             path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in converted.files
         },
-        "directions": list(converted.system.directions),
+        "uses": list(converted.system.uses()),
         "parameters": {
             name: sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(tree))
             for name, tree in converted.params.items()
@@ -83,12 +83,11 @@ def import_run(
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with Checkpoints(out / "checkpoints", keep=experiment.checkpoint.keep) as checkpoints:
+        with Checkpoints(out / CHECKPOINTS, keep=experiment.checkpoint.keep) as checkpoints:
             checkpoints.save(state)
-        (out / "import.json").write_text(json.dumps(facts, indent=2) + "\n")
+        write_whole(out / IMPORT, json.dumps(facts, indent=2) + "\n")
         # Last, so that a folder with a config holds all.
-        (out / "config.json.tmp").write_text(to_json(experiment))
-        os.replace(out / "config.json.tmp", out / "config.json")
+        write_whole(out / CONFIG, to_json(experiment))
     except OSError as error:
         reason = error.strerror
         raise UserError(f"{out} cannot be written: {reason}; choose another --out") from error

@@ -124,6 +124,10 @@ class Field:
         """What a column of data knows that a system does not, for JSON."""
         return {}
 
+    def noise(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Random items [count, ...] in the form that `place` returns: to time what is done to such."""
+        return rng.standard_normal((count, *self._static()), np.float32).astype(self.dtype)
+
     # --- from and to people
 
     def read(self, text: str) -> np.ndarray:

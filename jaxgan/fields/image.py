@@ -133,6 +133,10 @@ class Image(Field):
         """Numbers in [-1, 1] as bytes, rounded to the nearest."""
         return pictures.to_uint8(items)
 
+    def noise(self, rng: np.random.Generator, count: int) -> UInt8[np.ndarray, "n ..."]:
+        """Random bytes."""
+        return rng.integers(0, 256, (count, *self._static()), np.uint8)
+
     def read(self, text: str) -> UInt8[np.ndarray, "h w c"]:
         """The image in a file; brought to the field's size, the middle of it if need be."""
         path = Path(text).expanduser()

@@ -70,6 +70,10 @@ class Label(Drawable, Field):
             raise UserError(f"label {number}: this run has {known}")
         return np.int32(number)  # type: ignore[return-value]
 
+    def noise(self, rng: np.random.Generator, count: int) -> Int[np.ndarray, " n"]:
+        """Random classes."""
+        return rng.integers(0, self.classes, count, np.int32)
+
     def name(self, number: int) -> str:
         """Of a class; its number where it has none."""
         return self.names[number] if self.names else str(number)

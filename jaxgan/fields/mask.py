@@ -49,6 +49,12 @@ class Mask(Image):
             return np.clip(np.rint(items * 255), 0, 255).astype(np.uint8)
         return items.argmax(-1).astype(np.uint8)[..., None]
 
+    def noise(self, rng: np.random.Generator, count: int) -> UInt8[np.ndarray, "n h w 1"]:
+        """Random classes."""
+        height, width, classes = self._static()
+        most = 256 if classes == 1 else classes
+        return rng.integers(0, most, (count, height, width, 1), np.uint8)
+
     def show(
         self, item: np.ndarray, beside: Mapping[str, np.ndarray]
     ) -> UInt8[np.ndarray, "h w 1"]:
