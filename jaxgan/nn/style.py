@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn import initializers as jinit
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxgan.nn import fir, resample
 from jaxgan.nn.equalized import EqualizedRate, equalized
@@ -158,23 +158,27 @@ def random_cutoff(key: PRNGKeyArray, probability: float, layers: int) -> Int[Arr
 
 
 def truncate(
-    styles: Float[Array, "b l d"], average: Float[Array, " d"], psi: float, layers: int
+    styles: Float[Array, "b l d"],
+    average: Float[Array, " d"],
+    psi: float | Float[Array, " b"],
+    layers: int,
 ) -> Float[Array, "b l d"]:
-    """Styles of the first `layers` layers at psi times their distance from the average."""
-    near = average + psi * (styles - average)
-    return jnp.where(jnp.arange(styles.shape[1])[:, None] < layers, near, styles)
+    """Styles of the first `layers` layers at psi times their distance from the average.
+
+    At a psi of 1 they stay as they are, to the last bit.
+    """
+    share = jnp.reshape(jnp.asarray(psi), (-1, 1, 1))
+    near = average + share * (styles - average)
+    early = jnp.arange(styles.shape[1])[:, None] < layers
+    return jnp.where(early & (share != 1), near, styles)
 
 
-def draw_noise(
-    draw: Callable[..., Array], key: PRNGKeyArray, count: int, sides: Sequence[int]
-) -> tuple[Float[Array, "b n n 1"], ...]:
-    """Standard normal maps, one for each layer, of these sides; `draw` is a view's."""
-    return tuple(
-        draw(
-            count,
-            lambda n, index=index, side=side: jax.random.normal(  # type: ignore[misc]
-                jax.random.fold_in(key, index), (n, side, side, 1)
-            ),
-        )
-        for index, side in enumerate(sides)
-    )
+def draw_noise(keys: Key[Array, " b"], sides: Sequence[int]) -> tuple[Float[Array, "b n n 1"], ...]:
+    """Standard normal maps, one for each layer, of these sides; of the key of each row."""
+
+    def maps(layer: int, side: int) -> Float[Array, "b n n 1"]:
+        return jax.vmap(
+            lambda key: jax.random.normal(jax.random.fold_in(key, layer), (side, side, 1))
+        )(keys)
+
+    return tuple(maps(layer, side) for layer, side in enumerate(sides))

@@ -9,13 +9,12 @@ fakes from a pool of the last fifty, so that they do not chase the newest ones o
 "input" of a batch is kind A, "image" kind B, and neither belongs to the other. Follows the authors'
 PyTorch code: the generators move first, in one Adam, then the discriminators, in another, on the
 fakes that the generators have just been judged by; the squared errors have a factor 1/2 for the
-discriminators and none for the generators. The pools are part of the State.
+discriminators and none for the generators. The pools are in `State.memory`.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
-from typing import ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +23,12 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, UInt32
 
 from jaxgan import losses
 from jaxgan.errors import UserError
+from jaxgan.fields import Field, FromData, Image
 from jaxgan.nn.patchgan import PatchGAN
 from jaxgan.nn.translator import Translator
-from jaxgan.system import Batch, Decay, Metrics, Player, Stage, View
-from jaxgan.systems.translation import Translation
+from jaxgan.system import Decay, Examples, Metrics, Player, Stage, Use
+from jaxgan.systems.common.translation import Translation
+from jaxgan.view import View
 
 Pool = dict[str, Array]
 """images [size, h, w, c], and their count, an int32 scalar."""
@@ -41,9 +42,9 @@ def empty_pool(size: int, shape: tuple[int, ...]) -> Pool:
     return {"images": jnp.zeros((size, *shape)), "count": jnp.zeros((), jnp.int32)}
 
 
-def draw_words(key: PRNGKeyArray, count: int) -> UInt32[Array, "count 2"]:
-    """What `exchange` decides by, for each image: a coin and a place."""
-    return jax.random.bits(key, (count, 2), jnp.uint32)
+def draw_words(keys: Key[Array, " b"]) -> UInt32[Array, "b 2"]:
+    """What `exchange` decides by, for each image of its key: a coin and a place."""
+    return jax.vmap(lambda key: jax.random.bits(key, (2,), jnp.uint32))(keys)
 
 
 def exchange(
@@ -87,10 +88,6 @@ def exchange(
 class CycleGAN(Translation):
     """Image-to-image translation without pairs, for heights and widths that are multiples of 4."""
 
-    directions: ClassVar[tuple[str, ...]] = ("AtoB", "BtoA")
-    aligned: ClassVar[bool] = False
-    judges: ClassVar[tuple[str, ...]] = DISCRIMINATORS
-
     blocks: int = 9
     """Residual blocks of a generator: 9 for 256 pixels, 6 for 128."""
     cycle: float = 10.0
@@ -100,7 +97,7 @@ class CycleGAN(Translation):
     pool: int = 50
     """Fakes of either kind that are kept for the discriminators; 0: they see the newest."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.shape) != 3 or any(side < 8 or side % 4 for side in self.shape[:2]):
             raise UserError(
                 f"image shape {self.shape}: height and width must be multiples of 4, at least 8; "
@@ -110,10 +107,49 @@ class CycleGAN(Translation):
             raise UserError(f"pool is {self.pool}: it holds 0 images or more")
         super().__post_init__()
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Both kinds of images have the same shape."""
-        return self.shape
+    def data(self) -> tuple[dict[str, Field], ...]:
+        """Two unrelated sets of images of the same shape."""
+        return {"image": Image(self.shape)}, {"input": Image(self.shape)}
+
+    def uses(self) -> dict[str, Use]:
+        """There and back, both ways; and either way alone. There is no noise."""
+        image = Image(self.shape)
+        a, b = FromData(column="input"), FromData(column="image")
+
+        def cycle(view: View, taken: dict[str, Array], keys: Any, options: Any) -> dict[str, Array]:
+            fake_b = view("generator_ab", taken["input"])
+            fake_a = view("generator_ba", taken["image"])
+            return {
+                "fake_b": fake_b,
+                "back_a": view("generator_ba", fake_b),
+                "fake_a": fake_a,
+                "back_b": view("generator_ab", fake_a),
+            }
+
+        return {
+            "cycle": Use(
+                call=cycle,
+                takes={"input": a, "image": b},
+                gives=dict.fromkeys(("fake_b", "back_a", "fake_a", "back_b"), image),
+                summary="makes images of inputs, inputs of images, and both again of these",
+            ),
+            "AtoB": Use(
+                call=lambda view, taken, keys, options: {
+                    "image": view("generator_ab", taken["input"])
+                },
+                takes={"input": a},
+                gives={"image": image},
+                summary="makes images of inputs",
+            ),
+            "BtoA": Use(
+                call=lambda view, taken, keys, options: {
+                    "input": view("generator_ba", taken["image"])
+                },
+                takes={"image": b},
+                gives={"input": image},
+                summary="makes inputs of images",
+            ),
+        }
 
     def networks(self) -> dict[str, nn.Module]:
         """A generator each way, and a discriminator of either kind."""
@@ -126,11 +162,10 @@ class CycleGAN(Translation):
         """Images."""
         return {name: (jnp.zeros((1, *self.shape)),) for name in GENERATORS + DISCRIMINATORS}
 
-    def init(self, key: PRNGKeyArray) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
-        """The networks, and an empty pool of either kind."""
-        params, stats = super().init(key)
-        pools = {name: empty_pool(self.pool, self.shape) for name in self._pools()}
-        return params, {**stats, **pools}
+    def memory(self, key: PRNGKeyArray) -> dict[str, PyTree]:
+        """An empty pool of either kind."""
+        del key
+        return {name: empty_pool(self.pool, self.shape) for name in self._pools()}
 
     def _pools(self) -> tuple[str, ...]:
         return ("pool_a", "pool_b") if self.pool else ()
@@ -164,7 +199,7 @@ class CycleGAN(Translation):
         )
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Adversarial, cycle and identity losses of both generators (equation 3, section 5.2)."""
         del key
@@ -178,7 +213,7 @@ class CycleGAN(Translation):
         adversarial = jnp.zeros(())
         for name, fake in zip(DISCRIMINATORS, (fake_a, fake_b), strict=True):
             # The code's squared error has no 1/2.
-            adversarial += 2 * losses.least_squares.generator(view(name, fake))
+            adversarial += 2 * losses.least_squares.generator(view(name, view.augment(fake)))
         cycle = _distance(view("generator_ba", fake_b), a)
         cycle += _distance(view("generator_ab", fake_a), b)
         identity = _distance(same_a, a) + _distance(same_b, b)
@@ -187,7 +222,7 @@ class CycleGAN(Translation):
         return loss, {"adversarial": adversarial, "cycle": cycle, "identity": identity}
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Half the least-squares losses, on real images and on fakes that the pools give back."""
         keys = jax.random.split(key)
@@ -195,34 +230,14 @@ class CycleGAN(Translation):
         for index, kind in enumerate("ab"):
             real, fake = batch[("input", "image")[index]], batch[f"fake_{kind}"]
             if self.pool:
-                name, words = f"pool_{kind}", view.draw(len(fake), partial(draw_words, keys[index]))
-                view.stats[name], fake = exchange(view.stats[name], fake, words)
-            logits = view.together(f"discriminator_{kind}", (real,), (fake,))
+                name, words = f"pool_{kind}", draw_words(view.keys(keys[index], len(fake)))
+                view.memory[name], fake = exchange(view.memory[name], fake, words)
+            judged = (view.augment(real),), (view.augment(fake),)
+            logits = view.together(f"discriminator_{kind}", *judged)
             total += losses.least_squares.discriminator(*logits)
             seen.append(jnp.stack([x.mean() for x in logits]))
         real_logits, fake_logits = jnp.stack(seen).mean(0)
         return total, {"real_logits": real_logits, "fake_logits": fake_logits}
-
-    def translate(
-        self,
-        view: View,
-        images: Float[Array, "b h w c"],
-        keys: Key[Array, " b"],
-        direction: str = "AtoB",
-    ) -> Float[Array, "b h w c"]:
-        """Images of the other kind; there is no noise."""
-        del keys
-        return view("generator_ab" if direction == "AtoB" else "generator_ba", images)
-
-    def preview(
-        self, view: View, examples: Batch, keys: Key[Array, " b"]
-    ) -> tuple[Float[Array, "b h w c"], ...]:
-        """A, B made of it, A again; and B, A made of it, B again."""
-        a, b = examples["input"], examples["image"]
-        fake_b = self.translate(view, a, keys)
-        fake_a = self.translate(view, b, keys, "BtoA")
-        back = self.translate(view, fake_b, keys, "BtoA"), self.translate(view, fake_a, keys)
-        return a, fake_b, back[0], b, fake_a, back[1]
 
 
 def _distance(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Float[Array, ""]:

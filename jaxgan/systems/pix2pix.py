@@ -13,18 +13,20 @@ both; and that networks for images of 2^n pixels a side are derived by one rule.
 """
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxgan import losses
+from jaxgan.fields import Field, FromData, Image
 from jaxgan.nn.patchgan import PatchGAN
 from jaxgan.nn.unet import UNet, halvings
-from jaxgan.system import Batch, Metrics, Player, Stage, View
-from jaxgan.systems.translation import Translation
+from jaxgan.system import Decay, Examples, Metrics, Stage, Use
+from jaxgan.systems.common.generative import duel, mean_logits
+from jaxgan.systems.common.translation import Translation
+from jaxgan.view import View
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,6 @@ class Pix2Pix(Translation):
     Augmentation treats a pair as one image of both's channels.
     """
 
-    directions: ClassVar[tuple[str, ...]] = ("AtoB",)
-
     input_channels: int = 3
     """Channels of an image that it is made from."""
     dropout: float = 0.5
@@ -43,14 +43,31 @@ class Pix2Pix(Translation):
     l1: float = 100.0
     """Weight of the L1 distance in the generator's loss."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         halvings(self.shape)
         super().__post_init__()
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """As high and as wide as the image that is made of it."""
-        return (*self.shape[:2], self.input_channels)
+    def data(self) -> tuple[dict[str, Field], ...]:
+        """Pairs: an image, and the input that it is to be made from, as high and as wide."""
+        given = Image((*self.shape[:2], self.input_channels))
+        return ({"image": Image(self.shape), "input": given},)
+
+    def uses(self) -> dict[str, Use]:
+        """Makes images of inputs."""
+        return {
+            "AtoB": Use(
+                call=lambda view, taken, keys, options: {
+                    "image": self.make(view, taken["input"], keys)
+                },
+                takes={"input": FromData(column="input")},
+                gives={"image": Image(self.shape)},
+                summary="makes images of inputs, one of those that each may have",
+            )
+        }
+
+    def ema(self) -> Mapping[str, Decay]:
+        """The generator's average, where one is kept."""
+        return {"generator": self.ema_decay} if self.ema_decay else {}
 
     def networks(self) -> dict[str, nn.Module]:
         """The generator and the discriminator."""
@@ -64,7 +81,7 @@ class Pix2Pix(Translation):
         """Inputs, and pairs with them along channels."""
         pair = (*self.shape[:2], self.input_channels + self.shape[-1])
         return {
-            "generator": (jnp.zeros((1, *self.input_shape)),),
+            "generator": (jnp.zeros((1, *self.shape[:2], self.input_channels)),),
             "discriminator": (jnp.zeros((1, *pair)),),
         }
 
@@ -72,59 +89,43 @@ class Pix2Pix(Translation):
         """One stage: the discriminator, then the generator."""
         adam = self.adam()
         return (
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=adam,
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=adam,
-                        reuse=True,
-                    ),
-                )
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=adam,
+                generator_optimizer=adam,
             ),
         )
 
-    def _made(self, view: View, batch: Batch, key: PRNGKeyArray) -> Float[Array, "b h w c"]:
+    def make(
+        self, view: View, images: Float[Array, "b h w i"], keys: Key[Array, " b"]
+    ) -> Float[Array, "b h w c"]:
+        """One of the outputs that each input may have; its key says which."""
+        return view("generator", images, keys)
+
+    def _made(self, view: View, batch: Examples, key: PRNGKeyArray) -> Float[Array, "b h w c"]:
         """Outputs for the inputs of a batch, each with noise of its own."""
-        noise = view.draw(len(batch["input"]), lambda count: jax.random.split(key, count))
-        return self.translate(view, batch["input"], noise)
+        return self.make(view, batch["input"], view.keys(key, len(batch["input"])))
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Half the binary cross entropy, a mean over patches (equation 1)."""
         real, fake = (
-            jnp.concatenate([batch["input"], image], -1)
+            view.augment(jnp.concatenate([batch["input"], image], -1))
             for image in (batch["image"], self._made(view, batch, key))
         )
         real_logits, fake_logits = view.together("discriminator", (real,), (fake,))
         loss = losses.non_saturating.discriminator(real_logits, fake_logits) / 2
-        return loss, {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        return loss, mean_logits(real_logits, fake_logits)
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Binary cross entropy with the labels of real images, and L1 (equation 4)."""
         made = self._made(view, batch, key)
-        logits = view("discriminator", jnp.concatenate([batch["input"], made], -1))
+        pair = jnp.concatenate([batch["input"], made], -1)
+        logits = view("discriminator", view.augment(pair))
         adversarial = losses.non_saturating.generator(logits)
         l1 = jnp.abs(made - batch["image"]).mean()
         return adversarial + self.l1 * l1, {"adversarial": adversarial, "l1": l1}
-
-    def translate(
-        self,
-        view: View,
-        images: Float[Array, "b h w i"],
-        keys: Key[Array, " b"],
-        direction: str = "AtoB",
-    ) -> Float[Array, "b h w c"]:
-        """One of the outputs that each image may have; its key says which."""
-        del direction  # there is one
-        return view("generator", images, keys)

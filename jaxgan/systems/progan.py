@@ -11,13 +11,14 @@ with every fourth.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgan import losses, penalties
 from jaxgan.errors import UserError
@@ -27,8 +28,10 @@ from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import PixelNorm
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.nn.stddev import minibatch_stddev
-from jaxgan.system import Batch, Metrics, View
-from jaxgan.systems.growing import Fade, Growing, blend, faded, progress
+from jaxgan.system import Examples, Metrics
+from jaxgan.systems.common.generative import mean_logits
+from jaxgan.systems.common.growing import Fade, Growing, blend, faded, progress
+from jaxgan.view import View
 
 RELU = 2**0.5  # gain of kernels before a leaky ReLU
 
@@ -157,7 +160,7 @@ class ProGAN(Growing):
     ema_decay: float = 0.999
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.slope <= 0:
             raise UserError(f"slope is {self.slope}: gradients can have norms above 0 only")
@@ -170,50 +173,40 @@ class ProGAN(Growing):
             "discriminator": Discriminator(self.widths(), self.group, dtype=dtype),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images."""
-        return {
-            "generator": (jnp.zeros((1, self.latent)),),
-            "discriminator": (jnp.zeros((1, *self.shape)),),
-        }
-
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """WGAN-GP, and the drift term (appendix A.1)."""
         fade, count = self.size(view)["fade"], len(batch["image"])
         latent_key, penalty_key = jax.random.split(key)
-        fake = self.generate(view, view.draw(count, partial(self.draw_latents, latent_key)), None)
+        fake, _ = self.fakes(view, latent_key, count)
         real = faded(batch["image"], fade)
         # Not together: each batch has a deviation of its own.
-        real_scores = view("discriminator", real, fade=fade)
-        fake_scores = view("discriminator", fake, fade=fade)
+        real_scores = view("discriminator", view.augment(real), fade=fade)
+        fake_scores = view("discriminator", view.augment(fake), fade=fade)
         penalty = penalties.gradient_penalty(
-            lambda x: view.frozen("discriminator", x, fade=fade),
+            lambda x: view.frozen("discriminator", view.augment(x), fade=fade),
             real,
             fake,
-            view.draw(count, lambda n: jax.random.uniform(penalty_key, (n,))),
+            jax.vmap(jax.random.uniform)(view.keys(penalty_key, count)),
             self.slope,
         )
         loss = losses.wasserstein.discriminator(real_scores, fake_scores)
         loss += self.penalty / self.slope**2 * penalty + self.drift * penalties.drift(real_scores)
         return loss, {
-            "real_logits": real_scores.mean(),
-            "fake_logits": fake_scores.mean(),
+            **mean_logits(real_scores, fake_scores),
             "penalty": penalty,
             **progress(fade),
         }
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean score."""
-        z = view.draw(len(batch["image"]), partial(self.draw_latents, key))
-        scores = view("discriminator", self.generate(view, z, None), fade=self.size(view)["fade"])
+        fake, _ = self.fakes(view, key, len(batch["image"]))
+        scores = view("discriminator", view.augment(fake), fade=self.size(view)["fade"])
         return losses.wasserstein.generator(scores), {}
 
-    def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b h w c"]:
+    def make(self, view: View, taken: Mapping[str, Array]) -> Float[Array, "b h w c"]:
         """Samples, nominally in [-1, 1], of the resolution that the stage has."""
-        return view("generator", latents, **self.size(view))
+        return view("generator", taken["z"], **self.size(view))

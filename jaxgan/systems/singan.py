@@ -25,7 +25,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,14 +33,18 @@ import optax
 from flax import linen as nn
 from jax.nn import initializers as jinit
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 from jaxgan import losses, penalties
 from jaxgan.errors import UserError
+from jaxgan.fields import Field, Image, Normal, Resolution
 from jaxgan.nn.initializers import TORCH, Init, shifted_normal
 from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import BatchNorm
-from jaxgan.system import Batch, Decay, Metrics, Player, Pyramid, Stage, State, View
+from jaxgan.state import State
+from jaxgan.system import Examples, Metrics, Player, Stage, System, Use
+from jaxgan.systems.common.generative import mean_logits
+from jaxgan.view import View
 
 KINDS = ("generator", "discriminator")
 LAYERS = 5
@@ -111,19 +115,36 @@ def resample(images: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Ar
     return jnp.clip(jax.image.resize(jnp.clip(images, -1, 1), shape, "cubic"), -1, 1)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SinGAN(Pyramid):
-    """A generative model of one image, whose size is `shape`."""
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Option of "generate"."""
 
-    judges: ClassVar[tuple[str, ...]] = ()
+    size: tuple[int, int] | None = None
+    """Height and width of what the finest scale draws; None: those of the image it learned."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Injection:
+    """Option of "inject"."""
+
+    scale: int = 1
+    """The first scale that works on the image. Scale 0 draws from noise alone, without it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Enlargement:
+    """Option of "enlarge"."""
+
+    factor: float = 4.0
+    """How many times as high and as wide an image gets."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SinGAN(System):
+    """A generative model of one image, whose size is `shape`."""
 
     shape: tuple[int, ...] = (250, 250, 3)
     """Height, width and channels of the image at the finest scale."""
-    latent: int = dataclasses.field(default=0, init=False)
-    """Numbers of noise in all scales: one a pixel in the coarsest, one a channel in the others."""
-    ema_decay: float = dataclasses.field(default=0.0, init=False)
-    drawn: tuple[int, int] | None = dataclasses.field(default=None, init=False)
-    """Height and width of what is drawn, where that is not `shape` (`resized`)."""
     shortest: int = 25
     """Shorter side of the coarsest scale, pixels."""
     longest: int = 250
@@ -152,7 +173,7 @@ class SinGAN(Pyramid):
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.shape) != 3 or self.shape[2] not in (1, 3, 4):
             raise UserError(f"shape {self.shape}: give height, width and 1, 3 or 4 channels")
         if self.shortest < FIELD or not 0 < self.factor < 1:
@@ -165,7 +186,7 @@ class SinGAN(Pyramid):
                 f"image shape {self.shape}: the shorter side must be above {self.shortest} pixels "
                 f"and the longer one at most {self.longest}: change `shape` and resize the image"
             )
-        sizes = self._trained_sizes()
+        sizes = self.sizes()
         if any(a >= c or b >= d for (a, b), (c, d) in pairwise(sizes)):
             raise UserError(
                 f"factor is {self.factor}: scales of {sizes} do not grow; give a smaller one"
@@ -175,10 +196,25 @@ class SinGAN(Pyramid):
                 f"iterations {self.iterations} and updates {self.updates} count from 1, and decay "
                 f"{self.decay} is a share of 1"
             )
-        self._count_latents()
 
-    def _count_latents(self) -> None:
-        object.__setattr__(self, "latent", sum(math.prod(s) for s in self._noise_shapes()))
+    def sizes(self, drawn: tuple[int, int] | None = None) -> tuple[tuple[int, int], ...]:
+        """Height and width of each scale, the coarsest first.
+
+        Args:
+            drawn: of the finest; None: the image's.
+
+        Raises:
+            UserError: `drawn` is below a patch, or makes two scales the same.
+        """
+        trained = self._trained_sizes()
+        if drawn is None:
+            return trained
+        by = [new / old for new, old in zip(drawn, self.shape, strict=False)]
+        sizes = tuple((max(1, round(h * by[0])), max(1, round(w * by[1]))) for h, w in trained)
+        if min(drawn) < FIELD or len(set(sizes)) < len(sizes):
+            least = "x".join(str(side // 4) for side in self.shape[:2])
+            raise UserError(f"size {drawn[0]}x{drawn[1]} is too small: try {least} or more")
+        return sizes
 
     def _trained_sizes(self) -> tuple[tuple[int, int], ...]:
         height, width = self.shape[:2]
@@ -191,31 +227,9 @@ class SinGAN(Pyramid):
 
         return tuple((side(height, k), side(width, k)) for k in range(steps + 1))
 
-    def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each scale, the coarsest first."""
-        trained = self._trained_sizes()
-        if self.drawn is None:
-            return trained
-        by = [new / old for new, old in zip(self.drawn, self.shape, strict=False)]
-        return tuple((max(1, round(h * by[0])), max(1, round(w * by[1]))) for h, w in trained)
-
-    def resized(self, height: int, width: int) -> "SinGAN":
-        """The same networks, with noise for images of another size: to draw, not to train.
-
-        Raises:
-            UserError: a size below a patch, or at which two scales are the same.
-        """
-        other = dataclasses.replace(self)
-        object.__setattr__(other, "drawn", (height, width))
-        if min(height, width) < FIELD or len(set(other.sizes())) < len(other.sizes()):
-            least = "x".join(str(side // 4) for side in self.shape[:2])
-            raise UserError(f"size {height}x{width} is too small: try {least} or more")
-        other._count_latents()
-        return other
-
     def widths(self) -> tuple[int, ...]:
         """Channels of the maps of each scale's networks."""
-        count = len(self._trained_sizes())
+        count = len(self.sizes())
         return tuple(min(self.width << scale // 4, self.max_width) for scale in range(count))
 
     def networks(self) -> dict[str, nn.Module]:
@@ -235,25 +249,108 @@ class SinGAN(Pyramid):
             for name in self.networks()
         }
 
-    def init(self, key: PRNGKeyArray) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
-        """The networks, the fixed noise, and what scales learn of those below when they begin.
+    def memory(self, key: PRNGKeyArray) -> dict[str, PyTree]:
+        """The fixed noise, and what scales learn of those below when they begin.
 
         anchor [h, w, 1]: noise of the coarsest scale that the image is reconstructed from.
         noise_amp [scales]: amplitudes of noise.
         prior {scale: [h, w, c]}: reconstructions of the scale below, enlarged.
         """
-        params, stats = super().init(key)
-        sizes = self.sizes()
-        stats["anchor"] = jax.random.normal(jax.random.fold_in(key, len(params)), (*sizes[0], 1))
-        stats["noise_amp"] = jnp.ones(len(sizes))
-        stats["prior"] = {
-            str(scale): jnp.zeros((*size, self.shape[2])) for scale, size in enumerate(sizes)
+        sizes, own = self.sizes(), jax.random.fold_in(key, len(self.networks()))
+        return {
+            "anchor": jax.random.normal(own, (*sizes[0], 1)),
+            "noise_amp": jnp.ones(len(sizes)),
+            "prior": {
+                str(scale): jnp.zeros((*size, self.shape[2])) for scale, size in enumerate(sizes)
+            },
         }
-        return params, stats
 
-    def ema(self) -> Mapping[str, Decay]:
-        """None."""
-        return {}
+    def data(self) -> tuple[dict[str, Field], ...]:
+        """The image."""
+        return ({"image": Image(self.shape)},)
+
+    def latents(self, scales: range, drawn: tuple[int, int] | None = None) -> dict[str, Field]:
+        """Noise of scales, z0, z1, ...: a number a pixel in the coarsest, a channel in the others.
+
+        Args:
+            scales: which.
+            drawn: height and width of what the finest of all draws; None: the image's.
+        """
+        sizes = self.sizes(drawn)
+        return {
+            # The coarsest scale's is grey.
+            f"z{scale}": Normal((*sizes[scale], self.shape[2] if scale else 1))
+            for scale in scales
+        }
+
+    def finest(self, resolution: Resolution | None) -> int:
+        """The scale that is being trained at a stage's resolution; None: the last."""
+        sizes = self.sizes()
+        return len(sizes) - 1 if resolution is None else sizes.index(resolution)
+
+    def image(
+        self, resolution: Resolution | None, drawn: tuple[int, int] | None = None
+    ) -> dict[str, Field]:
+        """What a stage's finest scale draws."""
+        return {"image": Image((*self.sizes(drawn)[self.finest(resolution)], self.shape[2]))}
+
+    def uses(self) -> dict[str, Use]:
+        """Draws images, of any size, and its own; and works on images that are given."""
+
+        def all_latents(drawn: Any, resolution: Resolution | None) -> dict[str, Field]:
+            return self.latents(range(self.finest(resolution) + 1), drawn)
+
+        def injected(options: Injection, resolution: Resolution | None) -> dict[str, Field]:
+            finest = self.finest(resolution)
+            if not 0 <= options.scale <= finest:
+                raise UserError(f"scale is {options.scale}: there are 0 to {finest}")
+            return {
+                **self.image(resolution),
+                **self.latents(range(options.scale, finest + 1)),
+            }
+
+        def any_size(options: Enlargement, resolution: Resolution | None) -> dict[str, Field]:
+            del resolution
+            if not 1 < options.factor <= 16:
+                raise UserError(f"factor is {options.factor}: it goes from above 1 to 16")
+            return {"image": Image((None, None, self.shape[2]))}
+
+        return {
+            "generate": Use(
+                call=lambda view, taken, keys, options: {"image": self.make(view, taken)},
+                takes=lambda options, resolution: all_latents(options.size, resolution),
+                gives=lambda options, resolution: self.image(resolution, options.size),
+                options=Size(),
+                summary="draws images, of any size",
+            ),
+            "reconstruct": Use(
+                call=lambda view, taken, keys, options: self.reconstruct(view, len(keys)),
+                takes={},
+                gives=lambda options, resolution: {
+                    **self.image(resolution),
+                    **all_latents(None, resolution),
+                },
+                summary="draws the image that it learned, of the noise that stands for it",
+            ),
+            "inject": Use(
+                call=lambda view, taken, keys, options: {
+                    "image": self.inject(view, taken, options.scale)
+                },
+                takes=injected,
+                gives=lambda options, resolution: self.image(resolution),
+                options=Injection(),
+                summary="redraws an image in the style of the one that it learned",
+            ),
+            "enlarge": Use(
+                call=lambda view, taken, keys, options: {
+                    "image": self.enlarge(view, taken["image"], keys, options.factor)
+                },
+                takes=any_size,
+                gives=any_size,
+                options=Enlargement(),
+                summary="makes an image larger, with detail of the one that it learned",
+            ),
+        }
 
     def stages(self) -> tuple[Stage, ...]:
         """One for each scale: its discriminator, then its generator, several times each."""
@@ -285,117 +382,93 @@ class SinGAN(Pyramid):
             for scale, size in enumerate(self.sizes())
         )
 
-    def enter(self, scale: int, state: State, batch: Batch, key: PRNGKeyArray) -> State:
+    def enter(self, scale: int, state: State, batch: Examples, key: PRNGKeyArray) -> State:
         """Begins a scale above the coarsest.
 
         Its networks start as those below where these are as wide; its noise gets a tenth of the
         root mean square of what the enlarged reconstruction lacks.
         """
         del key
-        params, stats = dict(state.params), dict(state.stats)
+        params, stats, memory = dict(state.params), dict(state.stats), dict(state.memory)
         if self.widths()[scale] == self.widths()[scale - 1]:
             for kind in KINDS:
                 params[f"{kind}_{scale}"] = params[f"{kind}_{scale - 1}"]
                 stats[f"{kind}_{scale}"] = stats[f"{kind}_{scale - 1}"]
-        view = View(self.networks(), state.params, state.stats, train=False)
-        prior = self._prior(view, self._noises(self.reconstruction(view)[None]), scale)[0]
+        view = View(self.networks(), state.params, state.stats, train=False, memory=state.memory)
+        prior = self._prior(view, self.reconstruction(view, scale), scale)[0]
         missing = batch["image"] - prior  # equal images, in all their axes
         amplitude = self.noise * jnp.sqrt(jnp.square(missing).mean())
-        stats["noise_amp"] = stats["noise_amp"].at[scale].set(amplitude)
-        stats["prior"] = {**stats["prior"], str(scale): prior}
-        return dataclasses.replace(state, params=params, stats=stats)
+        memory["noise_amp"] = memory["noise_amp"].at[scale].set(amplitude)
+        memory["prior"] = {**memory["prior"], str(scale): prior}
+        return dataclasses.replace(state, params=params, stats=stats, memory=memory)
 
-    def _noise_shapes(self) -> list[tuple[int, int, int]]:
-        # The coarsest scale's is grey.
-        return [
-            (height, width, self.shape[2] if scale else 1)
-            for scale, (height, width) in enumerate(self.sizes())
-        ]
-
-    def _noises(self, latents: Float[Array, "b z"]) -> list[Float[Array, "b h w c"]]:
-        """Noise of each scale, from latents of all, or of the first ones."""
-        noises, begin = [], 0
-        for shape in self._noise_shapes():
-            part = latents[:, begin : begin + math.prod(shape)]
-            if not part.shape[1]:
-                break
-            maps = part.reshape(-1, *shape)
-            noises.append(jnp.broadcast_to(maps, (*maps.shape[:3], self.shape[2])))
-            begin += math.prod(shape)
-        return noises
+    def noise_of(
+        self, view: View, latents: Mapping[str, Array], scale: int
+    ) -> Float[Array, "b h w c"]:
+        """Noise of a scale, in all channels and of its amplitude."""
+        z = latents[f"z{scale}"]
+        return view.memory["noise_amp"][scale] * jnp.broadcast_to(z, (*z.shape[:3], self.shape[2]))
 
     def _climb(
-        self,
-        view: View,
-        noises: list[Float[Array, "b h w c"]],
-        prior: Float[Array, "b h w c"],
-        start: int,
-        end: int,
+        self, view: View, latents: Mapping[str, Array], scales: range, prior: Array | None = None
     ) -> Float[Array, "b y x c"]:
-        """From what scale `start` adds to, to the image of the scale before `end`."""
-        sizes, amplitudes = self.sizes(), view.stats["noise_amp"]
+        """The image of the last of `scales`, from what the first adds to; None: nothing."""
         image = prior
-        for scale in range(start, end):
-            if scale > start:
-                image = resample(image, sizes[scale])
-            noise = amplitudes[scale] * noises[scale]
+        for scale in scales:
+            noise = self.noise_of(view, latents, scale)
+            if image is None:
+                image = jnp.zeros_like(noise)
+            elif scale > scales.start:
+                image = resample(image, noise.shape[1:3])
             image = view.frozen(f"generator_{scale}", noise, image, train=False)
+        assert image is not None  # `scales` has at least one
         return image
 
-    def _nothing(self, count: int) -> Float[Array, "b h w c"]:
-        """What the coarsest scale adds to."""
-        return jnp.zeros((count, *self.sizes()[0], self.shape[2]))
-
     def _prior(
-        self, view: View, noises: list[Float[Array, "b h w c"]], scale: int
+        self, view: View, latents: Mapping[str, Array], scale: int
     ) -> Float[Array, "b h w c"]:
-        """What a scale adds to: the enlarged image of the one below."""
-        nothing = self._nothing(len(noises[0]))
+        """What a scale adds to: the enlarged image of the one below; nothing, in the coarsest."""
         if not scale:
-            return nothing
-        return resample(self._climb(view, noises, nothing, 0, scale), self.sizes()[scale])
+            return jnp.zeros((len(latents["z0"]), *self.sizes()[0], self.shape[2]))
+        return resample(self._climb(view, latents, range(scale)), self.sizes()[scale])
 
     def discriminator_loss(
-        self, scale: int, view: View, batch: Batch, key: PRNGKeyArray
+        self, scale: int, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """WGAN-GP with the norm of each pixel's gradient."""
         real, name = batch["image"], f"discriminator_{scale}"
         latent_key, penalty_key = jax.random.split(key)
-        size = sum(math.prod(shape) for shape in self._noise_shapes()[: scale + 1])
-        noises = self._noises(
-            view.draw(len(real), lambda n: jax.random.normal(latent_key, (n, size)))
-        )
-        prior = self._prior(view, noises, scale)
-        noise = view.stats["noise_amp"][scale] * noises[scale]
+        latents = view.draw(self.latents(range(scale + 1)), latent_key, len(real))
+        prior = self._prior(view, latents, scale)
+        noise = self.noise_of(view, latents, scale)
         fake = view.frozen(f"generator_{scale}", noise, prior)
         real_scores, fake_scores = view(name, real), view(name, fake)  # each has its own moments
         penalty = penalties.gradient_penalty(
             partial(view.frozen, name),
             real,
             fake,
-            view.draw(len(real), lambda n: jax.random.uniform(penalty_key, (n,))),
+            jax.vmap(jax.random.uniform)(view.keys(penalty_key, len(real))),
             pixels=True,
         )
         view.out = {"noise": noise, "prior": prior}
         loss = losses.wasserstein.discriminator(real_scores, fake_scores)
         return loss + self.penalty * penalty, {
-            "real_logits": real_scores.mean(),
-            "fake_logits": fake_scores.mean(),
+            **mean_logits(real_scores, fake_scores),
             "penalty": penalty,
         }
 
     def generator_loss(
-        self, scale: int, view: View, batch: Batch, key: PRNGKeyArray
+        self, scale: int, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean score, and the reconstruction's mean squared error (equation 7)."""
         del key
         real, name = batch["image"], f"generator_{scale}"
         fake = view(name, batch["noise"], batch["prior"])
         adversarial = losses.wasserstein.generator(view(f"discriminator_{scale}", fake))
-        prior = jnp.broadcast_to(view.stats["prior"][str(scale)], real.shape)
+        prior = jnp.broadcast_to(view.memory["prior"][str(scale)], real.shape)
         noise = jnp.zeros_like(prior)
         if not scale:
-            noise = jnp.broadcast_to(view.stats["noise_amp"][0] * view.stats["anchor"], real.shape)
+            noise = self.noise_of(view, self.reconstruction(view, 1, len(real)), 0)
         error = jnp.square(view(name, noise, prior) - real).mean()
         return adversarial + self.reconstruction_weight * error, {
             "adversarial": adversarial,
@@ -403,55 +476,48 @@ class SinGAN(Pyramid):
             "psnr": 10 * jnp.log10(4 / error),
         }
 
-    def _finest(self, view: View) -> int:
-        """The scale that is being trained; the last one where all are."""
-        if view.resolution is None:
-            return len(self.sizes()) - 1
-        return [stage.resolution for stage in self.stages()].index(view.resolution)
+    def make(self, view: View, taken: Mapping[str, Array]) -> Float[Array, "b h w c"]:
+        """Samples, nominally in [-1, 1], of as many scales as there is noise for."""
+        return self._climb(view, taken, range(len(taken)))
 
-    def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b h w c"]:
-        """Samples, nominally in [-1, 1], of the scale that is being trained, or of the last."""
-        del labels
-        noises = self._noises(latents)
-        return self._climb(view, noises, self._nothing(len(latents)), 0, self._finest(view) + 1)
+    def reconstruction(self, view: View, scales: int, count: int = 1) -> dict[str, Array]:
+        """The noise that the image itself is made of, of the first scales: fixed, then none."""
+        latents = {name: field.zeros(count) for name, field in self.latents(range(scales)).items()}
+        return {**latents, "z0": jnp.broadcast_to(view.memory["anchor"], latents["z0"].shape)}
 
-    def reconstruction(self, view: View) -> Float[Array, " latent"]:
-        """The latents that the image itself is made of: fixed noise, and none above."""
-        anchor = view.stats["anchor"].ravel()
-        return jnp.pad(anchor, (0, self.latent - len(anchor)))
+    def reconstruct(self, view: View, count: int) -> dict[str, Array]:
+        """The image that is made of it, and that noise."""
+        latents = self.reconstruction(view, self.finest(view.resolution) + 1, count)
+        return {"image": self.make(view, latents), **latents}
 
-    def inject(
-        self,
-        view: View,
-        images: Float[Array, "b h w c"],
-        latents: Float[Array, "b latent"],
-        scale: int,
-    ) -> Float[Array, "b h w c"]:
+    def inject(self, view: View, taken: Mapping[str, Array], scale: int) -> Float[Array, "b h w c"]:
         """What the scales from `scale` on make of images, with the noise of these scales.
 
         The images take the place of what the scale below would draw. Scale 0 has none below, and is
         given none.
         """
-        sizes, prior = self.sizes(), self._nothing(len(latents))
+        sizes, prior = self.sizes(), None
         if scale:
-            prior = resample(resample(images, sizes[scale - 1]), sizes[scale])
-        return self._climb(view, self._noises(latents), prior, scale, self._finest(view) + 1)
+            prior = resample(resample(taken["image"], sizes[scale - 1]), sizes[scale])
+        return self._climb(view, taken, range(scale, self.finest(view.resolution) + 1), prior)
 
     def enlarge(
-        self, view: View, images: Float[Array, "b h w c"], key: PRNGKeyArray, factor: float
+        self, view: View, images: Float[Array, "b h w c"], keys: Key[Array, " b"], factor: float
     ) -> Float[Array, "b y x c"]:
         """Images `factor` times as large: by about 2^(1/3) and the finest scale, again and again.
 
         Of any size (section 4, "Super-Resolution").
         """
-        finest, (height, width) = self._finest(view), images.shape[1:3]
+        finest, (height, width) = self.finest(view.resolution), images.shape[1:3]
         times = max(1, round(3 * math.log2(factor)))
+
+        def noise(key: PRNGKeyArray, turn: int, shape: tuple[int, ...]) -> Float[Array, "h w c"]:
+            return jax.random.normal(jax.random.fold_in(key, turn), shape)
+
         for turn in range(1, times + 1):
             by = factor ** (turn / times)
             images = resample(images, (round(height * by), round(width * by)))
-            noise = jax.random.normal(jax.random.fold_in(key, turn), images.shape)
-            noise *= view.stats["noise_amp"][finest]
-            images = view.frozen(f"generator_{finest}", noise, images, train=False)
+            drawn = jax.vmap(partial(noise, turn=turn, shape=images.shape[1:]))(keys)
+            drawn *= view.memory["noise_amp"][finest]
+            images = view.frozen(f"generator_{finest}", drawn, images, train=False)
         return images

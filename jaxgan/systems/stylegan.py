@@ -12,10 +12,8 @@ of its latent. The running mean of styles moves in the generator's turn alone.
 
 import dataclasses
 from collections.abc import Mapping as MappingType
-from collections.abc import Sequence
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn import initializers as jinit
@@ -24,6 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxgan import losses, penalties
 from jaxgan.errors import UserError
+from jaxgan.fields import Resolution
 from jaxgan.nn import fir
 from jaxgan.nn.equalized import EqualizedRate, equalized
 from jaxgan.nn.initializers import Init
@@ -31,18 +30,13 @@ from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import AdaptiveInstanceNorm
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.resample import upsample
-from jaxgan.nn.style import (
-    AddNoise,
-    Mapping,
-    Noise,
-    draw_noise,
-    mix,
-    random_cutoff,
-    truncate,
-)
-from jaxgan.system import Batch, Decay, Metrics, System, View
-from jaxgan.systems.growing import Fade, Growing, blend, faded, progress
+from jaxgan.nn.style import AddNoise, Mapping, Noise, mix
+from jaxgan.system import Decay, Examples, Metrics
+from jaxgan.systems.common.generative import mean_logits
+from jaxgan.systems.common.growing import Fade, Growing, blend, faded, progress
+from jaxgan.systems.common.styled import Styled
 from jaxgan.systems.progan import RELU, Discriminator, leaky_relu
+from jaxgan.view import View
 
 
 class Synthesis(nn.Module):
@@ -152,7 +146,7 @@ class Generator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StyleGAN(Growing):
+class StyleGAN(Growing, Styled):
     """Style-based generator for squares of 8, 16, 32, ... pixels."""
 
     start: int = 8
@@ -161,8 +155,6 @@ class StyleGAN(Growing):
     """Dense layers from latents to styles."""
     mapping_rate: float = 0.01
     """What steps of these layers are multiplied by."""
-    mixing: float = 0.9
-    """Share of training batches whose images have the styles of two latents."""
     gamma: float = 10.0
     """Weight of R1."""
     truncated_layers: int = 8
@@ -172,7 +164,7 @@ class StyleGAN(Growing):
     ema_decay: float = 0.0
     """What that average keeps in an iteration; 0: as `ema_kimg` says."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.ema_kimg <= 0:
             raise UserError(f"ema_kimg is {self.ema_kimg}: half a weight takes some time to forget")
@@ -192,13 +184,6 @@ class StyleGAN(Growing):
             "discriminator": Discriminator(self.widths(), self.group, blurred=True, dtype=dtype),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images."""
-        return {
-            "generator": (jnp.zeros((1, self.latent)),),
-            "discriminator": (jnp.zeros((1, *self.shape)),),
-        }
-
     def ema(self) -> MappingType[str, Decay]:
         """The generator's decay, by the images that an iteration sees."""
         if self.ema_decay:
@@ -212,90 +197,50 @@ class StyleGAN(Growing):
 
         return {"generator": decay}
 
-    def layers(self, view: View) -> int:
-        """Layers of the synthesis at the stage's resolution."""
-        return 2 * (self.size(view)["resolution"].bit_length() - 2)
+    def layers(self, resolution: Resolution | None) -> int:
+        """Layers of the synthesis at a stage's resolution."""
+        side = resolution if isinstance(resolution, int) else self.shape[0]
+        return 2 * (side.bit_length() - 2)
+
+    def truncated(self, resolution: Resolution | None) -> int:
+        """As `truncated_layers` says."""
+        return self.truncated_layers
 
     def _fake(self, view: View, key: PRNGKeyArray, count: int) -> Float[Array, "b h w c"]:
         """Images as they are drawn in training: styles mixed, noise fresh."""
-        layers = self.layers(view)
-        sides = [4 << layer // 2 for layer in range(layers)]
-        mixed = draw_mixed(self, view, key, count, mixing=self.mixing, layers=layers, sides=sides)
-        return self.synthesize(view, *mixed)
+        sides = [4 << layer // 2 for layer in range(self.layers(view.resolution))]
+        return self.synthesize(view, *self.draw_mixed(view, key, count, sides))
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Logistic loss, and R1 (appendix C)."""
         fade = self.size(view)["fade"]
         real = faded(batch["image"], fade)
         fake = self._fake(view, key, len(real))
         # Not together: each batch has a deviation of its own.
-        real_logits = view("discriminator", real, fade=fade)
-        fake_logits = view("discriminator", fake, fade=fade)
-        penalty = penalties.r1(lambda x: view.frozen("discriminator", x, fade=fade), real)
+        real_logits = view("discriminator", view.augment(real), fade=fade)
+        fake_logits = view("discriminator", view.augment(fake), fade=fade)
+        penalty = penalties.r1(
+            lambda x: view.frozen("discriminator", view.augment(x), fade=fade), real
+        )
         loss = losses.non_saturating.discriminator(real_logits, fake_logits)
         return loss + self.gamma * penalty, {
-            "real_logits": real_logits.mean(),
-            "fake_logits": fake_logits.mean(),
+            **mean_logits(real_logits, fake_logits),
             "penalty": penalty,
             **progress(fade),
         }
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Non-saturating logistic loss."""
         fake = self._fake(view, key, len(batch["image"]))
-        logits = view("discriminator", fake, fade=self.size(view)["fade"])
+        logits = view("discriminator", view.augment(fake), fade=self.size(view)["fade"])
         return losses.non_saturating.generator(logits), {}
-
-    def styles(
-        self,
-        view: View,
-        latents: Float[Array, "b latent"],
-        labels: Int[Array, " b"] | None = None,
-        psi: float = 1.0,
-    ) -> Float[Array, "b l d"]:
-        """Styles of every layer, at psi times their distance from the average in the first ones."""
-        del labels
-        w = view("generator", latents, method="styles")
-        styles, layers = mix(w, w, 0, self.layers(view)), self.truncated_layers
-        if psi == 1:
-            return styles
-        return truncate(styles, view.stats["generator"]["average"]["mapping"]["style"], psi, layers)
 
     def synthesize(
         self, view: View, styles: Float[Array, "b l d"], noise: Noise = None
     ) -> Float[Array, "b h w c"]:
         """Images of styles, of the stage's resolution; with the fixed noise if none is given."""
         return view.frozen("generator", styles, noise, method="synthesize", **self.size(view))
-
-    def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b h w c"]:
-        """Samples, nominally in [-1, 1], of the resolution that the stage has."""
-        return self.synthesize(view, self.styles(view, latents, labels))
-
-
-def draw_mixed(
-    system: System,
-    view: View,
-    key: PRNGKeyArray,
-    count: int,
-    *,
-    mixing: float,
-    layers: int,
-    sides: Sequence[int],
-) -> tuple[Float[Array, "b l d"], Noise]:
-    """Styles as they are drawn in training, those of two latents in a share `mixing`, and noise.
-
-    The running mean of styles sees the first latents alone; `sides` are those of the noise maps.
-    """
-    one, two, cut, noise_key = jax.random.split(key, 4)
-    first, second = (
-        apply("generator", view.draw(count, partial(system.draw_latents, k)), method="styles")
-        for apply, k in ((view, one), (view.frozen, two))
-    )
-    styles = mix(first, second, random_cutoff(cut, mixing, layers), layers)
-    return styles, draw_noise(view.draw, noise_key, count, sides)

@@ -26,15 +26,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jaxgan import losses, penalties
 from jaxgan.augment import NUMBERS, augment
 from jaxgan.errors import UserError
+from jaxgan.fields import Resolution
 from jaxgan.nn import fir
 from jaxgan.nn.equalized import equalized
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.stddev import minibatch_stddev
-from jaxgan.nn.style import AddNoise, Mapping, ModulatedConv, Noise, mix, truncate
-from jaxgan.system import Batch, Decay, Metrics, Player, Stage, System, View
-from jaxgan.systems.growing import channels, doubled
-from jaxgan.systems.stylegan import draw_mixed
+from jaxgan.nn.style import AddNoise, Mapping, ModulatedConv, Noise, mix
+from jaxgan.system import Decay, Examples, Metrics, Player, Stage
+from jaxgan.systems.common.generative import mean_logits
+from jaxgan.systems.common.growing import channels, doubled
+from jaxgan.systems.common.styled import Styled
+from jaxgan.view import View
 
 
 def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -162,13 +165,11 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StyleGAN2(System):
+class StyleGAN2(Styled):
     """Configuration F for squares of 8, 16, 32, ... pixels."""
 
     shape: tuple[int, ...] = (1024, 1024, 3)
     """Height, width and channels of an image."""
-    latent: int = 512
-    """Size of latents and styles."""
     width: int = 32_768
     """Channels of a map times its side."""
     max_channels: int = 512
@@ -179,8 +180,6 @@ class StyleGAN2(System):
     """Whether the discriminator is residual."""
     group: int = 4
     """Images over which minibatch standard deviation is taken."""
-    mixing: float = 0.9
-    """Share of training batches whose images have the styles of two latents."""
     learning_rate: float = 2e-3
     """Adam's step size, for both networks."""
     betas: tuple[float, float] = (0.0, 0.99)
@@ -209,7 +208,7 @@ class StyleGAN2(System):
     ema_rampup: float = 0.0
     """Its half-life is at most this share of the iterations done; 0: it is the same throughout."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         doubled(self.shape, "StyleGAN2")
         for name in ("group", "r1_every", "path_every", "path_shrink", "ada_every"):
             if getattr(self, name) < 1:
@@ -232,19 +231,11 @@ class StyleGAN2(System):
             "discriminator": Discriminator(widths, self.group, self.residual, dtype),
         }
 
-    def inputs(self) -> dict[str, tuple]:
-        """Latents and images."""
-        return {
-            "generator": (jnp.zeros((1, self.latent)),),
-            "discriminator": (jnp.zeros((1, *self.shape)),),
-        }
-
-    def init(self, key: PRNGKeyArray) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
-        """With the running mean of path lengths, and the strength of augmentation."""
-        params, stats = super().init(key)
+    def memory(self, key: PRNGKeyArray) -> dict[str, PyTree]:
+        """The running mean of path lengths, and the strength of augmentation with its count."""
+        del key
         names = ("strength", "signs", "count")
-        return params, {
-            **stats,
+        return {
             "path_length": jnp.zeros(()),
             "augmentation": {name: jnp.zeros(()) for name in names},
         }
@@ -312,33 +303,33 @@ class StyleGAN2(System):
         share = every / (every + 1)
         return optax.adam(self.learning_rate * share, *(beta**share for beta in self.betas))
 
-    def _layers(self) -> int:
+    def layers(self, resolution: Resolution | None) -> int:
+        """Two of each size of maps."""
         return 2 * len(self.widths())
 
     def _mixed(
         self, view: View, key: PRNGKeyArray, count: int
     ) -> tuple[Float[Array, "b l d"], Noise]:
         """Styles and noise as they are drawn in training."""
-        layers = self._layers()
-        sides = [4 << (layer + 1) // 2 for layer in range(layers - 1)]
-        return draw_mixed(self, view, key, count, mixing=self.mixing, layers=layers, sides=sides)
+        sides = [4 << (layer + 1) // 2 for layer in range(self.layers(None) - 1)]
+        return self.draw_mixed(view, key, count, sides)
 
     def _judge(
         self, view: View, images: Float[Array, "b h w c"], numbers: Float[Array, "b n"] | None
     ) -> Float[Array, " b"]:
         """Logits of images as the discriminator sees them: augmented."""
         if numbers is not None:
-            images = augment(images, numbers, view.stats["augmentation"]["strength"])
-        return view("discriminator", images)
+            images = augment(images, numbers, view.memory["augmentation"]["strength"])
+        return view("discriminator", view.augment(images))
 
     def _numbers(self, view: View, key: PRNGKeyArray, count: int) -> Float[Array, "b n"] | None:
         """What augmentation takes; None where there is none."""
         if not self.ada_target:
             return None
-        return view.draw(count, lambda n: jax.random.uniform(key, (n, NUMBERS)))
+        return jax.vmap(lambda own: jax.random.uniform(own, (NUMBERS,)))(view.keys(key, count))
 
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Logistic loss; the logits of real images adapt the augmentation."""
         real, count = batch["image"], len(batch["image"])
@@ -347,10 +338,10 @@ class StyleGAN2(System):
         # Not together: each batch has a deviation of its own.
         real_logits = self._judge(view, real, self._numbers(view, real_key, count))
         fake_logits = self._judge(view, fake, self._numbers(view, fake_key, count))
-        metrics = {"real_logits": real_logits.mean(), "fake_logits": fake_logits.mean()}
+        metrics = mean_logits(real_logits, fake_logits)
         if self.ada_target:
-            adapted = self._adapted(view.stats["augmentation"], real_logits)
-            view.stats["augmentation"] = adapted
+            adapted = self._adapted(view.memory["augmentation"], real_logits)
+            view.memory["augmentation"] = adapted
             metrics["augmentation"] = adapted["strength"]
         return losses.non_saturating.discriminator(real_logits, fake_logits), metrics
 
@@ -372,7 +363,7 @@ class StyleGAN2(System):
         }
 
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Non-saturating logistic loss."""
         count = len(batch["image"])
@@ -382,63 +373,36 @@ class StyleGAN2(System):
         return losses.non_saturating.generator(logits), {}
 
     def r1_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """R1 for as many iterations as it rests in; through the augmentation."""
         real = batch["image"]
         numbers = self._numbers(view, key, len(real))
-        strength = view.stats["augmentation"]["strength"]
+        strength = view.memory["augmentation"]["strength"]
 
         def critic(x: Float[Array, "b h w c"]) -> Float[Array, " b"]:
             seen = x if numbers is None else augment(x, numbers, strength)
-            return view.frozen("discriminator", seen)
+            return view.frozen("discriminator", view.augment(seen))
 
         penalty = penalties.r1(critic, real)
         return self.gamma * self.r1_every * penalty, {"penalty": penalty}
 
     def path_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Squared deviation of path lengths from their running mean (section 3.2)."""
         count = max(1, len(batch["image"]) // self.path_shrink)
         image_key, direction_key = jax.random.split(key)
         styles, noise = self._mixed(view, image_key, count)
         shape = self.shape
-        direction = view.draw(count, lambda n: jax.random.normal(direction_key, (n, *shape)))
+        directions = view.keys(direction_key, count)
+        direction = jax.vmap(lambda own: jax.random.normal(own, shape))(directions)
         direction /= (shape[0] * shape[1]) ** 0.5
         slopes = jax.grad(lambda w: (self.synthesize(view, w, noise) * direction).sum())(styles)
         lengths = jnp.sqrt(jnp.square(slopes).sum(2).mean(1))
-        mean = view.stats["path_length"]
+        mean = view.memory["path_length"]
         mean += self.path_decay * (lengths.mean() - mean)
-        view.stats["path_length"] = jax.lax.stop_gradient(mean)
+        view.memory["path_length"] = jax.lax.stop_gradient(mean)
         penalty = jnp.square(lengths - mean).mean()
         loss = self.path_weight * self.path_every * penalty
         return loss, {"penalty": penalty, "length": lengths.mean()}
-
-    def styles(
-        self,
-        view: View,
-        latents: Float[Array, "b latent"],
-        labels: Int[Array, " b"] | None = None,
-        psi: float = 1.0,
-    ) -> Float[Array, "b l d"]:
-        """Styles of every layer, at psi times their distance from the average."""
-        del labels
-        w, layers = view("generator", latents, method="styles"), self._layers()
-        styles = mix(w, w, 0, layers)
-        if psi == 1:
-            return styles
-        average = view.stats["generator"]["average"]["mapping"]["style"]
-        return truncate(styles, average, psi, layers)
-
-    def synthesize(
-        self, view: View, styles: Float[Array, "b l d"], noise: Noise = None
-    ) -> Float[Array, "b h w c"]:
-        """Images of styles; with the fixed noise if none is given."""
-        return view.frozen("generator", styles, noise, method="synthesize")
-
-    def generate(
-        self, view: View, latents: Float[Array, "b latent"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b h w c"]:
-        """Samples, nominally in [-1, 1]."""
-        return self.synthesize(view, self.styles(view, latents, labels))

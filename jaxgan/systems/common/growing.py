@@ -23,7 +23,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgan.errors import UserError
 from jaxgan.nn.resample import downsample, upsample
-from jaxgan.system import Batch, Metrics, Player, Stage, State, System, View
+from jaxgan.state import State
+from jaxgan.system import Examples, Metrics, Stage
+from jaxgan.systems.common.generative import Generative, duel
+from jaxgan.view import View
 
 Fade = Float[Array, ""] | None
 """From 0, the lower resolution alone, to 1; None where nothing is blended."""
@@ -75,7 +78,7 @@ class Level(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Growing(System):
+class Growing(Generative):
     """What systems that grow share: widths, schedule, stages. Subclasses add networks, losses."""
 
     shape: tuple[int, ...] = (1024, 1024, 3)
@@ -101,7 +104,7 @@ class Growing(System):
     group: int = 4
     """Images over which minibatch standard deviation is taken."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.start not in self._sides():
             raise UserError(
                 f"start is {self.start}: growing begins at one of "
@@ -159,27 +162,17 @@ class Growing(System):
     def stages(self) -> tuple[Stage, ...]:
         """One for each resolution: the discriminator, then the generator."""
         return tuple(
-            Stage(
-                players=(
-                    Player(
-                        name="discriminator",
-                        owns=("discriminator",),
-                        loss=self.discriminator_loss,
-                        optimizer=optax.adam(level.rate, *self.betas),
-                    ),
-                    Player(
-                        name="generator",
-                        owns=("generator",),
-                        loss=self.generator_loss,
-                        optimizer=optax.adam(level.rate, *self.betas),
-                        reuse=True,
-                        writes=("generator",),
-                    ),
-                ),
-                steps=level.steps,
-                batch=level.batch,
-                resolution=level.resolution,
-                enter=forget_moments if level.begin else None,
+            duel(
+                discriminator=self.discriminator_loss,
+                generator=self.generator_loss,
+                discriminator_optimizer=optax.adam(level.rate, *self.betas),
+                generator_optimizer=optax.adam(level.rate, *self.betas),
+                stage={
+                    "steps": level.steps,
+                    "batch": level.batch,
+                    "resolution": level.resolution,
+                    "enter": forget_moments if level.begin else None,
+                },
             )
             for level in self.levels()
         )
@@ -196,13 +189,13 @@ class Growing(System):
 
     @abstractmethod
     def discriminator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """The discriminator's."""
 
     @abstractmethod
     def generator_loss(
-        self, view: View, batch: Batch, key: PRNGKeyArray
+        self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """The generator's."""
 
@@ -217,6 +210,6 @@ def progress(fade: Fade) -> Metrics:
     return {} if fade is None else {"fade": fade}
 
 
-def forget_moments(state: State, batch: Batch, key: PRNGKeyArray) -> State:
+def forget_moments(state: State, batch: Examples, key: PRNGKeyArray) -> State:
     """The optimisers as at the start."""
     return dataclasses.replace(state, opt=jax.tree.map(jnp.zeros_like, state.opt))

@@ -15,7 +15,6 @@ class Translation(System):
 
     shape: tuple[int, ...] = (256, 256, 3)
     """Height, width and channels of an image that is to be made."""
-    latent: int = dataclasses.field(default=0, init=False)
     width: int = 64
     """Channels of the layers next to the image, in all networks."""
     patch_halvings: int = 3
@@ -27,8 +26,10 @@ class Translation(System):
     """Adam's decay rates."""
     decay: tuple[int, int] = (0, 0)
     """Iterations between which the step size falls linearly to 0; equal ones: it stays."""
+    ema_decay: float = 0.0
+    """What averages of the generators' weights keep in an iteration; 0: there are none."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         least = smallest_side(self.patch_halvings)
         if min(self.shape[:2]) < least:
             raise UserError(
