@@ -127,8 +127,21 @@ class Size:
 class Injection:
     """Option of "inject"."""
 
-    scale: int = 1
-    """The first scale that works on the image. Scale 0 draws from noise alone, without it."""
+    scale: int | None = None
+    """The first scale that works on the image; 0 draws from noise alone, without it. None: 1, or
+    while no other is trained 0."""
+
+    def first(self, finest: int) -> int:
+        """That scale, where `finest` is the last that is trained.
+
+        Raises:
+            UserError: there is none of this number yet.
+        """
+        if self.scale is None:
+            return min(1, finest)
+        if not 0 <= self.scale <= finest:
+            raise UserError(f"scale is {self.scale}: there are 0 to {finest} in this run")
+        return self.scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,12 +315,8 @@ class SinGAN(System):
 
         def injected(options: Injection, resolution: Resolution | None) -> dict[str, Field]:
             finest = self.finest(resolution)
-            if not 0 <= options.scale <= finest:
-                raise UserError(f"scale is {options.scale}: there are 0 to {finest}")
-            return {
-                **self.image(resolution),
-                **self.latents(range(options.scale, finest + 1)),
-            }
+            scales = range(options.first(finest), finest + 1)
+            return {**self.image(resolution), **self.latents(scales)}
 
         def any_size(options: Enlargement, resolution: Resolution | None) -> dict[str, Field]:
             del resolution
@@ -334,7 +343,7 @@ class SinGAN(System):
             ),
             "inject": Use(
                 call=lambda view, taken, keys, options: {
-                    "image": self.inject(view, taken, options.scale)
+                    "image": self.inject(view, taken, options)
                 },
                 takes=injected,
                 gives=lambda options, resolution: self.image(resolution),
@@ -490,16 +499,18 @@ class SinGAN(System):
         latents = self.reconstruction(view, self.finest(view.resolution) + 1, count)
         return {"image": self.make(view, latents), **latents}
 
-    def inject(self, view: View, taken: Mapping[str, Array], scale: int) -> Float[Array, "b h w c"]:
-        """What the scales from `scale` on make of images, with the noise of these scales.
+    def inject(
+        self, view: View, taken: Mapping[str, Array], options: Injection
+    ) -> Float[Array, "b h w c"]:
+        """What the scales from one on make of images, with the noise of these scales.
 
         The images take the place of what the scale below would draw. Scale 0 has none below, and is
         given none.
         """
-        sizes, prior = self.sizes(), None
-        if scale:
+        finest, sizes, prior = self.finest(view.resolution), self.sizes(), None
+        if scale := options.first(finest):
             prior = resample(resample(taken["image"], sizes[scale - 1]), sizes[scale])
-        return self._climb(view, taken, range(scale, self.finest(view.resolution) + 1), prior)
+        return self._climb(view, taken, range(scale, finest + 1), prior)
 
     def enlarge(
         self, view: View, images: Float[Array, "b h w c"], keys: Key[Array, " b"], factor: float
