@@ -12,7 +12,7 @@ from jaxgan.fields import Points
 from jaxgan.nn.layers import Dense
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.spectral import SpectralNorm
-from jaxgan.system import Player, Stage, System
+from jaxgan.system import Player, Pretrained, Stage, System
 from jaxgan.systems.common.generative import Generative, duel
 
 
@@ -116,6 +116,37 @@ class TinyGAN(Generative):
 
     def generator_loss(self, view, batch, key):
         return losses.hinge.generator(view("discriminator", self.fake(view, batch, key))), {}
+
+
+class Guide(nn.Module):
+    """A published network: how far points lie from where it was told."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        assert not train
+        return jnp.square(x - self.param("middle", nn.initializers.zeros, (2,))).sum(-1)
+
+
+GUIDE = {"params": {"middle": jnp.array([3.0, -3.0])}}  # one copy, as a cache would have it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guided(TinyGAN):
+    """TinyGAN, whose generator also minimises what a pretrained network says of its points."""
+
+    weight: float = 1.0
+
+    def pretrained(self):
+        return {"guide": Pretrained(module=Guide(), load=lambda: GUIDE, sha256="0" * 64)}
+
+    def inputs(self):
+        return {**super().inputs(), "guide": (jnp.zeros((1, 2)),)}
+
+    def generator_loss(self, view, batch, key):
+        fake = self.fake(view, batch, key)
+        guidance = view("guide", fake).mean()
+        loss = losses.hinge.generator(view("discriminator", fake)) + self.weight * guidance
+        return loss, {"guidance": guidance}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxgan import backend
 from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
-from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, state_shardings
 from jaxgan.errors import UserError
 from jaxgan.fields import Image, Resolution
+from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, state_shardings
 from jaxgan.state import State
 from jaxgan.system import Examples, Metrics, Player, Pretrained, Stage, System, stages_of
 from jaxgan.view import View
@@ -138,8 +138,8 @@ def make_step(
 
     def step(state: State, batch: Examples) -> tuple[State, dict[str, Metrics]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        _check_examples(system, stage, batch)
-        draws = _leading_axes(batch, stage.draws, micro)
+        _check_examples(system, stage, micro, batch)
+        draws = _with_all_axes(batch, stage.draws, micro)
         augmentation = Augmentation(policy) if policy else None
         emitted: dict[str, Array] = {}
         metrics: dict[str, Metrics] = {}
@@ -193,41 +193,45 @@ def _state_shardings(system: System, mesh: Mesh | None) -> State | None:
     return None if mesh is None else state_shardings(mesh, state_shapes(system))
 
 
-def _check_examples(system: System, stage: Stage, batch: Any) -> None:
+def _check_examples(system: System, stage: Stage, micro: int, batch: Any) -> None:
     """Refuses a batch that would train on something else than was meant."""
     fields = {name: f.at(stage.resolution) for group in system.data() for name, f in group.items()}
     names = ", ".join(fields)
     if not isinstance(batch, Mapping):
-        raise UserError(
-            f"the batch is of type {type(batch).__name__}: give a dict of arrays with {names}"
-        )
+        raise UserError(f"the batch is not a dict: give one of arrays with {names}")
     if set(batch) != set(fields):
         raise UserError(
             f"the batch has {', '.join(batch) or 'nothing'}, but {type(system).__name__} learns "
             f"from {names}: give these by name"
         )
+    lead = _lead(stage.draws, micro)
     for name, field in fields.items():
         found, wanted = batch[name], np.dtype(field.dtype)
         if jnp.issubdtype(found.dtype, jnp.integer) != jnp.issubdtype(wanted, jnp.integer):
             hint = " in [-1, 1]: x / 127.5 - 1 of bytes" if isinstance(field, Image) else ""
             raise UserError(f"batch[{name!r}] is {found.dtype}, expected {wanted}{hint}")
-        ends = found.shape[len(found.shape) - len(field.shape) :]
-        if ends != field.shape:
+        begins, ends = found.shape[: len(lead)], found.shape[len(lead) + 1 :]
+        if begins != lead:
             raise UserError(
-                f"batch[{name!r}] has shape {found.shape}, expected [b, ...] of {field.text()}"
+                f"batch[{name!r}] has shape {found.shape}; this step takes leading axes {lead} for "
+                f"{stage.draws} draws and {micro} micro-batches, and then the batch"
+            )
+        if ends != field.shape or len(found.shape) == len(lead):
+            raise UserError(
+                f"batch[{name!r}] has shape {found.shape}, expected "
+                f"[{', '.join(map(str, (*lead, 'b')))}, ...] of {field.text()}"
             )
 
 
-def _leading_axes(batch: Examples, draws: int, micro: int) -> Examples:
+def _lead(draws: int, micro: int) -> tuple[int, ...]:
+    """The axes of a batch before that of examples."""
+    return tuple(n for n in (draws, micro) if n > 1)
+
+
+def _with_all_axes(batch: Examples, draws: int, micro: int) -> Examples:
     """Puts back the axes `draws` and `micro` where they were left out for being 1."""
-    lead = tuple(n for n in (draws, micro) if n > 1)
-    for name, x in batch.items():
-        if x.shape[: len(lead)] != lead:
-            raise ValueError(
-                f"batch[{name!r}] has shape {x.shape}; this step takes leading axes {lead} for "
-                f"{draws} draws and {micro} micro-batches, and then the batch"
-            )
-    return {name: x.reshape(draws, micro, *x.shape[len(lead) :]) for name, x in batch.items()}
+    skip = len(_lead(draws, micro))
+    return {name: x.reshape(draws, micro, *x.shape[skip:]) for name, x in batch.items()}
 
 
 def _batches_for(player: Player, draws: Examples, used: int) -> Examples:

@@ -28,7 +28,7 @@ class Noise:
 
 def moments(batches_of=lambda number: Noise((16, 8)[number]), steps=6):
     system, mesh = StagedGAN(), make_mesh(1)
-    return loop.train(system, init(system, mesh=mesh), batches_of, steps=steps, mesh=mesh)
+    return loop.iterate(system, init(system, mesh=mesh), batches_of, steps=steps, mesh=mesh)
 
 
 def test_the_next_stage_is_compiled_while_this_one_trains(monkeypatch):

@@ -8,8 +8,10 @@ import pytest
 
 from jaxgan import Player, UserError, init, make_step
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.training.step import _power_iteration
-from tests.toys import Numbers, TinyGAN
+from jaxgan.systems.cgan import CGAN
+from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.step import _power_iteration, state_shapes, with_pretrained
+from tests.toys import Guided, Numbers, TinyGAN
 
 
 def towards(name, sign=1.0):
@@ -263,28 +265,127 @@ def test_eight_devices_equal_one(rng, micro, monkeypatch):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), states[0], other)
 
 
-def test_classes_are_refused_by_systems_that_learn_without():
-    with pytest.raises(UserError, match="learns without labels"):
-        init(TinyGAN(classes=3))
+def test_systems_that_learn_without_labels_have_no_classes():
+    with pytest.raises(TypeError, match="classes"):
+        TinyGAN(classes=3)
+
+
+LABELLED = CGAN(shape=(8, 8, 1), width=2, latent=2, classes=3)
+PAIR = {
+    "image": jax.ShapeDtypeStruct((4, 8, 8, 1), jnp.float32),
+    "label": jax.ShapeDtypeStruct((4,), jnp.int32),
+}
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (PAIR["image"], "the batch is not a dict: give one of arrays with image, label"),
+        (
+            {**PAIR, "image": jax.ShapeDtypeStruct((4, 8, 8, 1), jnp.uint8)},
+            r"batch\['image'\] is uint8, expected float32 in \[-1, 1\]: x / 127.5 - 1 of bytes",
+        ),
+        (
+            {**PAIR, "label": jax.ShapeDtypeStruct((4,), jnp.float32)},
+            r"batch\['label'\] is float32, expected int32",
+        ),
+        ({"image": PAIR["image"]}, "has image, but CGAN learns from image, label: give these"),
+        ({**PAIR, "mask": PAIR["image"]}, "has image, label, mask, but CGAN learns from image, l"),
+        (
+            {**PAIR, "image": jax.ShapeDtypeStruct((4, 8, 16, 1), jnp.float32)},
+            r"has shape \(4, 8, 16, 1\), expected \[b, ...\] of image 8x8x1",
+        ),
+        (
+            {**PAIR, "image": jax.ShapeDtypeStruct((8, 8, 1), jnp.float32)},
+            r"has shape \(8, 8, 1\), expected \[b, ...\] of image 8x8x1",
+        ),
+        (
+            {**PAIR, "image": jax.ShapeDtypeStruct((2, 2, 8, 8, 1), jnp.float32)},
+            r"has shape \(2, 2, 8, 8, 1\), expected \[b, ...\] of image 8x8x1",
+        ),
+    ],
+)
+def test_a_batch_of_something_else_is_refused(batch, message):
+    with pytest.raises(UserError, match=message) as error:
+        make_step(LABELLED).lower(state_shapes(LABELLED), batch)
+    assert "\n" not in str(error.value)
+
+
+def test_augmentation_is_refused_where_no_loss_augments():
+    batch = {"image": jax.ShapeDtypeStruct((4, 2), jnp.float32)}
+    with pytest.raises(UserError, match="--augment is color, but no loss of TinyGAN") as error:
+        make_step(TinyGAN(), augment="color").lower(state_shapes(TinyGAN()), batch)
+    assert "\n" not in str(error.value)
+    make_step(LABELLED, augment="color").lower(state_shapes(LABELLED), PAIR)
 
 
 def test_a_system_keeps_arrays_of_its_own():
-    """Scalars and pools in `stats`, moved by the player that writes them."""
+    """Scalars and pools in `memory`, moved by the player that writes them."""
 
     class Pooled(Numbers):
-        def init(self, key):
-            params, stats = super().init(key)
-            return params, {**stats, "pool": jnp.zeros((2, 3)), "count": jnp.zeros((), jnp.int32)}
+        def memory(self, key):
+            return {"pool": jnp.zeros((2, 3)), "count": jnp.zeros((), jnp.int32)}
 
     def loss(view, batch, key):
-        view.stats["pool"] = view.stats["pool"] + 1
-        view.stats["count"] = view.stats["count"] + 1
+        view.memory["pool"] = view.memory["pool"] + 1
+        view.memory["count"] = view.memory["count"] + 1
         return towards("a")(view, batch, key)
 
     system = Pooled(players=(player("a", loss, writes=("pool",)),))
     state, _ = make_step(system)(init(system), {"image": np.ones(2, np.float32)})
-    np.testing.assert_array_equal(state.stats["pool"], np.ones((2, 3)))
-    assert int(state.stats["count"]) == 0  # not declared
+    np.testing.assert_array_equal(state.memory["pool"], np.ones((2, 3)))
+    assert int(state.memory["count"]) == 0  # not declared
+    # Micro-batches are one update, and each moves it.
+    state, _ = make_step(system, micro=2)(state, {"image": np.ones((2, 2), np.float32)})
+    np.testing.assert_array_equal(state.memory["pool"], np.full((2, 3), 3))
+
+
+def test_pretrained_networks_guide_and_never_move(rng, tmp_path):
+    """They are in the State, in no optimiser, average or checkpoint, and in no other State."""
+    system = Guided()
+    batches = [{"image": rng.normal(size=(16, 2)).astype(np.float32)} for _ in range(4)]
+    step, state, other = make_step(system), init(system), init(system)
+    weights = jax.device_get(state.pretrained)
+    for batch in batches[:2]:
+        state, metrics = step(state, batch)
+    # The first State's were donated, the second's were not the same.
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(other.pretrained), weights)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.pretrained), weights)
+    assert metrics["generator"]["guidance"] > 0
+    assert "guide" not in {**state.params, **state.stats, **state.opt, **state.ema}
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(state)
+    assert not [path for path in tmp_path.rglob("*") if "guide" in path.name]
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = with_pretrained(system, checkpoints.restore(state_shapes(system)))
+    for batch in batches[2:]:
+        state, expected = step(state, batch)
+        restored, metrics = step(restored, batch)
+    jax.tree.map(np.testing.assert_array_equal, (state, expected), (restored, metrics))
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_pretrained_networks_matter(rng, weight):
+    """Gradients pass through them: with weight 0 the generator moves as without."""
+    batch = {"image": rng.normal(size=(16, 2)).astype(np.float32)}
+    with_guide, without = Guided(weight=weight), TinyGAN()
+    moved, _ = make_step(with_guide)(init(with_guide), batch)
+    plain, _ = make_step(without)(init(without), batch)
+    a, b = (s.params["generator"]["out"]["kernel"] for s in (moved, plain))
+    assert np.allclose(a, b, atol=1e-6) == (weight == 0)
+
+
+def test_pretrained_networks_lie_whole_on_every_device(rng):
+    system, batch = Guided(), {"image": rng.normal(size=(16, 2)).astype(np.float32)}
+    states = []
+    for mesh in (make_mesh(1), make_mesh(4, 2)):
+        state = init(system, 1, mesh=mesh)
+        assert all(x.is_fully_replicated for x in jax.tree.leaves(state.pretrained))
+        data = jax.device_put(batch, batch_sharding(mesh, leading=0))
+        for _ in range(2):
+            state, metrics = make_step(system, mesh=mesh)(state, data)
+        states.append(jax.device_get((state, metrics)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
 
 
 def test_a_view_tells_the_step_and_the_resolution_of_the_stage():

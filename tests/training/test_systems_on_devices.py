@@ -29,7 +29,7 @@ def batches(system, count, rng):
     lead = (n,) if (n := system.stages()[0].draws) > 1 else ()
     for _ in range(count):
         batch = {"image": rng.uniform(-1, 1, (*lead, 16, *system.shape)).astype(np.float32)}
-        if system.classes:
+        if system.labels():
             batch["label"] = rng.integers(0, system.classes, (*lead, 16)).astype(np.int32)
         yield batch
 
