@@ -1,4 +1,4 @@
-"""Ways from one latent to another."""
+"""Ways between two arrays of latents: straight lines, and arcs about the origin."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -28,5 +28,3 @@ def slerp(
     from_a = jnp.where(straight, 1 - t, jnp.sin((1 - t) * angle) / sine)[:, None]
     to_b = jnp.where(straight, t, jnp.sin(t * angle) / sine)[:, None]
     return (from_a * a_flat + to_b * b_flat).reshape(a.shape)
-
-

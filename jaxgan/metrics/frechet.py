@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64
 
 from jaxgan.errors import UserError
 from jaxgan.metrics import npz
+from jaxgan.metrics.base import Columns, Score, warn
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,3 +134,102 @@ def _same_size(a: Moments, b: Moments) -> None:
             f"features of {a.mean.size} and {b.mean.size} dimensions do not compare: take both "
             "sides' from one extractor"
         )
+
+
+def expected_bias(
+    covariance: Float64[np.ndarray, "d d"], count: int, other: int | None = None
+) -> float:
+    """The distance to be expected of two samples of one Gaussian: what a perfect generator scores.
+
+    The means differ by (1/n + 1/m) Tr Σ. To second order in their difference Δ the distance of the
+    covariances is ½ Σᵢⱼ Δᵢⱼ² / (λᵢ + λⱼ), with Σ's eigenvalues λ; Wishart's variances of Δ make
+    that (1/n + 1/m) (½ Σᵢⱼ λᵢ λⱼ / (λᵢ + λⱼ) + ¼ Tr Σ), which is at most 2 Tr Σ. Good to a tenth
+    where samples are more than dimensions that matter; with fewer it is the order of magnitude.
+
+    Args:
+      covariance: of the Gaussian.
+      count: samples of one side, n.
+      other: of the other, m; None: so many that they do not matter.
+    """
+    variances = np.linalg.eigvalsh(covariance)
+    variances = variances[variances > variances[-1] * len(variances) * np.finfo(np.float64).eps]
+    trace = variances.sum()
+    halves = np.outer(variances, variances) / np.add.outer(variances, variances)
+    share = 1 / count + (1 / other if other else 0)
+    return float(share * trace + min(share * (halves.sum() / 2 + trace / 4), 2 * trace))
+
+
+_FEW = 2000
+"""Images below which a distance is mostly bias, whatever the size of features."""
+
+
+def _warn_of_few(score: str, generated: Moments, real: Moments) -> None:
+    counts = [moments.count for moments in (generated, real) if moments.count is not None]
+    size = len(real.mean)
+    if min(counts, default=_FEW) >= max(_FEW, size) or generated.count is None:
+        return
+    bias = expected_bias(real.covariance, generated.count, real.count)
+    against = "" if real.count is None else f" against {real.count:,}"
+    warn(
+        f"{score} of {generated.count:,} images{against}, by features of {size:,} dimensions: with "
+        f"so few even perfect ones would score about {bias:.3g}, not 0"
+    )
+
+
+class FID(Score):
+    """Fréchet distance of features. Of either side it keeps the moments alone."""
+
+    name = "fid"
+    needs = needs_real = frozenset({"features"})
+    statistics = Moments
+    better = "lower"
+    of = "features"
+    summary = "Fréchet distance of features"
+    published_as = (
+        "Inception-v3 pool3, 50,000 generated images against the training set (Heusel et al. 2017)"
+    )
+    published_with = "inception-v3-fid"
+
+    def gather(self, so_far: Moments | None, batch: Columns) -> Moments:
+        """Moments of all features so far."""
+        moments = Moments.of(batch["features"])
+        return moments if so_far is None else so_far + moments
+
+    def result(self) -> dict[str, float]:
+        """{"fid": distance}; warns where it is mostly bias."""
+        distance = frechet_distance(self.generated, self.real)
+        _warn_of_few(self.name, self.generated, self.real)
+        return {self.name: distance}
+
+
+class IntraFID(Score):
+    """Mean of the classes' FIDs, of classes that are on both sides."""
+
+    name = "intra_fid"
+    needs = needs_real = frozenset({"features", "label"})
+    better = "lower"
+    of = "features"
+    summary = "mean of the classes' FIDs"
+    published_as = (
+        "mean over classes of FIDs of Inception-v3 pool3, against the class's training images "
+        "(Miyato & Koyama 2018)"
+    )
+    published_with = "inception-v3-fid"
+
+    def gather(self, so_far: dict[int, Moments] | None, batch: Columns) -> dict[int, Moments]:
+        """Moments of each class so far."""
+        found = dict(so_far or {})
+        for k in map(int, np.unique(batch["label"])):
+            moments = Moments.of(batch["features"][batch["label"] == k])
+            found[k] = found[k] + moments if k in found else moments
+        return found
+
+    def result(self) -> dict[str, float]:
+        """{"intra_fid": mean distance}; warns where the smallest class's is mostly bias."""
+        both = sorted(self.generated.keys() & self.real.keys())
+        if not both:
+            raise UserError(f"{self.name}: no class is on both sides: leave it out")
+        distances = [frechet_distance(self.generated[k], self.real[k]) for k in both]
+        least = min(both, key=lambda k: self.generated[k].count)
+        _warn_of_few(f"{self.name}, class {least},", self.generated[least], self.real[least])
+        return {self.name: float(np.mean(distances))}

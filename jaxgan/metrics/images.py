@@ -1,28 +1,24 @@
 """The two sides of a score: generated and real images, and one pass over either.
 
-Features are taken batch by batch, on all devices. Where a score needs only their mean and
-covariance, that is all that is kept, in float64.
+Features are taken batch by batch, on all devices. What is kept of a batch is up to the scores.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Float, PRNGKeyArray, PyTree, UInt8
 
 from jaxgan import data
+from jaxgan.metrics.base import Columns
 from jaxgan.metrics.features import Extractor
-from jaxgan.metrics.frechet import Moments
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.parallel.sharding import replicated
 
 BATCH = 100
 """Images whose features are taken at a time, on a device."""
-
-Batch = tuple[UInt8[np.ndarray, "b h w c"], Int[np.ndarray, " b"] | None]
-"""Images, and their labels where there are classes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,10 +26,12 @@ class Drawn:
     """Images that a generator draws; `Run.drawn` makes one.
 
     Attributes:
-        sample: (how many, number of the first) -> images and labels, the same ones each time.
-        generate: latents [b, z] -> images [b, h, w, c] in [-1, 1], of labels that depend on b
-            alone; for jit.
-        latents: (key, how many) -> latents.
+        sample: (how many, number of the first) -> columns as the data's: "image" [b, h, w, c],
+            uint8, and "label" [b] where there are classes; the same ones each time.
+        latents: (key, how many) -> what `generate` takes, a PyTree of arrays [b, ...]; for jit.
+        generate: what `latents` gives -> images [b, h, w, c] in [-1, 1]; for jit.
+        between: (a, b, t) -> what lies between what `latents` gives: a at t = 0, b at t = 1, for t
+            [b]; for jit.
         num: how many are scored.
         name: of the run.
         shape: of every image.
@@ -41,11 +39,13 @@ class Drawn:
         ema: whether the averaged weights draw.
         truncation: of the latents; None: not truncated.
         seed: of the latents.
+        paired: item i was made from item i of the real images, so the two may be compared.
     """
 
-    sample: Callable[[int, int], Batch]
-    generate: Callable[[Float[jax.Array, "b z"]], Float[jax.Array, "b h w c"]]
-    latents: Callable[[PRNGKeyArray, int], Float[jax.Array, "b z"]]
+    sample: Callable[[int, int], Columns]
+    latents: Callable[[PRNGKeyArray, int], PyTree]
+    generate: Callable[[PyTree], Float[jax.Array, "b h w c"]]
+    between: Callable[[PyTree, PyTree, Float[jax.Array, " b"]], PyTree]
     num: int
     name: str
     shape: tuple[int, ...]
@@ -53,11 +53,12 @@ class Drawn:
     ema: bool
     truncation: float | None
     seed: int
+    paired: bool = False
 
     def __len__(self) -> int:
         return self.num
 
-    def batches(self, size: int) -> Iterator[Batch]:
+    def batches(self, size: int) -> Iterator[Columns]:
         """In batches of `size`, the last one smaller."""
         for start in range(0, self.num, size):
             yield self.sample(min(size, self.num - start), start)
@@ -67,7 +68,8 @@ class Drawn:
 class Stored:
     """Images of a data set.
 
-    Their order is random but fixed: the first `num` are a sample of all.
+    Their order is random but fixed: the first `num` are a sample of all. It is the same for all
+    data sets of one size, so that rows of pairs lie side by side.
 
     Attributes:
         source: where they lie, brought to the shape of what they are compared with.
@@ -92,15 +94,14 @@ class Stored:
     def __len__(self) -> int:
         return min(self.num or len(self.source), len(self.source))
 
-    def batches(self, size: int) -> Iterator[Batch]:
+    def batches(self, size: int) -> Iterator[Columns]:
         """In batches of `size`, the last one smaller."""
         order = np.random.default_rng(0).permutation(len(self.source))[: len(self)]
         for start in range(0, len(order), size):
-            taken = self.source.take(order[start : start + size])
-            yield taken["image"], taken.get("label")
+            yield self.source.take(order[start : start + size])
 
 
-def stored(
+def of_source(
     source: data.Source,
     shape: tuple[int, ...],
     *,
@@ -126,56 +127,33 @@ def stored(
 Images = Drawn | Stored
 
 
-@dataclasses.dataclass
-class Taken:
-    """What one pass over images gave; what no score asked for is None."""
-
-    count: int
-    moments: Moments | None = None
-    features: Float[np.ndarray, "n d"] | None = None
-    logits: Float[np.ndarray, "n k"] | None = None
-    images: UInt8[np.ndarray, "n h w c"] | None = None
-    labels: Int[np.ndarray, " n"] | None = None
-    of_class: dict[int, Moments] | None = None
-
-
-def take(
-    images: Images, extractor: Extractor, needs: set[str], *, mesh: Mesh | None = None
-) -> Taken:
-    """One pass over images, which keeps what is asked for.
+def pass_over(
+    images: Images, extractor: Extractor, needs: Set[str], *, mesh: Mesh | None = None
+) -> Iterator[Columns]:
+    """One pass over images: batches of what scores need of them.
 
     Args:
         images: of any number.
-        extractor: of the features.
-        needs: of the names of `Taken`'s attributes.
+        extractor: of "features" and "logits"; it runs if one of them is needed.
+        needs: names of columns, as `Score.needs` has them. For "generator" alone no image is drawn.
         mesh: devices that share the work; all by default.
+
+    Yields the columns that the images have, with the extractor's "features" [b, d] and "logits"
+    [b, k], and "generator", the `Drawn`; columns that these images cannot have are left out.
     """
+    generator = {"generator": images} if isinstance(images, Drawn) else {}
+    if needs <= {"generator"}:
+        yield generator
+        return
     mesh = mesh or make_mesh()
     extract = features(extractor, mesh)
-    taken = Taken(0)
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in needs - {"moments", "of_class"}}
-    of_class: dict[int, Moments] = {}
-    for batch, labels in images.batches(BATCH * mesh.size):
-        taken.count += len(batch)
-        if needs - {"images", "labels"}:
-            found, logits = extract(batch)
-            part = {"features": found, "logits": logits, "images": batch, "labels": labels}
-            if "moments" in needs:
-                moments = Moments.of(found)
-                taken.moments = moments if taken.moments is None else taken.moments + moments
-            if "of_class" in needs and labels is not None:
-                for k in np.unique(labels):
-                    moments = Moments.of(found[labels == k])
-                    of_class[int(k)] = of_class[int(k)] + moments if k in of_class else moments
-        else:
-            part = {"images": batch, "labels": labels}
-        for name, parts in kept.items():
-            if (values := part[name]) is not None:
-                parts.append(values)
-    for name, parts in kept.items():
-        setattr(taken, name, np.concatenate(parts) if parts else None)
-    taken.of_class = of_class or None
-    return taken
+    for batch in images.batches(BATCH * mesh.size):
+        columns = {**batch, **generator}
+        if needs & {"features", "logits"}:
+            columns["features"], logits = extract(batch["image"])
+            if logits is not None:
+                columns["logits"] = logits
+        yield columns
 
 
 def features(

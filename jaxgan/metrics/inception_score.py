@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgan.errors import UserError
+from jaxgan.metrics.base import Score, joined
 
 
 def inception_score(
@@ -41,3 +42,22 @@ def inception_score(
 def _neg_entropy(p: Float[np.ndarray, "*b classes"]) -> Float[np.ndarray, "*b"]:
     """Σ p ln p, with 0 ln 0 = 0."""
     return (p * np.log(np.where(p > 0, p, 1))).sum(-1)
+
+
+class InceptionScore(Score):
+    """Inception score of class logits, over 10 splits."""
+
+    name = "is"
+    needs = frozenset({"logits"})
+    better = "higher"
+    of = "features"
+    summary = "are images recognisable, and of many classes; by class logits"
+    published_as = (
+        "Inception-v3, mean and standard deviation over 10 splits of 50,000 generated images "
+        "(Salimans et al. 2016)"
+    )
+    published_with = "inception-v3-fid"
+
+    def result(self) -> dict[str, tuple[float, float]]:
+        """{"is": mean and standard deviation over splits}."""
+        return {self.name: inception_score(joined(self.generated, "logits"), seed=self.seed)}

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from jaxgan.errors import UserError
+from jaxgan.metrics.base import Score, joined
 
 
 def kernel_distance(
@@ -74,3 +75,27 @@ def _squared_mmd(x: Float64[np.ndarray, "n d"], y: Float64[np.ndarray, "n d"]) -
         return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1))
 
     return within(x) + within(y) - 2 * kernel(x, y).mean()
+
+
+class KID(Score):
+    """Kernel distance of features; subsets are smaller than 1,000 where there are fewer images."""
+
+    name = "kid"
+    needs = needs_real = frozenset({"features"})
+    better = "lower"
+    of = "features"
+    summary = "kernel distance of features"
+    published_as = (
+        "Inception-v3 pool3, mean and standard deviation over 100 subsets of 1,000 images a side "
+        "(Binkowski et al. 2018)"
+    )
+    published_with = "inception-v3-fid"
+
+    def result(self) -> dict[str, tuple[float, float | None]]:
+        """{"kid": mean and standard deviation over subsets; None for the deviation of one}."""
+        x, y = joined(self.generated, "features"), joined(self.real, "features")
+        size = min(1000, len(x), len(y))
+        if size == len(x) == len(y):  # the one subset of this size is the whole
+            mean, _ = kernel_distance(x, y, subsets=1, size=size, seed=self.seed)
+            return {self.name: (mean, None)}
+        return {self.name: kernel_distance(x, y, size=size, seed=self.seed)}

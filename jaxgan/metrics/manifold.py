@@ -22,18 +22,19 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int
 
 from jaxgan.errors import UserError
+from jaxgan.metrics.base import Score, joined
 
 _BLOCK = 4096  # samples a side of a block of distances: 64 MiB
 
 
-class PrecisionRecall(NamedTuple):
+class PrecisionAndRecall(NamedTuple):
     """Shares in [0, 1]."""
 
     precision: float
     recall: float
 
 
-class DensityCoverage(NamedTuple):
+class DensityAndCoverage(NamedTuple):
     """Density may exceed 1, coverage is a share."""
 
     density: float
@@ -42,7 +43,7 @@ class DensityCoverage(NamedTuple):
 
 def precision_recall(
     real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int = 3
-) -> PrecisionRecall:
+) -> PrecisionAndRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2).
 
     Precision: the share of fakes in the reals' manifold. Recall: the share of reals in the fakes'.
@@ -63,12 +64,12 @@ def precision_recall(
             )
             precise[j] |= in_real
             recalled[i] |= in_fake
-    return PrecisionRecall(_mean(precise, len(fake)), _mean(recalled, len(real)))
+    return PrecisionAndRecall(_mean(precise, len(fake)), _mean(recalled, len(real)))
 
 
 def density_coverage(
     real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int = 5
-) -> DensityCoverage:
+) -> DensityAndCoverage:
     """Density and coverage (Naeem et al. 2020, equations 4 and 5).
 
     Density: in how many of the reals' balls a fake lies, on average, over k. Coverage: the share of
@@ -89,7 +90,7 @@ def density_coverage(
             of_fakes, of_balls = _occupancy(_squared_distances(row, column), radii[i])
             balls[j] += of_fakes
             covered[i] |= of_balls
-    return DensityCoverage(_mean(balls, len(fake)) / k, _mean(covered, len(real)))
+    return DensityAndCoverage(_mean(balls, len(fake)) / k, _mean(covered, len(real)))
 
 
 class _Block(NamedTuple):
@@ -175,3 +176,48 @@ def _check(real: np.ndarray, fake: np.ndarray, k: int) -> None:
             f"{k} nearest neighbours among {len(real)} real and {len(fake)} generated samples: "
             "give more images, or ask for at least 1 and for fewer neighbours"
         )
+
+
+class _Manifolds(Score):
+    """What both scores share: as many features of real images as of generated ones."""
+
+    needs = needs_real = frozenset({"features"})
+    better = "higher"
+    of = "features"
+    published_with = "vgg16-fc2"
+
+    def _sides(self) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
+        real, fake = joined(self.real, "features"), joined(self.generated, "features")
+        count = min(len(real), len(fake))
+        return real[:count], fake[:count]
+
+
+class PrecisionRecall(_Manifolds):
+    """Improved precision and recall, of 3 nearest neighbours."""
+
+    name = "precision_recall"
+    gives = ("precision", "recall")
+    summary = "shares of fakes like reals, and of reals like fakes"
+    published_as = (
+        "VGG16's second fully connected layer, k = 3, 50,000 images a side (Kynkaanniemi et al. "
+        "2019)"
+    )
+
+    def result(self) -> dict[str, float]:
+        """{"precision": share, "recall": share}."""
+        return precision_recall(*self._sides())._asdict()
+
+
+class DensityCoverage(_Manifolds):
+    """Density and coverage, of 5 nearest neighbours."""
+
+    name = "density_coverage"
+    gives = ("density", "coverage")
+    summary = "how many reals a fake is like, and the share of reals with a fake near"
+    published_as = (
+        "VGG16's second fully connected layer, k = 5, 10,000 images a side (Naeem et al. 2020)"
+    )
+
+    def result(self) -> dict[str, float]:
+        """{"density": mean number over k, "coverage": share}."""
+        return density_coverage(*self._sides())._asdict()

@@ -9,44 +9,21 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxgan.errors import UserError
+from jaxgan.interpolate import slerp
+from jaxgan.metrics.base import Columns, Score
+from jaxgan.metrics.images import Drawn
+from jaxgan.metrics.lpips import Distance
 
-Interpolation = Callable[
-    [Float[Array, "b ..."], Float[Array, "b ..."], Float[Array, " b"]], Float[Array, "b ..."]
-]
-
-
-def lerp(
-    a: Float[Array, "b ..."], b: Float[Array, "b ..."], t: Float[Array, " b"]
-) -> Float[Array, "b ..."]:
-    """On the straight line from a (t = 0) to b (t = 1): for W, or for uniform latents."""
-    return a + (b - a) * t.reshape(-1, *(1,) * (a.ndim - 1))
-
-
-def slerp(
-    a: Float[Array, "b ..."], b: Float[Array, "b ..."], t: Float[Array, " b"]
-) -> Float[Array, "b ..."]:
-    """On the arc from a (t = 0) to b (t = 1), about the origin: for Gaussian latents (White 2016).
-
-    Norms go from that of a to that of b. StyleGAN normalises its latents: give it normalised ones.
-    Latents on one line through the origin are on no single arc; they get the straight line.
-    """
-    a_flat, b_flat = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    norms = jnp.linalg.norm(a_flat, axis=1) * jnp.linalg.norm(b_flat, axis=1)
-    angle = jnp.arccos(jnp.clip((a_flat * b_flat).sum(1) / norms, -1, 1))
-    sine = jnp.sin(angle)
-    straight = sine < 1e-6
-    sine = jnp.where(straight, 1, sine)
-    from_a = jnp.where(straight, 1 - t, jnp.sin((1 - t) * angle) / sine)[:, None]
-    to_b = jnp.where(straight, t, jnp.sin(t * angle) / sine)[:, None]
-    return (from_a * a_flat + to_b * b_flat).reshape(a.shape)
+Interpolation = Callable[[PyTree, PyTree, Float[Array, " b"]], PyTree]
+"""(a, b, t) to what lies between, row by row: a at t = 0, b at t = 1."""
 
 
 def perceptual_path_length(
-    generate: Callable[[Float[Array, "b ..."]], Float[Array, "b h w c"]],
-    draw: Callable[[PRNGKeyArray, int], Float[Array, "b ..."]],
+    generate: Callable[[PyTree], Float[Array, "b h w c"]],
+    draw: Callable[[PRNGKeyArray, int], PyTree],
     distance: Callable[[Float[Array, "b h w c"], Float[Array, "b h w c"]], Float[Array, " b"]],
     *,
     interpolation: Interpolation = slerp,
@@ -58,9 +35,10 @@ def perceptual_path_length(
 ) -> float:
     """E d(G(z(t)), G(z(t + ε))) / ε², without the lowest and the highest hundredth.
 
-    z(t) lies between two random latents, t ~ U[0, 1). The three functions must be pure: they are
-    compiled together. Images are those that `generate` gives, in [-1, 1], never rounded: steps are
-    far smaller than one of 255 levels. Cropping and shrinking is up to `distance`.
+    z(t) lies between two random latents, t ~ U[0, 1). The functions must be pure: they are compiled
+    together. Latents are an array [b, ...], or a PyTree of such that `interpolation` maps. Images
+    are those that `generate` gives, in [-1, 1], never rounded: steps are far smaller than one of
+    255 levels. Cropping and shrinking is up to `distance`.
 
     Args:
       generate: images from latents. Both ends of a step are generated in calls of their own, at
@@ -68,7 +46,7 @@ def perceptual_path_length(
       draw: latents from a key and their number: z for `slerp`; for `lerp` what the mapping network
         makes of them, or uniform z.
       distance: of images, for each pair; a squared one in the small, as LPIPS is.
-      interpolation: `slerp` or `lerp`.
+      interpolation: of latents: `slerp` or `lerp` for an array, else one for their PyTree.
       ends: steps start at t = 0 only; with `lerp` in W this is StyleGAN2's figure.
       num: steps.
       batch: steps at a time.
@@ -97,3 +75,37 @@ def perceptual_path_length(
     low = np.percentile(values, 1, method="lower")
     high = np.percentile(values, 99, method="higher")
     return float(values[(values >= low) & (values <= high)].mean(dtype=np.float64))
+
+
+class PPL(Score):
+    """Perceptual path length of a run, as far as it interpolates its own latents."""
+
+    name = "ppl"
+    needs = frozenset({"generator"})
+    better = "lower"
+    of = "distance"
+    summary = "how much images change along short steps between latents; of a run"
+    published_as = (
+        "LPIPS on VGG16, 100,000 steps of 1e-4 on arcs in Z, the middle 98% of them (Karras et al. "
+        "2019)"
+    )
+    published_with = "lpips-vgg16"
+
+    def gather(self, so_far: Drawn | None, batch: Columns) -> Drawn:
+        """The generator."""
+        return batch["generator"]
+
+    def result(self) -> dict[str, float]:
+        """{"ppl": mean}, over as many steps as images are to be scored."""
+        drawn, distance = self.generated, self.network
+        assert isinstance(distance, Distance)
+        params = jax.device_put(distance.params)
+        length = perceptual_path_length(
+            drawn.generate,
+            drawn.latents,
+            lambda a, b: distance.apply(params, a, b),
+            interpolation=drawn.between,
+            num=drawn.num,
+            seed=drawn.seed,
+        )
+        return {self.name: length}

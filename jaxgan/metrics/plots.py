@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxgan.metrics.records import LOWER_IS_BETTER, Record
+from jaxgan.metrics import giving
+from jaxgan.metrics.records import Record
 
 _TRADES = (("recall", "precision"), ("coverage", "density"), ("fid", "is"))
 """Variety and fidelity: scores that truncation moves along a curve."""
@@ -66,7 +67,7 @@ def _text(truncation: float) -> str:
 
 
 def _with_direction(record: Record) -> str:
-    return f"{record.label} ({'lower' if record.metric in LOWER_IS_BETTER else 'higher'} is better)"
+    return f"{record.label} ({giving(record.metric).better} is better)"
 
 
 def _panels(count: int) -> tuple[Any, list[Any]]:

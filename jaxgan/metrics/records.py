@@ -7,19 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxgan.errors import UserError
+from jaxgan.metrics import giving
 
 FILE = "evaluations.jsonl"
 """In a run's folder: a record a line, oldest first."""
-
-AS_PUBLISHED = {
-    "inception-v3-fid": ("fid", "kid", "is", "intra_fid"),
-    "vgg16-fc2": ("precision", "recall", "density", "coverage"),
-    "lpips-vgg16": ("ppl",),
-    "pixels": ("swd", "cas"),
-}
-"""By network, the scores that papers take with it; those of other networks are only like them."""
-
-LOWER_IS_BETTER = ("fid", "kid", "intra_fid", "swd", "ppl")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +18,7 @@ class Record:
     """A score, and all that it depends on.
 
     Attributes:
-        metric: its name; "precision", "recall", "density" and "coverage" are scores of their own.
+        metric: the value's name; a score may have several, such as "precision" and "recall".
         value: the score.
         deviation: over subsets or splits, where it is a mean over such.
         images: how many were scored.
@@ -64,7 +55,7 @@ class Record:
     @property
     def label(self) -> str:
         """The metric's name if this is what papers mean by it, else as in "fid-like"."""
-        published = self.metric in AS_PUBLISHED.get(self.extractor, ())
+        published = giving(self.metric).published_with == self.extractor
         return self.metric if published else f"{self.metric}-like"
 
 
@@ -114,8 +105,3 @@ def differing(records: Sequence[Record]) -> tuple[str, list[Any]] | None:
         if len(values) > 1:
             return name, values
     return None
-
-
-def better(value: float, than: float, metric: str) -> bool:
-    """Whether one score of a metric is strictly better than another."""
-    return value < than if metric in LOWER_IS_BETTER else value > than

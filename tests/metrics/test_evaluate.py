@@ -15,11 +15,12 @@ from jaxgan.cli import main
 from jaxgan.config import Checkpoint, Data, Experiment, Log, Mesh
 from jaxgan.errors import UserError
 from jaxgan.metrics import classifier
+from jaxgan.metrics.base import joined
 from jaxgan.metrics.evaluate import evaluate, refer
 from jaxgan.metrics.features import from_function
-from jaxgan.metrics.frechet import Moments, frechet_distance
-from jaxgan.metrics.images import Stored, take
-from jaxgan.metrics.kernel import kernel_distance
+from jaxgan.metrics.frechet import FID, Moments, frechet_distance
+from jaxgan.metrics.images import Stored, pass_over
+from jaxgan.metrics.kernel import KID, kernel_distance
 from jaxgan.metrics.records import Record, differing, read_records
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.systems.sngan import SNGAN
@@ -85,14 +86,18 @@ def test_scores_are_those_of_all_features_at_once():
 
 def test_eight_devices_equal_one():
     source = images(1000, 2)
-    one, eight = (
-        take(Stored(source), EXTRACTOR, {"moments", "features"}, mesh=mesh)
-        for mesh in (make_mesh(1), make_mesh(8))
-    )
-    np.testing.assert_allclose(one.moments.mean, eight.moments.mean, atol=1e-6)
-    np.testing.assert_allclose(one.moments.covariance, eight.moments.covariance, atol=1e-6)
-    np.testing.assert_allclose(one.features, eight.features, atol=1e-6)
-    assert one.count == eight.count == 1000
+    found = []
+    for mesh in (make_mesh(1), make_mesh(8)):
+        scores = FID(), KID()
+        for batch in pass_over(Stored(source), EXTRACTOR, FID.needs, mesh=mesh):
+            for score in scores:
+                score.add(batch)
+        found.append((scores[0].generated, joined(scores[1].generated, "features")))
+    (one, one_features), (eight, eight_features) = found
+    np.testing.assert_allclose(one.mean, eight.mean, atol=1e-6)
+    np.testing.assert_allclose(one.covariance, eight.covariance, atol=1e-6)
+    np.testing.assert_allclose(one_features, eight_features, atol=1e-6)
+    assert one.count == eight.count == len(one_features) == 1000
 
 
 def test_worse_images_score_worse():
@@ -173,7 +178,7 @@ def run(tmp_path_factory):
 
 def test_a_run_is_scored_in_the_images_that_it_samples(run):
     drawn = run.drawn(70, truncation=0.5, seed=3)
-    parts = [batch for batch, _ in drawn.batches(32)]
+    parts = [batch["image"] for batch in drawn.batches(32)]
     assert [len(part) for part in parts] == [32, 32, 6]
     whole = run.sample(70, truncation=0.5, seed=3)
     assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1  # rounding

@@ -1,6 +1,7 @@
 """Fréchet distance against closed forms, scipy's square root of a matrix and pytorch-fid."""
 
 import functools
+import logging
 import operator
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from scipy import linalg, stats
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.frechet import Moments, frechet_distance
+from jaxgan.metrics import base
+from jaxgan.metrics.frechet import FID, IntraFID, Moments, expected_bias, frechet_distance
 from tests.reference import features as reference
 
 
@@ -159,3 +161,60 @@ def test_mistakes(rng):
     x[2, 1] = np.nan
     with pytest.raises(UserError, match="not finite"):
         Moments.of(x)
+
+
+@pytest.mark.parametrize(("count", "other"), [(2000, 10_000), (500, 10_000), (300, 300)])
+def test_the_expected_bias_is_what_equal_distributions_score(rng, count, other):
+    variances = np.logspace(0, -2, 48)
+    samples = [
+        [Moments.of(rng.normal(size=(n, 48)) * np.sqrt(variances)) for n in (count, other)]
+        for _ in range(5)
+    ]
+    measured = np.mean([frechet_distance(*pair) for pair in samples])
+    assert expected_bias(np.diag(variances), count, other) == pytest.approx(measured, rel=0.1)
+    endless = expected_bias(np.diag(variances), count)
+    assert endless == pytest.approx(expected_bias(np.diag(variances), count, 10**12))
+
+
+def test_few_images_are_warned_of_once(rng, caplog):
+    base.warn.cache_clear()
+
+    def score(count, size):
+        fid = FID()
+        fid.add({"features": rng.normal(size=(count, size))})
+        fid.real = Moments.of(real[:, :size])
+        fid.result()
+
+    real = rng.normal(size=(3000, 2100)).astype(np.float32)
+    with caplog.at_level(logging.WARNING, "jaxgan"):
+        score(2000, 8)
+        assert not caplog.messages
+        score(100, 8)
+        score(100, 8)
+        (message,) = caplog.messages
+        assert message.startswith("fid of 100 images against 3,000, by features of 8 dimensions:")
+        assert message.endswith(
+            f"about {expected_bias(np.cov(real[:, :8].T), 100, 3000):.3g}, not 0"
+        )
+        score(2000, 2100)  # fewer than dimensions
+        assert len(caplog.messages) == 2
+
+
+def test_classes_are_scored_each_for_itself(rng):
+    score = IntraFID()
+    features = rng.normal(size=(2, 90, 3))
+    labels = np.arange(90) % 4  # the real ones lack class 3, and have a class 5
+    real_labels = np.where(labels == 3, 5, labels)
+    for part in (slice(40), slice(40, 90)):
+        score.add({"features": features[0][part], "label": labels[part]})
+        score.add(real={"features": features[1][part], "label": real_labels[part]})
+    expected = [
+        frechet_distance(*(Moments.of(side[labels == k]) for side in features)) for k in range(3)
+    ]
+    np.testing.assert_allclose(score.result()["intra_fid"], np.mean(expected), rtol=1e-9)
+    score = IntraFID()
+    score.add(
+        {"features": features[0], "label": labels}, {"features": features[1], "label": labels + 9}
+    )
+    with pytest.raises(UserError, match="no class is on both sides"):
+        score.result()

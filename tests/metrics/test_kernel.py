@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.kernel import kernel_distance
+from jaxgan.metrics.kernel import KID, kernel_distance
 from tests.reference import features as reference
 
 
@@ -77,6 +77,21 @@ def test_the_seed_alone_decides(rng):
     once = kernel_distance(x, y, subsets=5, size=20)
     assert kernel_distance(x, y, subsets=5, size=20) == once
     assert kernel_distance(x, y, subsets=5, size=20, seed=1) != once
+
+
+@pytest.mark.parametrize(("real", "spread"), [(60, None), (61, 0)])
+def test_one_subset_has_no_deviation(rng, real, spread):
+    """Where the subset is the whole of both sides there is nothing to deviate."""
+    score = KID()
+    score.add(
+        {"features": (x := rng.normal(size=(60, 4)))}, {"features": rng.normal(size=(real, 4))}
+    )
+    mean, deviation = score.result()["kid"]
+    if spread is None:
+        whole, _ = kernel_distance(x, score.real[0]["features"], subsets=1, size=60)
+        assert (mean, deviation) == (pytest.approx(whole), None)
+    else:
+        assert deviation > spread
 
 
 @pytest.mark.parametrize(

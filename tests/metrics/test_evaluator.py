@@ -16,9 +16,9 @@ from jaxgan.cli import main
 from jaxgan.config import Checkpoint, Data, Evaluate, Experiment, Log, Mesh
 from jaxgan.errors import UserError
 from jaxgan.metrics.evaluate import evaluate
+from jaxgan.metrics.evaluator import Evaluator
 from jaxgan.metrics.features import from_function
 from jaxgan.metrics.images import Stored
-from jaxgan.metrics.judge import Judge
 from jaxgan.metrics.records import read_records
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.run import state_sha256
@@ -80,7 +80,7 @@ def test_scores_are_kept_with_the_best_state_and_change_no_number(tmp_path):
     with Image.open(run.folder / "scores.png") as picture:
         assert np.asarray(picture).std() > 5
     with pytest.raises(UserError, match="holds one image"):
-        Judge(
+        Evaluator(
             tmp_path,
             lambda shape: Stored(data.Arrays(np.zeros((1, *shape), np.uint8), name="photo")),
             "fid",
@@ -136,7 +136,7 @@ def test_what_cannot_be_scored_is_refused(tmp_path):
     with pytest.raises(UserError, match="no classes to score"):
         jaxgan.train(experiment, tmp_path / "run", console=QUIET)
     with pytest.raises(UserError, match="holds one image"):
-        Judge(
+        Evaluator(
             tmp_path,
             lambda shape: Stored(data.Arrays(np.zeros((1, *shape), np.uint8), name="photo")),
             "fid",

@@ -7,14 +7,21 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from jaxgan.errors import UserError
-from jaxgan.metrics import plots
-from jaxgan.metrics.evaluate import Reference, choose_extractor, evaluate, find, refer
+from jaxgan.metrics import giving, plots
+from jaxgan.metrics.evaluate import (
+    Reference,
+    check_logits,
+    choose_extractor,
+    evaluate,
+    find,
+    refer,
+)
 from jaxgan.metrics.images import Drawn, Stored
-from jaxgan.metrics.records import Record, append, better, differing, forget, read_records
+from jaxgan.metrics.records import Record, append, differing, forget, read_records
 from jaxgan.parallel.distributed import is_first
 
 
-class Judge:
+class Evaluator:
     """Scores the images of a run against its data, as often as it is asked.
 
     Among many processes all ask it alike, and the first one writes. What it learns of real images
@@ -48,8 +55,8 @@ class Judge:
         """
         if len(shape) != 3:
             raise UserError("points have no scores: --evaluate.every is for images, set it to 0")
-        needs = {need for metric in find(metrics) for need in metric.fake}
-        if needs & {"of_class", "labels"} and not classes:
+        scores = find(metrics)
+        if not classes and any("label" in score.needs for score in scores):
             raise UserError(f"--evaluate.metrics is {metrics}, but there are no classes to score")
         real = against(shape)
         if len(real) < 2:
@@ -60,16 +67,16 @@ class Judge:
         self._choose = functools.partial(choose_extractor, extractor, None, real, folder)
         # A classifier learns, and is then kept in the folder, which may not exist yet.
         self._found = None if extractor == "classifier" else self._choose()
-        if self._found and "logits" in needs and not self._found.classes:
-            raise UserError(f"is needs class logits, which {self._found.name} does not have")
+        if self._found:
+            check_logits(scores, self._found)
         self._references: dict[tuple[int, ...], Reference] = {}
-        self._judged: list[Record] = []
+        self._firsts: list[Record] = []
 
     def resume(self, step: int) -> None:
         """Takes up the records of a run that goes on from a step; later ones will come again."""
         if is_first():
             forget(self._folder, after=step)
-        self._judged = [
+        self._firsts = [
             record
             for record in read_records(self._folder)
             if record.truncation is None and (record.step or 0) <= step
@@ -102,11 +109,11 @@ class Judge:
             plots.over_steps(alike).save(self._folder / "scores.png")
         first = records[0]
         best = all(
-            better(first.value, former.value, first.metric)
-            for former in self._judged
+            giving(first.metric).improves(first.value, former.value)
+            for former in self._firsts
             if _alike(former, first)
         )
-        self._judged.append(first)
+        self._firsts.append(first)
         return records, best
 
 
