@@ -138,7 +138,7 @@ def of_data(source: data.Source, folder: Path) -> Extractor:
         raise UserError(
             f"{source.name} has no classes to learn: choose another extractor than classifier"
         )
-    facts = f"{data.fingerprint(source)} {source.shape}"
+    facts = f"{data.fingerprint(source)} {source.columns['image'].shape}"
     name = f"classifier-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npz"
     if (folder / name).is_file():
         return load(folder / name)

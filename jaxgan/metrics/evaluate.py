@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from jaxgan import data
 from jaxgan.backend import cache
-from jaxgan.data.image import text
+from jaxgan.fields.pixels import text
 from jaxgan.errors import UserError
 from jaxgan.metrics import SCORES, classifier
 from jaxgan.metrics.base import Columns, Score

@@ -5,6 +5,7 @@ Features are taken batch by batch, on all devices. What is kept of a batch is up
 
 import dataclasses
 from collections.abc import Callable, Iterator, Set
+from functools import partial
 
 import jax
 import numpy as np
@@ -12,6 +13,8 @@ from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray, PyTree, UInt8
 
 from jaxgan import data
+from jaxgan.errors import UserError
+from jaxgan.fields import Framing, Image
 from jaxgan.metrics.base import Columns
 from jaxgan.metrics.features import Extractor
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
@@ -89,7 +92,7 @@ class Stored:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of every image."""
-        return self.source.shape or ()
+        return tuple(n or 0 for n in self.source.columns["image"].shape)
 
     def __len__(self) -> int:
         return min(self.num or len(self.source), len(self.source))
@@ -118,10 +121,17 @@ def of_source(
         crop: side of a centre crop taken first.
         num: how many; None: all.
     """
-    if source.shape == shape and crop is None:
+    found = [part for part in source.sets if "image" in part.columns]
+    if not found:
+        raise UserError(f"{source.name} has {', '.join(source.columns)}: scores are for images")
+    (source,), field, framing = found, Image(shape), Framing(resize=resize, crop=crop)
+    if source.columns["image"].shape == shape and crop is None:
         return Stored(source, num)
-    fit = data.Fit(shape=shape, resize=resize, crop=crop)  # type: ignore[arg-type]
-    return Stored(source.fitted(fit, shape), num, str(fit))
+    if refusal := field.refusal(source.columns["image"], framing):
+        raise UserError(f"{source.name} {refusal}")
+    columns = {"image": field, **{n: source.columns[n] for n in source.columns if n == "label"}}
+    transforms = {**dict.fromkeys(columns), "image": partial(field.fit, framing=framing)}
+    return Stored(source.fitted(transforms, columns), num, f"{shape} {framing}")
 
 
 Images = Drawn | Stored
