@@ -1,38 +1,45 @@
 """Data: sources of items in any order, a scan before training, batches by (seed, step)."""
 
 from jaxgan.data.arrayrecord import Packed, open_packed, pack
-from jaxgan.data.base import Arrays, Item, Source
+from jaxgan.data.base import Arrays, Columns, Item, Source
 from jaxgan.data.embedded import EMBEDDED, modes
 from jaxgan.data.folder import Folder, open_folder
-from jaxgan.data.image import Fit, load, read
+from jaxgan.data.match import Match, about, match, refuse_unsuitable
 from jaxgan.data.pairs import Edges, Inverted, SideBySide, TwoSets, edges
 from jaxgan.data.photo import PHOTOS, open_image
-from jaxgan.data.pipeline import Batches, batches
-from jaxgan.data.scan import Report, check, scan
-from jaxgan.data.source import fingerprint, open_source
+from jaxgan.data.pipeline import Batches, Order, Stepwise, batches
+from jaxgan.data.scan import Report, scan
+from jaxgan.data.source import as_source, fingerprint, open_source
 from jaxgan.data.tfds import Tfds, open_tfds
+from jaxgan.fields.pixels import Fit, load, read
 
 __all__ = [
     "EMBEDDED",
     "PHOTOS",
     "Arrays",
     "Batches",
+    "Columns",
     "Edges",
     "Fit",
     "Folder",
     "Inverted",
     "Item",
+    "Match",
+    "Order",
     "Packed",
     "Report",
     "SideBySide",
     "Source",
+    "Stepwise",
     "Tfds",
     "TwoSets",
+    "about",
+    "as_source",
     "batches",
-    "check",
     "edges",
     "fingerprint",
     "load",
+    "match",
     "modes",
     "open_folder",
     "open_image",
@@ -41,5 +48,6 @@ __all__ = [
     "open_tfds",
     "pack",
     "read",
+    "refuse_unsuitable",
     "scan",
 ]

@@ -25,12 +25,13 @@ import cattrs
 import grain
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
-from PIL import Image
+from PIL import Image as Pillow
 
 from jaxgan.data.base import Item, Source
 from jaxgan.data.folder import Folder, open_folder
-from jaxgan.data.image import Fit, load, read
 from jaxgan.errors import UserError
+from jaxgan.fields import Field, Image, Label
+from jaxgan.fields.pixels import Fit, load, read
 
 INDEX = "packed.json"
 """The file by which a packed folder is known."""
@@ -77,14 +78,14 @@ class Packed(Source):
     Attributes:
       root: The folder.
       shards: Its files, in order.
-      shapes: (height, width, channels) of its images, with the first item that has it.
+      sizes: (height, width, channels) of its images, with the first item that has it.
       sha256: Of all records.
       records: The label and file of every image.
     """
 
     root: Path
     shards: tuple[Shard, ...] = dataclasses.field(repr=False)
-    shapes: dict[tuple[int, int, int], int] = dataclasses.field(repr=False)
+    sizes: dict[tuple[int, int, int], int] = dataclasses.field(repr=False)
     sha256: str
     records: Sequence[bytes] = dataclasses.field(repr=False)
 
@@ -102,7 +103,15 @@ class Packed(Source):
                 f"({str(error).partition(' (')[0]}): copy the folder again, or pack it again"
             ) from error
         item: Item = {"image": read(io.BytesIO(record[_LABEL.size :]))}
-        return {**item, "label": np.int32(_LABEL.unpack_from(record)[0])} if self.classes else item
+        if "label" in self.columns:
+            item["label"] = np.int32(_LABEL.unpack_from(record)[0])
+        return item
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield those of the images, of which the index has the first of each shape."""
+        if column == "image":
+            for shape, index in self.sizes.items():
+                yield f"{self.name} (item {index})", shape
 
     def identity(self) -> Iterator[bytes]:
         """Yield the digest of all records."""
@@ -123,20 +132,21 @@ def open_packed(name: str) -> Packed:
         if found != shard.bytes:
             has = "is missing" if found is None else f"has {found:,} bytes, not {shard.bytes:,}"
             raise UserError(f"{path} {has}: copy the folder again, or pack it again")
-    labels = None
+    labels, columns = None, dict[str, Field](image=Image())
     if index.classes:
+        names = tuple(label for label, _ in index.classes)
+        columns["label"] = Label(classes=len(names), names=names)
         counts = [count for _, count in index.classes]
         labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     # With the range given, a shard is opened when something is read from it, not now.
     paths = [f"{root / shard.file}[0:{shard.images}]" for shard in index.shards]
     return Packed(
         name=name,
-        shape=None,
-        classes=tuple(label for label, _ in index.classes),
+        columns=columns,
         labels=labels,
         root=root,
         shards=tuple(index.shards),
-        shapes={(h, w, c): first for h, w, c, first in index.shapes},
+        sizes={(h, w, c): first for h, w, c, first in index.shapes},
         sha256=index.sha256,
         records=grain.sources.ArrayRecordDataSource(paths),
     )
@@ -248,9 +258,11 @@ def _write(
             writer.close()
         shards.append(Shard(file=path.name, images=images, bytes=path.stat().st_size))
     counts = [] if source.labels is None else np.bincount(source.labels).tolist()
+    classes = source.columns.get("label")
+    names = classes.names if isinstance(classes, Label) else ()
     return _Index(
         version=_VERSION,
-        classes=list(zip(source.classes, counts, strict=True)),
+        classes=list(zip(names, counts, strict=True)),
         shards=shards,
         shapes=[(*shape, item) for shape, item in shapes.items()],
         sha256=digest.hexdigest(),
@@ -267,7 +279,7 @@ def _encoded(source: Folder, size: int | None) -> Iterator[tuple[bytes, tuple[in
             return content, (height, width, channels)
         image = Fit(shape=(size, size, channels), resize=True)(image)
         file_ = io.BytesIO()
-        Image.fromarray(image[:, :, 0] if channels == 1 else image).save(file_, "PNG")
+        Pillow.fromarray(image[:, :, 0] if channels == 1 else image).save(file_, "PNG")
         return file_.getvalue(), (size, size, channels)
 
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:

@@ -1,46 +1,44 @@
-"""What every data set is to the rest of the library: items, read in any order."""
+"""What every data set is to the rest of the library: named columns of items, read in any order."""
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Int, Int32
 
 from jaxgan.errors import UserError
+from jaxgan.fields import Clip, Field, Image, Label, Points, Text
 
 Item = dict[str, Any]
-"""By key: "image", an array; where the source has classes, "label", an int32 scalar; where images
-come with what they are to be made from, "input", an array."""
+"""What a source holds of one item, by column."""
 
-Transform = Callable[[UInt8[np.ndarray, "h w c"]], UInt8[np.ndarray, "H W C"]]
+Transform = Callable[[Any], np.ndarray]
+"""From what a source holds of an item in a column to an array."""
+
+FIRST = 8
+"""Items that are read before training, of a source whose writer has checked them already."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Source(abc.ABC):
     """A data set read in any order: `source[i]` is item i, the same at every call, from any thread.
 
-    "image" is whatever the generator imitates, so that systems need one name: uint8 [h, w, c] in
-    0..255, or float32 [d] for points. "label" is there exactly when `classes` is not empty.
-    "input", uint8 [h, w, c] too, is what a system that translates makes an image from (A in
-    pix2pix's terms); it is there exactly when `aligned` is not None.
+    Columns have names, and a `Field` each that says what they hold: `Image()` is uint8 [h, w, c] in
+    0..255 of any size, `Image((8, 8, 1))` of that size, `Label(classes=2, names=("cat", "dog"))`
+    an int32 scalar, `Points((2,))` float32 [2]. "image" is what most generators imitate, "input"
+    what a system that translates makes an image from (A in pix2pix's terms).
 
     Attributes:
       name: As the user typed it.
-      shape: Of every item's "image"; None where items may differ.
-      classes: Names, by label; empty when unlabelled.
+      columns: What items hold, by column.
       labels: Of all items, where they can be had without reading the items; None otherwise.
-      input_shape: Of every item's "input"; None where items may differ, or have none.
-      aligned: Whether the input of an item belongs to its image; None where items have none.
     """
 
     name: str
-    shape: tuple[int, ...] | None
-    classes: tuple[str, ...] = ()
+    columns: Mapping[str, Field]
     labels: Int32[np.ndarray, " n"] | None = dataclasses.field(default=None, repr=False)
-    input_shape: tuple[int, ...] | None = None
-    aligned: bool | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -52,58 +50,260 @@ class Source(abc.ABC):
     def identity(self) -> Iterator[bytes]:
         """Yield what tells this data set from another; `fingerprint` hashes it."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in the column "label", by number; empty where there is none."""
+        label = self.columns.get("label")
+        return label.names if isinstance(label, Label) else ()
+
+    @property
+    def sets(self) -> tuple["Source", ...]:
+        """The sets of items that it is made of, each with some of the columns.
+
+        Items of one set have nothing to do with those of another.
+        """
+        return (self,)
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield name and shape of every item of a column that must be read before training.
+
+        That is every file of a folder; here, the first items of others. None where the shape is
+        known for certain, or follows from another column's.
+        """
+        for index in range(min(FIRST, len(self))):
+            yield f"{self.name} (item {index})", np.shape(self[index][column])
+
     def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
-        """Return the items at `indices`, stacked: [n, ...] by key, the caller's to change."""
+        """Return the items at `indices`, stacked: [n, ...] by column, the caller's to change."""
         items = [self[int(i)] for i in indices]
         return {key: np.stack([item[key] for item in items]) for key in items[0]}
 
     def fitted(
-        self,
-        transform: Transform,
-        shape: tuple[int, ...],
-        input_transform: Transform | None = None,
-        input_shape: tuple[int, ...] | None = None,
+        self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
     ) -> "Source":
-        """Return this source with every image passed through `transform`, which gives `shape`.
+        """Return a source of exactly these columns, each passed through its transform.
 
-        Inputs go through `input_transform`, which gives `input_shape`; without it they are dropped.
+        Args:
+          transforms: By column; None leaves items as they are.
+          columns: What the transforms give, by column. One that is called otherwise than here says
+            in `Field.column` what it is made of.
         """
         return _Fitted(
             name=self.name,
-            shape=shape,
-            classes=self.classes,
+            columns=_renamed(columns),
             labels=self.labels,
-            input_shape=input_shape,
-            aligned=None if input_transform is None else self.aligned,
             source=self,
-            transform=transform,
-            input_transform=input_transform,
+            origins={name: field.column or name for name, field in columns.items()},
+            transforms=transforms,
         )
+
+
+def _renamed(columns: Mapping[str, Field]) -> dict[str, Field]:
+    """Fields of columns that are called as they are."""
+    return {name: dataclasses.replace(field, column="") for name, field in columns.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Fitted(Source):
     source: Source
-    transform: Transform
-    input_transform: Transform | None
+    origins: Mapping[str, str]
+    transforms: Mapping[str, Transform | None]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Item:
         item = self.source[index]
-        item = {**item, "image": self.transform(item["image"])}
-        given = item.pop("input", None)
-        if self.input_transform is not None:
-            item["input"] = self.input_transform(given)
-        return item
+        raw = {name: item[origin] for name, origin in self.origins.items()}
+        transforms = self.transforms
+        return {n: x if (f := transforms[n]) is None else f(x) for n, x in raw.items()}
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield those of the column before it was fitted."""
+        return self.source.shapes(self.origins[column])
 
     def identity(self) -> Iterator[bytes]:
         return self.source.identity()
 
 
-class Arrays(Source):
-    """A data set held in memory: yours, or one of the embedded ones.
+class Columns(Source):
+    """A data set held in memory.
+
+    Args:
+      items: By column, an array [n, ...] or a list of n arrays or sentences.
+      fields: What each column holds; None: guessed (see `guess`).
+      name: What messages call it.
+
+    Raises:
+      UserError: Columns of different lengths; axes that are not those of the field; labels that are
+        no classes.
+    """
+
+    items: dict[str, np.ndarray | list[Any]]
+
+    def __init__(
+        self,
+        items: Mapping[str, Any],
+        fields: Mapping[str, Field] | None = None,
+        *,
+        name: str = "arrays",
+    ):
+        if not items:
+            raise UserError(f"{name} has no columns, expected at least one")
+        if fields is None:
+            fields = {key: guess(f"{name}: {key}", column) for key, column in items.items()}
+        if set(fields) != set(items):
+            raise UserError(
+                f"{name}: there are items of {', '.join(items)} and fields of "
+                f"{', '.join(fields)}: give both for each column"
+            )
+        lengths = {key: len(column) for key, column in items.items()}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{count:,} of {key}" for key, count in lengths.items())
+            raise UserError(f"{name} has {found}: give as many of each")
+        kept = {key: _checked(name, key, fields[key], column) for key, column in items.items()}
+        labels = [np.asarray(kept[key]) for key in kept if isinstance(fields[key], Label)]
+        super().__init__(name=name, columns=_renamed(fields), labels=labels[0] if labels else None)
+        object.__setattr__(self, "items", kept)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.items.values())))
+
+    def __getitem__(self, index: int) -> Item:
+        return {key: column[index] for key, column in self.items.items()}
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield those of items that are not in one array."""
+        items = self.items[column]
+        if isinstance(items, list):
+            for index, item in enumerate(items):
+                yield f"{self.name} (item {index})", np.shape(item)
+
+    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        """Return the items at `indices`, stacked: one gather per array, not a loop."""
+
+        def taken(items: np.ndarray | list[Any]) -> np.ndarray:
+            if isinstance(items, list):
+                return np.stack([items[int(i)] for i in indices])
+            return items[indices]
+
+        return {key: taken(items) for key, items in self.items.items()}
+
+    def fitted(
+        self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
+    ) -> "Columns":
+        """Return the same data with every item transformed, now and once."""
+        made = {
+            name: _transformed(self.items[field.column or name], transforms[name])
+            for name, field in columns.items()
+        }
+        fitted = object.__new__(Columns)  # what transforms make may have other axes than its field
+        Source.__init__(fitted, name=self.name, columns=_renamed(columns), labels=self.labels)
+        object.__setattr__(fitted, "items", made)
+        return fitted
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield each column's name, and its items' shape, type and bytes."""
+        for key, items in self.items.items():
+            yield key.encode()
+            yield from _content(items)
+
+
+def _checked(name: str, key: str, field: Field, items: Any) -> np.ndarray | list[Any]:
+    """Items of a column as they are kept."""
+    if isinstance(field, Label):
+        labels = np.asarray(items)
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(f"{name}: {key} is {_text(labels)}, expected whole numbers [n]")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < field.classes:
+            raise UserError(
+                f"{name}: labels run from {labels.min()} to {labels.max()}, expected 0 to "
+                f"{field.classes - 1}"
+            )
+        return labels.astype(np.int32)
+    if not isinstance(items, np.ndarray):
+        items = list(items)
+    axes = {np.ndim(item) for item in items[:1] if isinstance(items, np.ndarray)} or {
+        np.ndim(item) for item in items
+    }
+    if axes - {len(field.shape)}:
+        raise UserError(
+            f"{name}: items of {key} have {max(axes - {len(field.shape)})} axes, expected "
+            f"{len(field.shape)} as of any {field.kind()}"
+        )
+    return items
+
+
+def _transformed(
+    items: np.ndarray | list[Any], transform: Transform | None
+) -> np.ndarray | list[Any]:
+    if transform is None or not len(items):
+        return items
+    before = list(items)
+    made = [transform(item) for item in before]
+    # What is as it should be already is not copied: it may fill half of the memory.
+    if isinstance(items, np.ndarray) and all(m is b for m, b in zip(made, before, strict=True)):
+        return items
+    return np.stack(made) if len({item.shape for item in made}) == 1 else made
+
+
+def _content(items: np.ndarray | list[Any]) -> Iterator[bytes]:
+    if isinstance(items, list):
+        for item in items:
+            yield from (item.encode(),) if isinstance(item, str) else _content(np.asarray(item))
+        return
+    yield f"{items.shape} {items.dtype}".encode()
+    yield np.ascontiguousarray(items).tobytes()
+
+
+def _text(array: np.ndarray) -> str:
+    return f"{array.dtype} with {array.ndim} axes"
+
+
+_GUESSED = (
+    "expected uint8 [n, h, w, c] (images) or [n, t, h, w, c] (clips), whole numbers [n] (labels), "
+    "float32 [n, d] (points), or a list of such images or of sentences"
+)
+
+
+def guess(what: str, items: Any) -> Field:
+    """What a column of a user's arrays holds, by type and number of axes.
+
+    Args:
+      what: Name of the column, for messages.
+      items: [n, ...], or a list of n items.
+
+    Raises:
+      UserError: Nothing that can be guessed.
+    """
+    if isinstance(items, Sequence) and not isinstance(items, str) and len(items):
+        if all(isinstance(item, str) for item in items):
+            return Text()
+        kinds = {(np.asarray(item).dtype, np.ndim(item)) for item in items}
+        if kinds == {(np.dtype(np.uint8), 3)}:
+            return Image()
+        if kinds == {(np.dtype(np.uint8), 4)}:
+            return Clip()
+        items = np.asarray(items) if kinds and max(axes for _, axes in kinds) == 0 else items
+    if not isinstance(items, np.ndarray):
+        raise UserError(f"{what} is a {type(items).__name__}, {_GUESSED}")
+    found = (items.dtype, items.ndim)
+    if items.dtype.kind == "U" and items.ndim == 1:
+        return Text()
+    if found == (np.uint8, 4):
+        return Image(items.shape[1:])
+    if found == (np.uint8, 5):
+        return Clip(items.shape[1:])
+    if found == (np.float32, 2):
+        return Points(items.shape[1:])
+    if np.issubdtype(items.dtype, np.integer) and items.ndim == 1:
+        classes = int(items.max(initial=-1)) + 1
+        return Label(classes=classes, names=tuple(map(str, range(classes))))
+    raise UserError(f"{what} is {_text(items)}, {_GUESSED}")
+
+
+class Arrays(Columns):
+    """Images in memory, or points: yours, or an embedded set.
 
     Args:
       images: uint8 [n, h, w, c] in 0..255, or float32 [n, d] for points.
@@ -115,9 +315,6 @@ class Arrays(Source):
     Raises:
       UserError: dtype, number of axes, labels or inputs are not as above.
     """
-
-    images: np.ndarray
-    inputs: np.ndarray | None
 
     def __init__(
         self,
@@ -135,17 +332,10 @@ class Arrays(Source):
             )
         if (labels is None) != (len(classes) == 0):
             raise UserError(f"{name}: labels and classes go together, only one of them was given")
-        if labels is not None:
-            if labels.shape != images.shape[:1]:
-                raise UserError(
-                    f"{name}: labels have shape {labels.shape}, expected {images.shape[:1]}"
-                )
-            if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-                raise UserError(
-                    f"{name}: labels run from {labels.min()} to {labels.max()}, expected 0 to "
-                    f"{len(classes) - 1}"
-                )
-            labels = labels.astype(np.int32)
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise UserError(
+                f"{name}: labels have shape {labels.shape}, expected {images.shape[:1]}"
+            )
         if inputs is not None and (
             (inputs.dtype, inputs.ndim) != (np.uint8, 4) or len(inputs) != len(images)
         ):
@@ -153,47 +343,22 @@ class Arrays(Source):
                 f"{name}: inputs are {inputs.dtype} {inputs.shape}, expected uint8 [n, h, w, c] "
                 f"with n = {len(images)}, as there are images"
             )
-        super().__init__(
-            name=name,
-            shape=images.shape[1:],
-            classes=tuple(classes),
-            labels=labels,
-            input_shape=None if inputs is None else inputs.shape[1:],
-            aligned=None if inputs is None else True,
-        )
-        object.__setattr__(self, "images", images)
-        object.__setattr__(self, "inputs", inputs)
+        fields: dict[str, Field] = {"image": guess(f"{name}: images", images)}
+        items = {"image": images}
+        if labels is not None:
+            fields["label"] = Label(classes=len(classes), names=tuple(classes))
+            items["label"] = labels
+        if inputs is not None:
+            fields["input"], items["input"] = Image(inputs.shape[1:]), inputs
+        super().__init__(items, fields, name=name)
 
-    def _columns(self) -> dict[str, np.ndarray]:
-        columns = {"image": self.images, "label": self.labels, "input": self.inputs}
-        return {key: array for key, array in columns.items() if array is not None}
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Item:
-        return {key: array[index] for key, array in self._columns().items()}
-
-    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
-        """Return the items at `indices`, stacked: one gather per array, not a loop."""
-        return {key: array[indices] for key, array in self._columns().items()}
-
-    def fitted(
-        self,
-        transform: Transform,
-        shape: tuple[int, ...],
-        input_transform: Transform | None = None,
-        input_shape: tuple[int, ...] | None = None,
-    ) -> "Arrays":
-        """Return the same data with every image transformed, now and once."""
-        images, inputs = np.stack([transform(image) for image in self.images]), None
-        if input_transform is not None and self.inputs is not None:
-            inputs = np.stack([input_transform(image) for image in self.inputs])
-        return Arrays(images, self.labels, self.classes, name=self.name, inputs=inputs)
+    @property
+    def images(self) -> np.ndarray:
+        """All images [n, h, w, c], or points [n, d]."""
+        return self.items["image"]  # type: ignore[return-value]
 
     def identity(self) -> Iterator[bytes]:
         """Yield the arrays' shape, type and bytes."""
-        for array in (self.images, self.labels, self.inputs):
-            if array is not None:
-                yield f"{array.shape} {array.dtype}".encode()
-                yield np.ascontiguousarray(array).tobytes()
+        # Without names, as in runs that began before columns had any.
+        for items in self.items.values():
+            yield from _content(items)

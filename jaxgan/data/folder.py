@@ -3,13 +3,18 @@
 import dataclasses
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from jaxgan.data.base import Item, Source
-from jaxgan.data.image import read
 from jaxgan.errors import UserError
+from jaxgan.fields import Image, Label
+from jaxgan.fields.pixels import load, read
+
+_PORTION = 32
+"""Files that a thread decodes at a time."""
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -32,6 +37,18 @@ class Folder(Source):
     def __getitem__(self, index: int) -> Item:
         item: Item = {"image": read(self.root / self.files[index])}
         return item if self.labels is None else {**item, "label": self.labels[index]}
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield path and shape of every image, in order: a damaged one is found now."""
+        if column != "image":
+            return
+        paths = [self.root / file for file in self.files]
+        # Files in portions, so that a million of them are not a million tasks.
+        portions = [paths[i : i + _PORTION] for i in range(0, len(paths), _PORTION)]
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+            # In order, so that of several damaged files it is always the first that is named.
+            for portion, shapes in zip(portions, pool.map(_decode, portions), strict=True):
+                yield from zip(map(str, portion), shapes, strict=True)
 
     def identity(self) -> Iterator[bytes]:
         """Yield every file's path below the root and its size in bytes."""
@@ -58,7 +75,7 @@ def open_folder(name: str) -> Folder:
     if not folders:
         if not images:
             raise UserError(f"{name} holds no images, expected files in {', '.join(EXTENSIONS)}")
-        return Folder(name=name, shape=None, root=root, files=tuple(images))
+        return Folder(name=name, columns={"image": Image()}, root=root, files=tuple(images))
     files: list[str] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
@@ -77,12 +94,15 @@ def open_folder(name: str) -> Folder:
         labels += [label] * len(images)
     return Folder(
         name=name,
-        shape=None,
-        classes=tuple(folders),
+        columns={"image": Image(), "label": Label(classes=len(folders), names=tuple(folders))},
         labels=np.array(labels, np.int32),
         root=root,
         files=tuple(files),
     )
+
+
+def _decode(paths: list[Path]) -> list[tuple[int, ...]]:
+    return [load(path)[1].shape for path in paths]
 
 
 def listing(folder: Path) -> tuple[list[str], list[str]]:

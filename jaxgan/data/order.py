@@ -1,6 +1,7 @@
 """Which item comes when: permutations and random words, functions of a seed alone.
 
-All of them come from Philox, a counter-based generator whose numbers NumPy promises never to change.
+All of them come from Philox, a counter-based generator whose numbers NumPy promises never to
+change.
 """
 
 import functools
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt64
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def permutation(seed: int, epoch: int, count: int) -> Int[np.ndarray, " count"]:
     """The order of `count` items in an epoch."""
     key = np.array([seed, epoch], np.uint64)

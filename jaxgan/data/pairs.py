@@ -13,17 +13,19 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 
 from jaxgan.data.arrayrecord import INDEX, Packed, open_packed
 from jaxgan.data.base import Arrays, Item, Source, Transform
 from jaxgan.data.folder import Folder, listing, open_folder
-from jaxgan.data.image import channels, text
 from jaxgan.errors import UserError
+from jaxgan.fields import Field, Image, Label
+from jaxgan.fields.pixels import channels, text
 
 Opener = Callable[[str], Source]
 
@@ -52,6 +54,12 @@ class SideBySide(Source):
         left, right = both[:, :half], both[:, half:]
         return {"image": left, "input": right} if self.swap else {"image": right, "input": left}
 
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield those of the right or left halves; the others are alike."""
+        if column == "image":
+            for name, shape in self.source.shapes("image"):
+                yield name, half_shape(name, shape)
+
     def identity(self) -> Iterator[bytes]:
         """Yield which half is which, and what tells the files."""
         yield b"right to left" if self.swap else b"left to right"
@@ -62,16 +70,18 @@ class SideBySide(Source):
 class TwoSets(Source):
     """Images of one data set, inputs of another.
 
-    Where they are not aligned, item i pairs image i with input i, counted round; training draws
-    both in orders of their own.
+    Where they are not aligned, item i pairs image i with input i, counted round; training takes
+    them from two sets.
 
     Attributes:
       images: Where images are from.
       inputs: Where inputs are from.
+      aligned: Whether the input of an item belongs to its image.
     """
 
     images: Source
     inputs: Source
+    aligned: bool
 
     def __len__(self) -> int:
         return len(self.images)
@@ -80,26 +90,26 @@ class TwoSets(Source):
         other = self.inputs[index % len(self.inputs)]
         return {"image": self.images[index]["image"], "input": other["image"]}
 
-    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
-        """Return the items at `indices`, stacked."""
-        other = self.inputs.take(np.asarray(indices) % len(self.inputs))
-        return {"image": self.images.take(indices)["image"], "input": other["image"]}
+    @property
+    def sets(self) -> tuple[Source, ...]:
+        """Images and inputs where they do not belong together."""
+        if self.aligned:
+            return (self,)
+        images = self.images.fitted({"image": None}, {"image": self.columns["image"]})
+        input_ = dataclasses.replace(self.columns["input"], column="image")
+        return images, self.inputs.fitted({"input": None}, {"input": input_})
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield those of the set that the column is from."""
+        return (self.inputs if column == "input" else self.images).shapes("image")
 
     def fitted(
-        self,
-        transform: Transform,
-        shape: tuple[int, ...],
-        input_transform: Transform | None = None,
-        input_shape: tuple[int, ...] | None = None,
+        self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
     ) -> Source:
-        """Return both sets with their images transformed."""
-        images = self.images.fitted(transform, shape)
-        if input_transform is None or input_shape is None:
-            return images
-        inputs = self.inputs.fitted(input_transform, input_shape)
-        return dataclasses.replace(
-            self, shape=shape, input_shape=input_shape, images=images, inputs=inputs
-        )
+        """Return a source of these columns; inputs are not read where none are wanted."""
+        if all((field.column or name) == "image" for name, field in columns.items()):
+            return self.images.fitted(transforms, columns)
+        return super().fitted(transforms, columns)
 
     def identity(self) -> Iterator[bytes]:
         """Yield what tells either set, and how they belong together."""
@@ -115,44 +125,52 @@ class Edges(Source):
 
     Attributes:
       source: Where images are from.
-      fit: What edges go through, so that they have the channels that are wanted.
     """
 
     source: Source
-    fit: Transform | None = None
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Item:
         item = self.source[index]
-        drawn = edges(item["image"])
-        return {**item, "input": drawn if self.fit is None else self.fit(drawn)}
+        return {**item, "input": edges(item["image"])}
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield those of the images; edges are as large."""
+        if column != "input":
+            yield from self.source.shapes(column)
 
     def fitted(
-        self,
-        transform: Transform,
-        shape: tuple[int, ...],
-        input_transform: Transform | None = None,
-        input_shape: tuple[int, ...] | None = None,
+        self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
     ) -> Source:
-        """Return the fitted images with their edges; of images in memory, computed now and once."""
-        images = self.source.fitted(transform, shape)
-        if input_transform is None:
-            return images
-        if isinstance(images, Arrays):
-            inputs = np.stack([input_transform(edges(image)) for image in images.images])
-            return Arrays(
-                images.images, images.labels, images.classes, name=self.name, inputs=inputs
-            )
-        return dataclasses.replace(
-            self, shape=shape, input_shape=input_shape, source=images, fit=input_transform
-        )
+        """Return the fitted columns, inputs being the edges of fitted images.
+
+        Edges are drawn at the size that is used. They are those of the image as it is fitted for
+        image of that size, or else as it would be fitted for the input itself.
+        """
+        transforms, columns = dict(transforms), dict(columns)
+        image = next((n for n, field in columns.items() if (field.column or n) == "image"), None)
+        for name, field in columns.items():
+            if (field.column or name) == "input":
+                alike = image is not None and columns[image].shape[:2] == field.shape[:2]
+                first = transforms[image if alike and image else name]
+                transforms[name] = functools.partial(_drawn, first, field.shape[-1])
+                columns[name] = dataclasses.replace(field, column="image")
+        return self.source.fitted(transforms, columns)
 
     def identity(self) -> Iterator[bytes]:
         """Yield that these are edges, and of what."""
         yield b"edges"
         yield from self.source.identity()
+
+
+def _drawn(
+    fit: Transform | None, count: int | None, image: UInt8[np.ndarray, "h w c"]
+) -> UInt8[np.ndarray, "H W C"]:
+    """The edges of a fitted image, in so many channels."""
+    drawn = edges(image if fit is None else fit(image))
+    return drawn if count is None else channels(drawn, count)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,6 +189,10 @@ class Inverted(Source):
     def __getitem__(self, index: int) -> Item:
         item = self.source[index]
         return {**item, "image": invert(item["image"])}
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield those of the images."""
+        return self.source.shapes(column)
 
     def identity(self) -> Iterator[bytes]:
         """Yield that these are negatives, and of what."""
@@ -241,11 +263,11 @@ def open_pairs(spec: str) -> Source:
         raise UserError(f"{spec}: no folder {name!r} here: give one that holds pairs of images")
     if (root / INDEX).is_file():
         packed = open_packed(name)
-        return SideBySide(name=spec, shape=None, aligned=True, source=packed, swap=swap)
+        return SideBySide(name=spec, columns=_two(), source=packed, swap=swap)
     folders, images = listing(root)
     if images and not folders:
         files = open_folder(name)
-        return SideBySide(name=spec, shape=None, aligned=True, source=files, swap=swap)
+        return SideBySide(name=spec, columns=_two(), source=files, swap=swap)
     if images or len(folders) != 2:
         found = f"{len(images):,} images and {len(folders):,} sub-folders"
         near = f": did you mean pairs:{Path(name, folders[0])}?" if folders else ""
@@ -262,7 +284,11 @@ def open_pairs(spec: str) -> Source:
         )
     if swap:
         first, second = second, first
-    return TwoSets(name=spec, shape=None, aligned=True, images=second, inputs=first)
+    return TwoSets(name=spec, columns=_two(), aligned=True, images=second, inputs=first)
+
+
+def _two() -> dict[str, Field]:
+    return {"image": Image(), "input": Image()}
 
 
 def open_unpaired(spec: str, open_source: Opener) -> TwoSets:
@@ -279,8 +305,7 @@ def open_unpaired(spec: str, open_source: Opener) -> TwoSets:
         _check_images(spec, side)
     return TwoSets(
         name=spec,
-        shape=images.shape,
-        input_shape=inputs.shape,
+        columns={"image": images.columns["image"], "input": inputs.columns["image"]},
         aligned=False,
         images=images,
         inputs=inputs,
@@ -295,14 +320,9 @@ def open_edges(spec: str, open_source: Opener) -> Edges:
     """
     source = open_source(spec.removeprefix("edges:"))
     _check_images(spec, source)
-    return Edges(
-        name=spec,
-        shape=source.shape,
-        classes=source.classes,
-        labels=source.labels,
-        aligned=True,
-        source=source,
-    )
+    drawn = Image((*source.columns["image"].shape[:2], 1))
+    columns = {**source.columns, "input": drawn}
+    return Edges(name=spec, columns=columns, labels=source.labels, source=source)
 
 
 def open_inverted(spec: str, open_source: Opener) -> Source:
@@ -314,16 +334,14 @@ def open_inverted(spec: str, open_source: Opener) -> Source:
     source = open_source(spec.removeprefix("inverted:"))
     _check_images(spec, source)
     if isinstance(source, Arrays):
-        return Arrays(invert(source.images), source.labels, source.classes, name=spec)
-    return Inverted(
-        name=spec,
-        shape=source.shape,
-        classes=source.classes,
-        labels=source.labels,
-        source=source,
-    )
+        label = source.columns.get("label")
+        names = label.names if isinstance(label, Label) else ()
+        return Arrays(invert(source.images), source.labels, names, name=spec)
+    return Inverted(name=spec, columns=source.columns, labels=source.labels, source=source)
 
 
 def _check_images(spec: str, source: Source) -> None:
-    if source.shape is not None and len(source.shape) == 1:
-        raise UserError(f"{spec}: {source.name} holds points, expected images")
+    image = source.columns.get("image")
+    if not isinstance(image, Image):
+        holds = "no images" if image is None else image.kind()
+        raise UserError(f"{spec}: {source.name} holds {holds}, expected images")

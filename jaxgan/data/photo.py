@@ -13,8 +13,8 @@ import importlib.util
 from pathlib import Path
 
 from jaxgan.data.base import Arrays
-from jaxgan.data.image import load
 from jaxgan.errors import UserError
+from jaxgan.fields.pixels import load
 
 PHOTOS = ("china", "flower")
 """What scikit-learn ships, in datasets/images/NAME.jpg."""

@@ -1,192 +1,272 @@
 """Batches: each a pure function of the seed and the step.
 
 There is no iterator state. Step s of any run, resumed or not, on any number of processes, sees the
-same images in the same order, flipped the same way:
+same items in the same order, flipped the same way:
 
-    position of an image in the endless stream   k = s * draws * batch + its row in the step
+    position of an item in the endless stream    k = s * draws * batch + its row in the step
         in a stage from step b on, before which
-        n images were seen                       k = n + (s - b) * draws * batch + its row
-    epoch, place in it                           divmod(k, images)
-    image                                        permutation(seed, epoch)[place]
+        n items were seen                        k = n + (s - b) * draws * batch + its row
+    epoch, place in it                           divmod(k, items)
+    item                                         permutation(seed, epoch)[place]
     flipped                                      bit(seed, k)
     cut out at                                   place(seed, k)
 
-An input that belongs to its image is flipped and cut like it; of a set of its own, it has an order,
-flips and places of its own, of the same form. All of them come from Philox, a counter-based
-generator whose numbers NumPy promises never to change. A whole batch is computed at once: Grain's
-own shuffle, repeat and random_map do the same image by image, at 50 to 70 µs each, which is longer
-than a step of a small GAN. Grain's part is what lies above: threads and worker processes that
-prefetch.
+All fields of a group are of one item, and flipped and cut alike. Every group has an order, flips
+and places of its own, of the same form. All of them come from Philox, a counter-based generator
+whose numbers NumPy promises never to change. A whole batch is computed at once: Grain's own
+shuffle, repeat and random_map do the same item by item, at 50 to 70 µs each, which is longer than
+a step of a small GAN. Grain's part is what lies above: threads and worker processes that prefetch.
 """
 
 import dataclasses
 import functools
 import math
 import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Bool, Float32, Int, UInt8, UInt64
+from jaxtyping import Int
 
-from jaxgan.data.base import Arrays, Source
-from jaxgan.data.image import Fit, Resample, Shrink
-from jaxgan.data.pairs import TwoSets
-from jaxgan.data.scan import check
+from jaxgan.data.base import Columns, Source
+from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
+from jaxgan.data.order import permutation, random_bits, random_words
 from jaxgan.errors import UserError
+from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
 
 _STEPS = 2**40
 """Where the endless stream ends, because Grain wants a length."""
 
 _AHEAD = 4 * 10**9
-"""Bytes of images that may be made ahead: a thread makes a batch, and a pod's are large."""
-
-_FLIPS = (2**64 - 1, 2**64 - 2)
-"""The streams of random words that decide on flips, of images and of unrelated inputs."""
-
-_PLACES = (2**64 - 3, 2**64 - 4)
-"""The streams that decide where an image is cut out; epochs have the others."""
-
-_EPOCHS = (0, 2**63)
-"""Where the epochs of images, and of unrelated inputs, are counted from."""
+"""Bytes of arrays that may be made ahead: a thread makes a batch, and a pod's are large."""
 
 
-@functools.lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, count: int) -> Int[np.ndarray, " count"]:
-    key = np.array([seed, epoch], np.uint64)
-    return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
+def _streams(group: int) -> tuple[int, int, int]:
+    """A group's streams of random words: of its first epoch (the next ones follow), flips, places.
+
+    Those of the first two groups are what they were before there were more.
+    """
+    pair, second = divmod(group, 2)
+    flips = 2**64 - 1 - 4 * pair - second
+    return (2**63 + (group - 1) * 2**48 if group else 0), flips, flips - 2
 
 
-def _words(seed: int, stream: int, start: int, count: int) -> UInt64[np.ndarray, " count"]:
-    """Return random words `start` to `start + count` of one of the seed's streams."""
-    block, skip = divmod(start, 4)  # Philox makes four words per count of its counter.
-    key = np.array([seed, stream], np.uint64)
-    return np.random.Philox(key=key, counter=block).random_raw(skip + count)[skip:]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """Which items a step sees, and which of them this process wants.
+
+    Attributes:
+      batch: Items a draw, over all processes and micro-batches.
+      draws: Batches a step, one for each update that wants fresh data.
+      micro: Micro-batches a draw; b = batch / micro.
+      seed: Of order, flips and places, 0 to 2**63 - 1.
+      begin: First step of the stage that these are for.
+      seen: Items that the stages before it saw.
+      process: Which contiguous rows of axis b are wanted: those from process * b / processes.
+      processes: How many processes there are.
+
+    Raises:
+      UserError: `batch` cannot be divided, something is less than it can be.
+    """
+
+    batch: int
+    draws: int = 1
+    micro: int = 1
+    seed: int = 0
+    begin: int = 0
+    seen: int = 0
+    process: int = 0
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.process < self.processes:
+            raise ValueError(f"process {self.process} of {self.processes}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed {self.seed}: expected 0 to 2**63 - 1")
+        for name in ("batch", "draws", "micro"):
+            if (value := getattr(self, name)) < 1:
+                raise UserError(f"--{name} {value}: expected at least 1")
+        if self.batch % (self.micro * self.processes):
+            raise UserError(
+                f"batch {self.batch} cannot be divided by {self.micro} micro-batches times "
+                f"{self.processes} processes: use a multiple of {self.micro * self.processes}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Of a draw and micro-batch, for this process."""
+        return self.batch // self.micro // self.processes
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Leading axes of a step's arrays: draws, micro-batches (where there are several), rows."""
+        return (*(n for n in (self.draws, self.micro) if n > 1), self.rows)
+
+    def span(self, step: int) -> tuple[int, int]:
+        """The first position of a step in the endless stream, and how many it has."""
+        if step < self.begin:
+            raise IndexError(f"step {step} is before the first, {self.begin}")
+        count = self.draws * self.batch
+        return self.seen + (step - self.begin) * count, count
+
+    def mine(self, values: np.ndarray) -> np.ndarray:
+        """This process's of all values of a step, in a row."""
+        mine = slice(self.process * self.rows, (self.process + 1) * self.rows)
+        return values.reshape(self.draws, self.micro, -1)[:, :, mine].ravel()
 
 
-def _bits(seed: int, start: int, count: int, stream: int = _FLIPS[0]) -> Bool[np.ndarray, " count"]:
-    """Return fair bits `start` to `start + count` of the seed's stream."""
-    return _words(seed, stream, start, count) >> np.uint64(63) == 1
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Group:
+    """Fields of one item, with the data that they are taken from.
+
+    Attributes:
+      number: Of the group.
+      match: Where its fields are found.
+      fields: By name, as they are at this stage.
+      framing: By name, how items are brought to what each field stores.
+      source: The items fitted, in columns that are called like the fields.
+      cut: The field of which places are computed; None where nothing is cut out at random.
+    """
+
+    number: int
+    match: Match
+    fields: Mapping[str, Field]
+    framing: Mapping[str, Framing]
+    source: Source
+    cut: str | None
+
+    @classmethod
+    def of(
+        cls, number: int, match: Match, framing: Framing, resolution: Resolution | None
+    ) -> "_Group":
+        """Fits a set to a group's fields at a stage's resolution."""
+        fields = {name: field.at(resolution) for name, field in match.fields.items()}
+        first = next((name for name, field in match.fields.items() if field.extent), None)
+        framings = {
+            name: _scaled(framing, field, None if first is None else match.fields[first])
+            for name, field in fields.items()
+        }
+        return cls(
+            number=number,
+            match=match,
+            fields=fields,
+            framing=framings,
+            source=_fitted(match, fields, framings),
+            cut=None if framing.jitter is None else first,
+        )
+
+    def take(self, order: Order, step: int, flip: bool) -> dict[str, np.ndarray]:
+        """This process's items of a step, as networks see them: [n, ...] by field."""
+        start, count = order.span(step)
+        first, flips, places = _streams(self.number)
+        positions = order.mine(np.arange(start, start + count))
+        taken = self.source.take(_items(order.seed, first, len(self.source), positions))
+        flipped = tops = lefts = None
+        if flip:
+            flipped = order.mine(random_bits(order.seed, flips, start, count))
+        if self.cut is not None:
+            words = order.mine(random_words(order.seed, places, start, count))
+            halves = words >> np.uint64(32), words & np.uint64(2**32 - 1)
+            have, want = taken[self.cut].shape[-3:-1], self.fields[self.cut].extent or ()
+            tops, lefts = (
+                (half % np.uint64(side - cut + 1)).astype(float) / side
+                for half, side, cut in zip(halves, have, want, strict=True)
+            )
+        geometry = Geometry(flips=flipped, tops=tops, lefts=lefts)
+        return {
+            name: field.to_network(field.place(taken[name], geometry))
+            for name, field in self.fields.items()
+        }
+
+    @functools.cached_property
+    def still(self) -> Source:
+        """The items fitted to what networks see, where nothing is to be cut out at random."""
+        if self.cut is None:
+            return self.source
+        framings = {
+            name: dataclasses.replace(framing, resize=True, jitter=None)
+            for name, framing in self.framing.items()
+        }
+        return _fitted(self.match, self.fields, framings)
+
+    def size(self) -> int:
+        """Bytes of an item as networks see it, about."""
+        stored = (field.stored(self.framing[name]) for name, field in self.fields.items())
+        return 4 * sum(math.prod(n or 1 for n in shape) for shape in stored)
 
 
-def _cut(
-    images: UInt8[np.ndarray, "n H W c"],
-    size: tuple[int, int],
-    words: UInt64[np.ndarray, " n"],
-) -> UInt8[np.ndarray, "n h w c"]:
-    """Cut `size` out of each image, at the place that its word says."""
-    halves = words >> np.uint64(32), words & np.uint64(2**32 - 1)
-    tops, lefts = (
-        (half % np.uint64(have - want + 1)).astype(int)
-        for half, have, want in zip(halves, images.shape[1:3], size, strict=True)
-    )
-    height, width = size
-    places = zip(images, tops, lefts, strict=True)
-    return np.stack([image[y : y + height, x : x + width] for image, y, x in places])
+def _scaled(framing: Framing, field: Field, first: Field | None) -> Framing:
+    """The framing of a field of another size than its group's first one."""
+    if framing.jitter is None or first is None or not field.extent or not first.extent:
+        return framing
+    jitter = round(framing.jitter * field.extent[0] / first.extent[0])
+    return dataclasses.replace(framing, jitter=jitter)
 
 
-def _as_floats(images: np.ndarray) -> Float32[np.ndarray, "n ..."]:
-    """Images in [-1, 1]; points as they are."""
-    if images.dtype != np.uint8:
-        return images
-    images = images.astype(np.float32)
-    images /= 127.5
-    images -= 1.0
-    return images
+def _fitted(match: Match, fields: Mapping[str, Field], framings: Mapping[str, Framing]) -> Source:
+    transforms = {
+        name: functools.partial(field.fit, framing=framings[name]) for name, field in fields.items()
+    }
+    columns = {
+        name: dataclasses.replace(
+            field, shape=field.stored(framings[name]), column=match.columns[name]
+        )
+        for name, field in fields.items()
+    }
+    return match.source.fitted(transforms, columns)
+
+
+def _items(
+    seed: int, first: int, count: int, positions: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    """Which of `count` items stands at each position of an endless stream."""
+    epochs, places = np.divmod(positions, count)
+    items = np.empty_like(positions)
+    for epoch in np.unique(epochs):
+        chosen = epochs == epoch
+        items[chosen] = permutation(seed, first + int(epoch), count)[places[chosen]]
+    return items
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Batches:
     """The training data by step; made by `batches`.
 
-    `batches[step]` is a dict of arrays [draws, micro, b / processes, ...], in which the axes
-    `draws` and `micro` are left out where they are 1:
-      "image": float32 in [-1, 1], NHWC; points as they are.
-      "label": int32; left out where `classes` is 0.
-      "input": as "image"; where the source has it.
+    `batches[step]` is a dict of arrays [draws, micro, b / processes, ...] by field, as networks see
+    them, in which the axes `draws` and `micro` are left out where they are 1.
     """
 
-    source: Source
-    unrelated: Source | None
-    classes: int
-    batch: int
-    draws: int
-    micro: int
-    seed: int
+    groups: tuple[_Group, ...]
+    order: Order
     flip: bool
-    cut: tuple[int, int] | None
     workers: int
-    process: int
-    processes: int
-    begin: int
-    seen: int
-
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        if step < self.begin:
-            raise IndexError(f"step {step} is before the first, {self.begin}")
-        taken = self._take(self.source, step, 0)
-        if self.unrelated is not None:
-            taken["input"] = self._take(self.unrelated, step, 1)["image"]
-        if not self.classes:
-            taken.pop("label", None)
-        lead = (*(n for n in (self.draws, self.micro) if n > 1), self._rows)
-        return {key: value.reshape(*lead, *value.shape[1:]) for key, value in taken.items()}
 
     @property
-    def _rows(self) -> int:
-        """Of a draw and micro-batch, for this process."""
-        return self.batch // self.micro // self.processes
+    def begin(self) -> int:
+        """The first step."""
+        return self.order.begin
 
-    def _take(self, source: Source, step: int, which: int) -> dict[str, np.ndarray]:
-        """This process's items of a step: of the images (0), or of inputs unrelated to them (1)."""
-        count = self.draws * self.batch
-        start = self.seen + (step - self.begin) * count
-        mine = slice(self.process * self._rows, (self.process + 1) * self._rows)
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        taken = [group.take(self.order, step, self.flip) for group in self.groups]
+        return {
+            name: value.reshape(*self.order.lead, *value.shape[1:])
+            for each in taken
+            for name, value in each.items()
+        }
 
-        def local(values: np.ndarray) -> np.ndarray:
-            return values.reshape(self.draws, self.micro, -1)[:, :, mine].ravel()
+    def count(self, name: str) -> int:
+        """Items that a field has."""
+        return len(self._group(name).source)
 
-        taken = source.take(self._items(len(source), local(np.arange(start, start + count)), which))
-        flipped = places = None
-        if self.flip:
-            flipped = local(_bits(self.seed, start, count, _FLIPS[which]))
-        if self.cut is not None:
-            places = local(_words(self.seed, _PLACES[which], start, count))
-        for key in taken.keys() & {"image", "input"}:
-            image = taken[key]
-            if self.cut is not None and places is not None:
-                image = _cut(image, self.cut, places)
-            if flipped is not None:
-                image[flipped] = image[flipped, :, ::-1]
-            taken[key] = _as_floats(image)
-        return taken
+    def items(self, name: str, indices: Int[np.ndarray, " n"]) -> np.ndarray:
+        """Chosen items of a field as networks see them, [n, ...], neither flipped nor cut out."""
+        group = self._group(name)
+        return group.fields[name].to_network(group.still.take(np.asarray(indices))[name])
 
-    def examples(self, items: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
-        """Return chosen items of the data, as in a batch [n, ...] but neither flipped nor cut."""
-        taken = self.source.take(items)
-        if self.unrelated is not None:
-            taken["input"] = self.unrelated.take(items % len(self.unrelated))["image"]
-        kept = taken.keys() & {"image", "input"}
-        return {key: _as_floats(taken[key]) for key in sorted(kept)}
-
-    def _bytes(self) -> int:
-        """Of the images of one step, at most."""
-        sources = [self.source] if self.unrelated is None else [self.source, self.unrelated]
-        shapes = [shape for source in sources for shape in (source.shape, source.input_shape)]
-        pixels = sum(math.prod(shape) for shape in shapes if shape is not None)
-        return max(1, 4 * self.draws * self.batch // self.processes * pixels)
-
-    def _items(
-        self, count: int, positions: Int[np.ndarray, " n"], which: int
-    ) -> Int[np.ndarray, " n"]:
-        """Return which of `count` items stands at each position of the endless stream."""
-        epochs, places = np.divmod(positions, count)
-        items = np.empty_like(positions)
-        for epoch in np.unique(epochs):
-            chosen = epochs == epoch
-            order = _permutation(self.seed, _EPOCHS[which] + int(epoch), count)
-            items[chosen] = order[places[chosen]]
-        return items
+    def _group(self, name: str) -> _Group:
+        return next(group for group in self.groups if name in group.fields)
 
     def iterate(self, start: int | None = None) -> grain.DatasetIterator[dict[str, np.ndarray]]:
         """Iterate over batches `start`, `start + 1`, ... without end, made ahead in the background.
@@ -195,9 +275,11 @@ class Batches:
         processes.
         """
         # One thread is enough where there is nothing to decode, and leaves the cores to XLA.
-        arrays = isinstance(self.source, Arrays) and isinstance(self.unrelated, Arrays | None)
+        arrays = all(isinstance(group.source, Columns) for group in self.groups)
         alone = self.workers > 0 or arrays
-        threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // self._bytes() - 1))
+        size = sum(group.size() for group in self.groups)
+        size = max(1, size * self.order.draws * self.order.batch // self.order.processes)
+        threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // size - 1))
         ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
         first = self.begin if start is None else start
         steps = grain.MapDataset.range(first, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
@@ -211,119 +293,76 @@ class Batches:
 
 def batches(
     source: Source,
+    groups: Groups,
+    order: Order,
     *,
-    shape: tuple[int, ...],
-    classes: int,
-    batch: int,
-    draws: int = 1,
-    micro: int = 1,
-    seed: int = 0,
+    framing: Framing = PLAIN,
     flip: bool = False,
-    resize: bool = False,
-    crop: int | None = None,
-    jitter: int | None = None,
-    input_shape: tuple[int, ...] | None = None,
-    aligned: bool = True,
+    columns: Mapping[str, str] | None = None,
+    resolution: Resolution | None = None,
     workers: int = 0,
-    process: int = 0,
-    processes: int = 1,
-    resolution: int | tuple[int, int] | None = None,
-    begin: int = 0,
-    seen: int = 0,
 ) -> Batches:
     """Arrange a data set into training batches.
 
     Args:
       source: The data set. One in memory is fitted to the system here, once.
-      shape: What the system draws: (height, width, channels), or (d,) for points.
-      classes: What the system is conditional on; 0 drops the labels.
-      batch: Images per draw, over all processes and micro-batches.
-      draws: Batches per step, one for each update that wants fresh data.
-      micro: Micro-batches per draw; b = batch / micro.
-      seed: Of order and flips, 0 to 2**63 - 1.
-      flip: Mirror each image left to right with probability 1/2.
-      resize: Bring images to the system's size (see `Fit`).
-      crop: Side of a centre crop before that, in pixels; None for none.
-      jitter: Height to which images are brought instead, so that the system's size can be cut out
-        at a random place; None: they are not.
-      input_shape: What the system makes images from; None drops the inputs.
-      aligned: Whether an input must belong to its image.
+      groups: What the system learns from, as `System.data()` returns it.
+      order: Which items a step sees.
+      framing: How items of other sizes are brought to the system's.
+      flip: Mirror each item left to right with probability 1/2.
+      columns: What the data call otherwise than the system does, as for `match`.
+      resolution: That of a stage of a system that grows, as for `Field.at`; None: the fields' own.
       workers: Processes that make batches for `iterate`; 0 for threads of this one, which is enough
         unless thousands of files a second are to be decoded. Starting processes takes seconds and
         needs the `if __name__ == "__main__"` guard in scripts.
-      process: Which contiguous rows of axis b are wanted: those from process * b / processes.
-      processes: How many processes there are.
-      resolution: Size of the images of a stage of a system that grows: the side of squares, which
-        are those of `shape` averaged over cells, so it divides their sides; or height and width, to
-        which those of `shape` are resampled. None for `shape` itself.
-      begin: First step of the stage that these are for.
-      seen: Images that the stages before it saw.
 
     Raises:
-      UserError: The data cannot suit the system, `batch` cannot be divided, points to be flipped.
+      UserError: The data cannot suit the system; what has no mirror image is to be flipped.
     """
-    check(
-        source,
-        shape=shape,
-        classes=classes,
-        resize=resize,
-        crop=crop,
-        jitter=jitter,
-        input_shape=input_shape,
-        aligned=aligned,
-    )
-    if not 0 <= process < processes:
-        raise ValueError(f"process {process} of {processes}")
-    if not 0 <= seed < 2**63:
-        raise UserError(f"seed {seed}: expected 0 to 2**63 - 1")
-    for name, value in (("batch", batch), ("draws", draws), ("micro", micro)):
-        if value < 1:
-            raise UserError(f"--{name} {value}: expected at least 1")
-    if batch % (micro * processes):
-        raise UserError(
-            f"batch {batch} cannot be divided by {micro} micro-batches times {processes} "
-            f"processes: use a multiple of {micro * processes}"
-        )
-    cut = None
-    if len(shape) == 3:
-        if jitter is not None:
-            cut = shape[0], shape[1]
-            side = round(jitter * shape[1] / shape[0])
-            shape = (jitter, side, shape[2])
-            input_shape = None if input_shape is None else (jitter, side, input_shape[2])
-        fit, input_fit = (
-            None
-            if s is None
-            else Fit(shape=(s[0], s[1], s[2]), resize=resize or bool(cut), crop=crop)
-            for s in (shape, input_shape)
-        )
-        assert fit is not None
-        if (source.shape, source.input_shape) != (shape, input_shape) or crop is not None:
-            source = source.fitted(fit, shape, input_fit, input_shape)
-        if isinstance(resolution, tuple):
-            if resolution != shape[:2]:
-                source = source.fitted(Resample(size=resolution), (*resolution, shape[2]))
-        elif resolution is not None and resolution != shape[0]:
-            shrink = Shrink(factor=shape[0] // resolution)
-            source = source.fitted(shrink, (resolution, resolution, shape[2]))
-    elif flip:
-        raise UserError(f"{source.name} holds points, which have no mirror image: drop --flip")
-    pictures, unrelated = source, None
-    if isinstance(source, TwoSets) and not source.aligned:
-        pictures, unrelated = source.images, source.inputs
+    matches = match(groups, source, columns)
+    refuse_unsuitable(source, matches, framing)
+    for each in matches:
+        for field in each.fields.values():
+            if flip and not field.mirrors:
+                raise UserError(
+                    f"{each.source.name} holds {field.kind()}, which have no mirror image: "
+                    "drop --flip"
+                )
     return Batches(
-        source=pictures,
-        unrelated=unrelated,
-        classes=classes,
-        batch=batch,
-        draws=draws,
-        micro=micro,
-        seed=seed,
+        groups=tuple(
+            _Group.of(number, each, framing, resolution) for number, each in enumerate(matches)
+        ),
+        order=order,
         flip=flip,
-        cut=cut,
         workers=workers,
-        process=process,
-        processes=processes,
-        begin=begin,
-        seen=seen,
     )
+
+
+class Stepwise:
+    """Batches of one's own, in place of `Batches`: a function says what each step sees.
+
+    It has no columns, so nothing can be scanned, shown or drawn from it.
+
+    Args:
+      function: From a step to {field: array}, as networks see it, with the axes that `Batches` has.
+    """
+
+    begin = 0
+
+    def __init__(self, function: Callable[[int], Mapping[str, Any]]):
+        self._function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) for name, value in self._function(step).items()}
+
+    def iterate(self, start: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """Iterate over batches `start`, `start + 1`, ... without end."""
+        step = self.begin if start is None else start
+        while True:
+            yield self[step]
+            step += 1
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield that nothing is known."""
+        yield b"unknown"

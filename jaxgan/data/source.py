@@ -2,14 +2,19 @@
 
 import difflib
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jaxgan.data.arrayrecord import INDEX, open_packed
-from jaxgan.data.base import Source
+from jaxgan.data.base import Arrays, Columns, Source
 from jaxgan.data.embedded import EMBEDDED
 from jaxgan.data.folder import open_folder
 from jaxgan.data.pairs import open_edges, open_inverted, open_pairs, open_unpaired
 from jaxgan.data.photo import open_image
+from jaxgan.data.pipeline import Stepwise
 from jaxgan.data.tfds import open_tfds, tfds_names
 from jaxgan.errors import UserError
 
@@ -54,7 +59,34 @@ def open_source(spec: str) -> Source:
     raise UserError(f"no data set {spec!r}, and no folder of that name: {hint}")
 
 
-def fingerprint(source: Source) -> str:
+def as_source(value: Any) -> Source | Stepwise:
+    """Make a data set of what `jaxgan.Data(source=...)` takes.
+
+    Args:
+      value: A name as `open_source` takes it; a `Source`; images or points as `Arrays` takes them;
+        a dict of arrays, and of lists of images or sentences, by column, whose kinds are guessed
+        (see `Columns`); a function from a step to its batch (see `Stepwise`).
+
+    Raises:
+      UserError: It is nothing of these, or cannot be used.
+    """
+    if isinstance(value, str | Path):
+        return open_source(str(value))
+    if isinstance(value, Source | Stepwise):
+        return value
+    if isinstance(value, np.ndarray):
+        return Arrays(value)
+    if isinstance(value, Mapping):
+        return Columns(value)
+    if callable(value):
+        return Stepwise(value)
+    raise UserError(
+        f"data are a {type(value).__name__}, expected a name, an array, a dict of arrays, a "
+        "jaxgan.data.Source, or a function from a step to its batch"
+    )
+
+
+def fingerprint(source: Source | Stepwise) -> str:
     """Return 16 hexadecimal digits that tell this data set from another.
 
     They come from the bytes of arrays, from names and sizes of files (not from where the folder

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data.base import Item, Source
-from jaxgan.data.image import channels, read
 from jaxgan.errors import UserError
+from jaxgan.fields import Field, Image, Label
+from jaxgan.fields.pixels import channels, read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +38,7 @@ class Tfds(Source):
         record = self.records[index]
         image = read(io.BytesIO(record["image"]))
         item: Item = {"image": image if self.depth is None else channels(image, self.depth)}
-        return {**item, "label": np.int32(record["label"])} if self.classes else item
+        return {**item, "label": np.int32(record["label"])} if "label" in self.columns else item
 
     def identity(self) -> Iterator[bytes]:
         """Yield name, version, split and length."""
@@ -98,11 +99,13 @@ def open_tfds(name: str) -> Tfds:
             f"cannot be read at random: delete that folder and run {prepare}"
         ) from None
     shape = features["image"].shape
+    columns: dict[str, Field] = {"image": Image() if None in shape else Image(tuple(shape))}
     label = features.get("label")
+    if isinstance(label, tfds.features.ClassLabel):
+        columns["label"] = Label(classes=len(label.names), names=tuple(label.names))
     return Tfds(
         name=name,
-        shape=None if None in shape else tuple(shape),
-        classes=tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else (),
+        columns=columns,
         records=records,
         version=builder.info.full_name,
         split=split,

@@ -65,6 +65,8 @@ class Field:
       column: Name of the data's column, where it is not the field's own name.
       dtype: Of the arrays that networks see.
       visible: Whether `show` makes a picture of it.
+      typed: Whether people type it, rather than give a file.
+      axes: What the numbers of `size` are called in messages.
       mirrors: Whether it may be grouped with images that are mirrored at random.
       extent: Height and width where it has pixels that can be cut out; None otherwise.
     """
@@ -75,6 +77,8 @@ class Field:
 
     dtype: ClassVar[type] = np.float32
     visible: ClassVar[bool] = False
+    typed: ClassVar[bool] = False
+    axes: ClassVar[str] = "size"
     mirrors: ClassVar[bool] = True
 
     @classmethod
@@ -97,14 +101,35 @@ class Field:
     def refusal(self, found: "Field", framing: Framing = PLAIN) -> str | None:
         """Why a column cannot serve as this field; follows the data's name. None: it can."""
         del framing
-        if not _matches(found.shape, self.shape):
-            return f"holds {found.text()}, the system takes {self.text()}"
+        if found.kind() != self.kind() or not _matches(found.shape, self.shape):
+            return (
+                f"holds {found.plural()}, the system draws {self.plural()}: choose another data "
+                "set or another system"
+            )
         return None
+
+    def absence(self, columns: Mapping[str, "Field"], *, apart: bool) -> str:
+        """Why data of these columns cannot serve, none of which can be this field.
+
+        It follows the data's name. `apart`: no other field of its kind is in the field's group.
+        """
+        del apart
+        has = ", ".join(f"{name} ({field.kind()})" for name, field in columns.items())
+        return f"has no {self.kind()}, the system takes {self.text()}: it has {has}"
+
+    def size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """What `refusal` must know of an item's shape; the rest is whatever `fit` makes of it."""
+        return shape
 
     def fit(self, raw: Any, framing: Framing = PLAIN) -> np.ndarray:
         """One item of a source as batches hold it before `place` and `to_network`."""
         del framing
         return np.asarray(raw, self.dtype)
+
+    def stored(self, framing: Framing) -> tuple[int | None, ...]:
+        """Shape of what `fit` returns, which `place` may cut to the field's."""
+        del framing
+        return self.shape
 
     def place(self, items: np.ndarray, geometry: Geometry) -> np.ndarray:
         """Items [n, ...] mirrored and cut out."""
@@ -125,7 +150,7 @@ class Field:
         return {}
 
     def noise(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Random items [count, ...] in the form that `place` returns: to time what is done to such."""
+        """Random items [count, ...] in the form that `place` returns, for timing."""
         return rng.standard_normal((count, *self._static()), np.float32).astype(self.dtype)
 
     # --- from and to people
@@ -137,10 +162,17 @@ class Field:
           UserError: It is none.
         """
         try:
-            numbers = [float(word) for word in text.replace(",", " ").split()]
-            item = np.asarray(numbers, self.dtype).reshape(self._static())
-        except ValueError:
-            raise UserError(f"{text!r} is no {self.text()}: give its numbers with commas") from None
+            if text.endswith(".json"):
+                numbers = json.loads(Path(text).expanduser().read_text())
+            else:
+                numbers = [float(word) for word in text.replace(",", " ").split()]
+            item: np.ndarray = np.asarray(numbers, self.dtype)
+            if not (text.endswith(".json") and _matches(item.shape, self.shape)):
+                item = item.reshape(self._static())
+        except (ValueError, TypeError, OSError):
+            raise UserError(
+                f"{text!r} is no {self.text()}: give its numbers with commas, or a .json of them"
+            ) from None
         return item
 
     def accept(self, given: Any) -> np.ndarray | list[np.ndarray]:
@@ -187,12 +219,18 @@ class Field:
 
     def text(self) -> str:
         """The field in a few words, for messages and help."""
-        size = "x".join("?" if n is None else str(n) for n in self.shape)
-        return f"{self.kind()} {size}".strip()
+        return f"{self.kind()} {self._size()}".strip()
+
+    def plural(self) -> str:
+        """What data of many such items hold, for messages."""
+        return f"{self.kind()}s of {self._size()}" if self.shape else f"{self.kind()}s"
 
     def zeros(self, count: int = 1) -> Array:
         """Items that hold nothing, [count, *shape]: what networks are initialised with."""
         return jnp.zeros((count, *self._static()), self.dtype)
+
+    def _size(self) -> str:
+        return "x".join("?" if n is None else str(n) for n in self.shape)
 
     def _static(self) -> tuple[int, ...]:
         if any(n is None for n in self.shape):
@@ -211,6 +249,22 @@ class Drawable(abc.ABC):
         """Items on the way from a [n, ...] (t = 0) to b (t = 1); those that have none stay at a."""
         del b, t
         return a
+
+    @abc.abstractmethod
+    def along(
+        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """Items [n, ...] that go through what the field can be, the rest of them as in `item`.
+
+        Args:
+          item: As networks see it.
+          count: How many; classes are all shown.
+          place: Which of the item's numbers changes, in row order.
+          span: From where to where; None: as far as the field goes.
+
+        Raises:
+          UserError: No such place, or no end where none is given.
+        """
 
 
 def _matches(found: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:

@@ -22,13 +22,17 @@ class Clip(Image):
 
     shape: tuple[int | None, ...] = (None, None, None, None)
 
+    axes: ClassVar[str] = "frames x height x width"
     suffix: ClassVar[str] = ".gif"
 
     def refusal(self, found: Field, framing: Framing = PLAIN) -> str | None:
         """Too few frames, or as images are refused."""
-        if isinstance(found, Clip) and found.shape[0] is not None and self.shape[0] is not None:
-            if found.shape[0] < self.shape[0]:
-                return f"has clips of {found.shape[0]} frames, the system takes {self.shape[0]}"
+        frames = found.shape[0] if isinstance(found, Clip) else None
+        if frames is not None and self.shape[0] is not None and frames < self.shape[0]:
+            return (
+                f"has {frames} frames, the system draws {self.shape[0]}: leave out clips that are "
+                "shorter, or set the system to fewer frames"
+            )
         return super().refusal(found, framing)
 
     def fit(self, raw: Any, framing: Framing = PLAIN) -> UInt8[np.ndarray, "t h w c"]:

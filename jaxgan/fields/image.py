@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from jaxgan import pictures
 from jaxgan.errors import UserError
 from jaxgan.fields.base import PLAIN, Field, Framing, Geometry, Resolution
-from jaxgan.fields.pixels import Fit, Resample, Shrink, channels, load, text
+from jaxgan.fields.pixels import Fit, Resample, Shrink, channels, load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Image(Field):
     """Whether that reduction is a mean over cells (ProGAN's pyramid); otherwise it is bicubic."""
 
     visible: ClassVar[bool] = True
+    axes: ClassVar[str] = "height x width"
     suffix: ClassVar[str] = ".png"
 
     @property
@@ -44,32 +45,51 @@ class Image(Field):
         pyramid), height and width that the whole is resampled, bicubic (SinGAN's).
         """
         size = (resolution, resolution) if isinstance(resolution, int) else resolution
-        if size is None or size == self.extent:
+        if size is None or self.extent is None or size == self.extent:
             return self
         shape = (*self.shape[:-3], *size, self.shape[-1])
         whole, cells = self.whole or self.extent, isinstance(resolution, int)
         return dataclasses.replace(self, shape=shape, whole=whole, cells=cells)
 
     def refusal(self, found: Field, framing: Framing = PLAIN) -> str | None:
-        """Why images of that shape cannot serve; where shapes differ, when they are read."""
-        if not isinstance(found, Image):
+        """Why images of that shape cannot serve; channels that are not known are converted."""
+        if found.kind() != self.kind():
             return super().refusal(found, framing)
         if self.shape[-1] not in (1, 3, 4, None):
             return (
-                f"cannot serve: the system draws {text(self._static())}, expected 1 (grey), "
-                "3 (RGB) or 4 (RGBA) channels"
+                f"cannot serve: the system draws {self._size()}, expected 1 (grey), 3 (RGB) or "
+                "4 (RGBA) channels"
             )
-        if any(n is None for n in (*found.shape, *self.shape)):
-            return None
-        shape = found._static()[-3:]
-        if problem := self._fit(framing).problem(shape):
+        if problem := self._misfit(found, framing):
             return problem
-        if shape[-1] != self.shape[-1] and not self._scales(framing):
-            return (
-                f"is {text(shape)}, the system draws {text(self._static())}: add --resize, which "
-                f"converts channels too, or set the system to {shape[-1]} channels"
-            )
-        return None
+        count = found.shape[-1]
+        converted = None in (count, self.shape[-1]) or self._scales(framing)
+        if converted or count == self.shape[-1]:
+            return None
+        return (
+            f"is {found._size()}, the system draws {self._size()}: add --resize, which converts "
+            f"channels too, or set the system to {count} channels"
+        )
+
+    def _misfit(self, found: Field, framing: Framing) -> str | None:
+        """Why items of that height and width cannot be brought to the field's; None: they can."""
+        if self.extent is None or None in found.shape[-3:-1]:
+            return None
+        known = [n for n in found.shape[-3:] if n is not None]
+        return self._fit(framing).problem(tuple(known))
+
+    def absence(self, columns: Mapping[str, Field], *, apart: bool) -> str:
+        """There are no images, or not two of one item."""
+        if [field.kind() for field in columns.values()].count(self.kind()) != 1:
+            return super().absence(columns, apart=apart)
+        return (
+            f"holds {self.kind()}s alone, the system makes one {self.kind()} from another: give "
+            "pairs:FOLDER, edges:DATA" + (" or unpaired:DATA,DATA" if apart else "")
+        )
+
+    def size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """All but the channels, which are converted."""
+        return shape[:-1]
 
     def fit(self, raw: Any, framing: Framing = PLAIN) -> UInt8[np.ndarray, "h w c"]:
         """Channels, size and reduction; of any size where the field's is open."""
@@ -83,19 +103,24 @@ class Image(Field):
             return Shrink(factor=self.whole[0] // height)(image)
         return Resample(size=(height, width))(image)
 
-    def stored(self, framing: Framing) -> tuple[int, ...]:
+    def stored(self, framing: Framing) -> tuple[int | None, ...]:
         """Shape of what `fit` returns: the field's, or more where a part will be cut out of it."""
         if self.extent is None or framing.jitter is None:
-            return self._static()
+            return self.shape
         height, width = self.extent
         side = round(framing.jitter * width / height)
-        return (*self._static()[:-3], framing.jitter, side, self._static()[-1])
+        return (*self.shape[:-3], framing.jitter, side, self.shape[-1])
+
+    def plural(self) -> str:
+        """Their size, where it is known."""
+        known = any(n is not None for n in self.shape)
+        return f"{self._size()} {self.kind()}s" if known else f"{self.kind()}s"
 
     def _scales(self, framing: Framing) -> bool:
         return framing.resize or framing.jitter is not None
 
     def _fit(self, framing: Framing) -> Fit:
-        shape = self.stored(framing)[-3:]
+        shape: tuple[Any, ...] = self.stored(framing)[-3:]
         if self.whole is not None and framing.jitter is None:
             shape = (*self.whole, shape[-1])
         height, width, count = shape
@@ -105,11 +130,10 @@ class Image(Field):
         """Cuts the field's size out of each item, and mirrors some."""
         if geometry.tops is not None and geometry.lefts is not None and self.extent is not None:
             height, width = self.extent
+            shares, have = (geometry.tops, geometry.lefts), items.shape[-3:-1]
             tops, lefts = (
-                np.rint(shares * size).astype(int)
-                for shares, size in zip(
-                    (geometry.tops, geometry.lefts), items.shape[-3:-1], strict=True
-                )
+                np.minimum(np.rint(share * side).astype(int), side - cut)
+                for share, side, cut in zip(shares, have, self.extent, strict=True)
             )
             items = np.stack(
                 [

@@ -26,23 +26,39 @@ class Label(Drawable, Field):
     names: tuple[str, ...] = ()
 
     dtype: ClassVar[type] = np.int32
+    typed: ClassVar[bool] = True
 
     def refusal(self, found: Field, framing: Framing = PLAIN) -> str | None:
         """Another number of classes."""
         if not isinstance(found, Label):
             return super().refusal(found, framing)
+        if found.classes == self.classes > 1:
+            return None
         if found.classes < 2:
             has = f"only the class {found.names[0]!r}" if found.names else "no labels"
             return (
                 f"has {has}, the system is conditional on {self.classes} classes: use one "
                 "sub-folder per class, or --system.classes 0"
             )
-        if found.classes != self.classes:
-            return (
-                f"has {found.classes} classes, the system expects {self.classes}: "
-                f"set --system.classes {found.classes}"
+        return (
+            f"has {found.classes} classes, the system expects {self.classes}: "
+            f"set --system.classes {found.classes}"
+        )
+
+    def absence(self, columns: Mapping[str, Field], *, apart: bool) -> str:
+        """There are no labels."""
+        del columns, apart
+        return self.refusal(Label()) or ""
+
+    def fit(self, raw: Any, framing: Framing = PLAIN) -> Int[np.ndarray, ""]:
+        """The number; those of unlabelled splits are often -1."""
+        del framing
+        if not 0 <= raw < self.classes:
+            raise UserError(
+                f"an item has the label {raw}, expected 0 to {self.classes - 1}: choose a split "
+                "that is labelled"
             )
-        return None
+        return np.asarray(raw, np.int32)
 
     def bind(self, about: Mapping[str, Any]) -> "Label":
         """The label with the names of the data's classes."""
@@ -57,18 +73,28 @@ class Label(Drawable, Field):
         """A class by its name, or by its number where no class has that name."""
         if text in self.names:
             return np.int32(self.names.index(text))  # type: ignore[return-value]
-        known = f"{self.classes} classes, 0 to {self.classes - 1}"
-        if self.names != tuple(map(str, range(self.classes))) and self.names:
-            known += f" ({', '.join(self.names[:10])}{', ...' if self.classes > 10 else ''})"
         try:
             number = int(text)
         except ValueError:
             raise UserError(
-                f"label {text!r}: there are {known}{nearest(text, self.names)}"
+                f"no class {text!r}: there are {self._known()}{nearest(text, self.names)}"
             ) from None
+        return self._numbered(number)
+
+    def _accepted(self, item: Any) -> Int[np.ndarray, ""]:
+        return self.read(item) if isinstance(item, str) else self._numbered(int(item))
+
+    def _numbered(self, number: int) -> Int[np.ndarray, ""]:
         if not 0 <= number < self.classes:
-            raise UserError(f"label {number}: this run has {known}")
+            raise UserError(f"no class {number}: there are {self._known()}")
         return np.int32(number)  # type: ignore[return-value]
+
+    def _known(self) -> str:
+        """The classes, for messages."""
+        known = f"{self.classes} classes, 0 to {self.classes - 1}"
+        if self.names and self.names != tuple(map(str, range(self.classes))):
+            known += f" ({', '.join(self.names[:10])}{', ...' if self.classes > 10 else ''})"
+        return known
 
     def noise(self, rng: np.random.Generator, count: int) -> Int[np.ndarray, " n"]:
         """Random classes."""
@@ -83,6 +109,17 @@ class Label(Drawable, Field):
         del truncation
         return jax.random.randint(key, (), 0, self.classes)
 
+    def along(
+        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+    ) -> Int[np.ndarray, " n"]:
+        """All classes."""
+        del item, count, place, span
+        return np.arange(self.classes, dtype=np.int32)
+
     def text(self) -> str:
         """How many classes there are."""
         return f"label of {self.classes} classes"
+
+    def plural(self) -> str:
+        """How many classes there are."""
+        return f"labels of {self.classes} classes"

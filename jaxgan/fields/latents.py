@@ -1,7 +1,7 @@
 """What is drawn at random, or drawn from the data."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,12 @@ class Normal(Drawable, Field):
         """On the arc about the origin, where such numbers lie."""
         return slerp(a, b, t)
 
+    def along(
+        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """One of the numbers from -2 to 2, between which 95% of them are."""
+        return _swept(item, count, place, span or (-2.0, 2.0))
+
 
 @dataclasses.dataclass(frozen=True)
 class Uniform(Drawable, Field):
@@ -45,6 +51,16 @@ class Uniform(Drawable, Field):
         """On the straight line."""
         return lerp(a, b, t)
 
+    def along(
+        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """One of the numbers from `low` to `high`."""
+        return _swept(item, count, place, span or (self.low, self.high))
+
+    def text(self) -> str:
+        """How many numbers, and their range."""
+        return f"{super().text()} from {self.low:g} to {self.high:g}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Number(Drawable, Field):
@@ -62,6 +78,7 @@ class Number(Drawable, Field):
     high: float = np.inf
 
     mirrors: ClassVar[bool] = True
+    typed: ClassVar[bool] = True
 
     def draw(self, key: PRNGKeyArray, truncation: Float[Array, ""] | None) -> Array:
         """The default."""
@@ -80,13 +97,36 @@ class Number(Drawable, Field):
             raise UserError(
                 f"{text!r} is no number: it goes from {self.low:g} to {self.high:g}"
             ) from None
-        if not self.low <= value <= self.high:
-            raise UserError(f"is {value:g}: it goes from {self.low:g} to {self.high:g}")
-        return np.float32(value)  # type: ignore[return-value]
+        return self._accepted(value)
+
+    def _accepted(self, item: Any) -> np.ndarray:
+        if isinstance(item, str):
+            return self.read(item)
+        if not self.low <= item <= self.high:
+            raise UserError(f"{item:g} is too far: it goes from {self.low:g} to {self.high:g}")
+        return np.float32(item)  # type: ignore[return-value]
+
+    def along(
+        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """From `low` to `high`."""
+        low, high = span or (self.low, self.high)
+        if not np.isfinite([low, high]).all():
+            raise UserError(f"a number goes from {low:g} to {high:g}: say from where to where")
+        return _swept(item, count, place, (low, high))
 
     def text(self) -> str:
         """The range and the default."""
         return f"number from {self.low:g} to {self.high:g}, {self.default:g} by default"
+
+
+def _swept(item: np.ndarray, count: int, place: int, span: tuple[float, float]) -> np.ndarray:
+    """Copies of an item in which one number goes from one end to the other."""
+    if not 0 <= place < item.size:
+        raise UserError(f"number {place} of {item.size}: they count from 0 to {item.size - 1}")
+    items = np.repeat(np.asarray(item)[None], count, 0)
+    items.reshape(count, -1)[:, place] = np.linspace(*span, count)
+    return items
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from jaxgan.errors import UserError
 from jaxgan.fields.base import PLAIN, Field, Framing
 from jaxgan.fields.image import Image
 from jaxgan.fields.pixels import Fit
@@ -21,26 +22,43 @@ class Mask(Image):
     """
 
     def refusal(self, found: Field, framing: Framing = PLAIN) -> str | None:
-        """Masks of any size and number of classes are read; their values are checked then."""
-        return None if isinstance(found, Mask) else super().refusal(found, framing)
+        """Not masks, nor images that may be such; their values are checked when they are read."""
+        if found.kind() not in (self.kind(), Image.kind()):
+            return super().refusal(found, framing)
+        return self._misfit(found, framing)
 
     def fit(self, raw: Any, framing: Framing = PLAIN) -> UInt8[np.ndarray, "h w 1"]:
         """The largest centred part of the field's aspect ratio, by the nearest pixel."""
-        raw = np.asarray(raw, np.uint8)[..., :1]
-        if self.shape[-1] == 2 and raw.max(initial=0) > 1:
-            raw = (raw > 127).astype(np.uint8)
+        raw = self._classes(np.asarray(raw))
         if self.extent is None:
             return raw
         framed = dataclasses.replace(self._fit(framing), nearest=True)
         whole = dataclasses.replace(framed, shape=(*framed.shape[:2], 1))(raw)
-        size = self.stored(framing)[:2]
+        size: tuple[Any, ...] = self.stored(framing)[:2]
         return Fit(shape=(size[0], size[1], 1), resize=True, nearest=True)(whole)
+
+    def _classes(self, raw: np.ndarray) -> UInt8[np.ndarray, "h w 1"]:
+        """The class of each pixel, or bytes of a soft mask, as it is kept, or of an image file."""
+        raw = raw[..., :-1] if raw.shape[-1] in (2, 4) else raw  # without alpha
+        grey = raw[..., :1]
+        if (raw != grey).any():
+            raise UserError(
+                f"a mask has colours ({raw.shape[-1]} channels that differ), expected the number "
+                "of each pixel's class: convert it"
+            )
+        count, most = self.shape[-1], int(grey.max(initial=0))
+        if count == 2 and most > 1:
+            return (grey > 127).astype(np.uint8)
+        if count not in (None, 1) and most >= count:
+            raise UserError(f"a mask has the class {most}, the system takes 0 to {count - 1}")
+        return grey.astype(np.uint8)
 
     def to_network(self, items: np.ndarray) -> Float[np.ndarray, "n h w k"]:
         """One-hot; a soft mask in [0, 1]."""
-        if self.shape[-1] == 1:
+        count = self.shape[-1] or 1
+        if count == 1:
             return items.astype(np.float32) / 255
-        return np.eye(self.shape[-1], dtype=np.float32)[items[..., 0]]
+        return np.eye(count, dtype=np.float32)[items[..., 0]]
 
     def from_network(self, items: Any) -> UInt8[np.ndarray, "n h w 1"]:
         """The likeliest class of each pixel; a soft mask as bytes."""
@@ -60,5 +78,5 @@ class Mask(Image):
     ) -> UInt8[np.ndarray, "h w 1"]:
         """Classes in shades of grey."""
         del beside
-        count = self.shape[-1] or 2
+        count = self.shape[-1] or 256
         return item if count == 1 else item * np.uint8(255 // (count - 1))

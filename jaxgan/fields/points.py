@@ -16,6 +16,14 @@ class Points(Field):
 
     mirrors: ClassVar[bool] = False
 
+    def text(self) -> str:
+        """How many numbers there are."""
+        return f"points of {self._size()} numbers"
+
+    def plural(self) -> str:
+        """How many numbers each has."""
+        return self.text()
+
 
 @dataclasses.dataclass(frozen=True)
 class Codes(Field):

@@ -24,12 +24,15 @@ class Text(Field):
     encode: Callable[[str], Float[np.ndarray, " d"]] | None = None
 
     dtype: ClassVar[type] = np.float32
+    typed: ClassVar[bool] = True
 
     def refusal(self, found: Field, framing: Framing = PLAIN) -> str | None:
         """Vectors of another length; sentences without an encoder."""
-        if isinstance(found, Text) and found.shape == () and self.encode is None:
-            return "holds sentences, and the system has no encoder of them"
-        return None if found.shape == () else super().refusal(found, framing)
+        if not isinstance(found, Text) or found.shape:
+            return super().refusal(found, framing)
+        if self.encode is None:
+            return "holds sentences, and the system has no encoder of them: give their vectors"
+        return None
 
     def fit(self, raw: Any, framing: Framing = PLAIN) -> Float[np.ndarray, " d"]:
         """The sentence's vector."""
