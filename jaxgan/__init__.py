@@ -12,14 +12,16 @@ from jaxgan.cpu import tune_cpu
 
 tune_cpu()
 
+from jaxgan import fields
 from jaxgan.config import Checkpoint, Data, Evaluate, Experiment, Log, Mesh
 from jaxgan.errors import UserError
-from jaxgan.run import Run
+from jaxgan.run import Run, train
 from jaxgan.run import open_run as open
-from jaxgan.system import Player, Stage, State, System, View
-from jaxgan.trainer import train
-from jaxgan.training.sampling import evaluation_view
+from jaxgan.state import State
+from jaxgan.system import Player, Pretrained, Stage, System, Use
+from jaxgan.training.apply import apply, draw, evaluation_view
 from jaxgan.training.step import init, make_step
+from jaxgan.view import View
 
 __all__ = [
     "Checkpoint",
@@ -29,13 +31,18 @@ __all__ = [
     "Log",
     "Mesh",
     "Player",
+    "Pretrained",
     "Run",
     "Stage",
     "State",
     "System",
+    "Use",
     "UserError",
     "View",
+    "apply",
+    "draw",
     "evaluation_view",
+    "fields",
     "init",
     "make_step",
     "open",
