@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxgan.nn import fir, resample
-from jaxgan.nn.style import Mapping, ModulatedConv, mix, random_cutoff, truncate
+from jaxgan.nn.style import Mapping, ModulatedConv, draw_noise, mix, random_cutoff, truncate
 
 
 @pytest.mark.parametrize("up", [False, True])
@@ -75,3 +75,20 @@ def test_truncation_leaves_the_later_layers(rng):
     np.testing.assert_array_equal(near[:, 3:], styles[:, 3:])
     half = truncate(styles, average, 0.5, 5)
     np.testing.assert_allclose(half, (styles + average) / 2, atol=1e-6)
+
+
+def test_psi_is_of_each_image_and_1_leaves_it_as_it_is(rng):
+    styles, average = rng.normal(size=(3, 5, 4)).astype(np.float32), jnp.arange(4.0)
+    near = truncate(styles, average, jnp.array([1.0, 0.0, 0.5]), 5)
+    np.testing.assert_array_equal(near[0], styles[0])
+    np.testing.assert_array_equal(near[1], jnp.broadcast_to(average, (5, 4)))
+    np.testing.assert_array_equal(near[2], truncate(styles, average, 0.5, 5)[2])
+
+
+def test_noise_is_of_the_key_of_its_row(rng):
+    keys = jax.random.split(jax.random.key(0), 5)
+    noise = draw_noise(keys, (4, 4, 8))
+    assert [maps.shape for maps in noise] == [(5, 4, 4, 1), (5, 4, 4, 1), (5, 8, 8, 1)]
+    assert (noise[0] != noise[1]).any()
+    for maps, alone in zip(noise, draw_noise(keys[3:], (4, 4, 8)), strict=True):
+        np.testing.assert_array_equal(maps[3:], alone)

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import View, init, make_step
+from jaxgan import init, make_step
 from jaxgan.errors import UserError
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.systems.cyclegan import CycleGAN, draw_words, empty_pool, exchange
+from jaxgan.training.apply import apply
 from jaxgan.training.step import state_shapes
+from jaxgan.view import View
 
 TINY = CycleGAN(shape=(8, 8, 1), width=4, blocks=1, patch_halvings=1, pool=20, learning_rate=1e-3)
 
@@ -17,6 +19,11 @@ TINY = CycleGAN(shape=(8, 8, 1), width=4, blocks=1, patch_halvings=1, pool=20, l
 def numbered(first, count):
     """Images that are their numbers."""
     return jnp.arange(first, first + count, dtype=jnp.float32)[:, None]
+
+
+def words_of(seed, count):
+    """Coins and places, of a key for each image."""
+    return draw_words(jax.random.split(jax.random.key(seed), count))
 
 
 def one_by_one(held, size, images, words):
@@ -41,7 +48,7 @@ def test_the_pool_is_that_of_the_code(count):
     pool, held = empty_pool(6, (1,)), []
     for step in range(20):
         images = numbered(1 + step * count, count)
-        words = draw_words(jax.random.key(step), count)
+        words = words_of(step, count)
         pool, given = exchange(pool, images, words)
         expected = one_by_one(held, 6, [float(x) for x in images[:, 0]], np.asarray(words))
         assert given[:, 0].tolist() == expected
@@ -50,7 +57,7 @@ def test_the_pool_is_that_of_the_code(count):
 
 
 def test_two_batches_are_one_of_both_in_order():
-    words = draw_words(jax.random.key(0), 12)
+    words = words_of(0, 12)
     pool, given = exchange(empty_pool(5, (1,)), numbered(1, 12), words)
     part, first = exchange(empty_pool(5, (1,)), numbered(1, 6), words[:6])
     part, second = exchange(part, numbered(7, 6), words[6:])
@@ -59,9 +66,9 @@ def test_two_batches_are_one_of_both_in_order():
 
 
 def test_the_pool_gives_old_images_half_of_the_time():
-    pool, given = exchange(empty_pool(50, (1,)), numbered(0, 50), draw_words(jax.random.key(0), 50))
+    pool, given = exchange(empty_pool(50, (1,)), numbered(0, 50), words_of(0, 50))
     np.testing.assert_array_equal(given, numbered(0, 50))
-    pool, given = exchange(pool, numbered(50, 1000), draw_words(jax.random.key(1), 1000))
+    pool, given = exchange(pool, numbered(50, 1000), words_of(1, 1000))
     old = given[:, 0] < jnp.arange(50, 1050)
     assert abs(old.mean() - 0.5) < 0.06  # the deviation is 0.016
     assert len(set(pool["images"][:, 0].tolist())) == 50
@@ -70,7 +77,7 @@ def test_the_pool_gives_old_images_half_of_the_time():
 @pytest.fixture(scope="module")
 def view():
     state = init(TINY)
-    return View(TINY.networks(), state.params, state.stats, train=True)
+    return View(TINY.networks(), state.params, state.stats, train=True, memory=state.memory)
 
 
 def batch(rng, count):
@@ -129,6 +136,37 @@ def test_without_a_pool_there_is_none_in_the_state():
     image = jax.ShapeDtypeStruct((2, *TINY.shape), jnp.float32)
     after, _ = jax.eval_shape(make_step(system), state, {"image": image, "input": image})
     assert set(after.stats) == set(state.stats) == set(system.networks())
+    assert after.memory == state.memory == {}
+
+
+def test_uses_go_there_and_back(rng):
+    state, given = init(TINY), batch(rng, 3)
+    there = apply(TINY, state, "AtoB", {"input": given["input"]}, chunk=4).made["image"]
+    back = apply(TINY, state, "BtoA", {"image": there}, chunk=4).made["input"]
+    made = apply(TINY, state, "cycle", given, chunk=4).made
+    assert next(iter(TINY.uses())) == "cycle"
+    np.testing.assert_allclose(made["fake_b"], there, atol=1e-5)
+    np.testing.assert_allclose(made["back_a"], back, atol=1e-5)
+    fake_a = apply(TINY, state, "BtoA", {"image": given["image"]}, chunk=4).made["input"]
+    np.testing.assert_allclose(made["fake_a"], fake_a, atol=1e-5)
+    assert made["back_b"].shape == (3, *TINY.shape)
+
+
+def test_all_that_is_judged_is_augmented(view, rng):
+    seen = []
+    watched = View(
+        TINY.networks(),
+        view._params,
+        view.stats,
+        train=True,
+        memory=view.memory,
+        augment=lambda _, images: seen.append(images.shape) or images,
+    )
+    pairs = batch(rng, 2)
+    TINY.generator_loss(watched, pairs, jax.random.key(0))
+    assert len(seen) == 2
+    TINY.discriminator_loss(watched, {**pairs, **watched.out}, jax.random.key(0))
+    assert seen == [(2, *TINY.shape)] * 6
 
 
 def test_eight_devices_equal_one_and_keep_what_the_generators_made(rng):
@@ -152,14 +190,14 @@ def test_eight_devices_equal_one_and_keep_what_the_generators_made(rng):
         for number, each in enumerate(pairs):
             state, _ = step(state, jax.device_put(each, batch_sharding(mesh, leading=0)))
             if number == 0:
-                pool = jax.device_get(state.stats["pool_b"])
+                pool = jax.device_get(state.memory["pool_b"])
         states.append(jax.device_get(state))
         assert pool["count"] == 16
         np.testing.assert_allclose(
             pool["images"][:16], start("generator_ab", pairs[0]["input"]), atol=1e-5
         )
         assert not pool["images"][16:].any()
-        assert states[-1].stats["pool_a"]["count"] == 20
+        assert states[-1].memory["pool_a"]["count"] == 20
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
 
 

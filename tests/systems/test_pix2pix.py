@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import View, init, make_step
+from jaxgan import init, make_step
 from jaxgan.errors import UserError
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.systems.pix2pix import Pix2Pix
+from jaxgan.training.apply import apply
+from jaxgan.view import View
 
 TINY = Pix2Pix(shape=(8, 8, 1), input_channels=2, width=4, patch_halvings=1, learning_rate=1e-3)
 
@@ -87,6 +89,31 @@ def test_step_size_falls_to_zero(rng):
         moved.append(max(jax.tree.leaves(apart)))
     assert moved[0] > 1e-4
     assert moved[3] == 0
+
+
+def test_an_output_depends_on_its_input_and_its_number_alone(rng):
+    """Its number says which noise it has: the dropout stays on."""
+    state, given = init(TINY), batch(rng, 3)["input"]
+    made = apply(TINY, state, "AtoB", {"input": given}, chunk=4).made["image"]
+    assert made.shape == (3, 8, 8, 1)
+    alone = apply(TINY, state, "AtoB", {"input": given[2:]}, numbers=np.array([2]), chunk=4)
+    np.testing.assert_array_equal(alone.made["image"][0], made[2])
+    other = apply(TINY, state, "AtoB", {"input": given[2:]}, numbers=np.array([0]), chunk=4)
+    assert (other.made["image"][0] != made[2]).any()
+
+
+def test_a_pair_is_augmented_as_one_image(view, rng):
+    seen = []
+    watched = View(
+        TINY.networks(),
+        view._params,
+        view.stats,
+        train=True,
+        augment=lambda _, images: seen.append(images.shape) or images,
+    )
+    TINY.discriminator_loss(watched, batch(rng, 2), jax.random.key(0))
+    TINY.generator_loss(watched, batch(rng, 2), jax.random.key(0))
+    assert seen == [(2, 8, 8, 3)] * 3
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (64, 32, 3), (4, 4, 3)])

@@ -12,8 +12,9 @@ import torch
 from jaxgan import UserError, init, make_step
 from jaxgan.describe import parameter_counts
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.system import View
+from jaxgan.system import stages_of
 from jaxgan.systems.stylegan2 import StyleGAN2
+from jaxgan.view import View
 from tests.reference import stylegan2 as reference
 from tests.reference.port import images_from_torch, images_to_torch
 
@@ -31,7 +32,7 @@ def state():
 
 
 def view_of(system, state, train=True):
-    return View(system.networks(), state.params, state.stats, train=train)
+    return View(system.networks(), state.params, state.stats, train=train, memory=state.memory)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_discriminator_at_64_pixels_matches_torch(rng, residual):
 
 
 def test_lazy_players_share_the_optimisers_and_move_now_and_then(state):
-    (stage,) = TINY.stages()
+    (stage,) = stages_of(TINY)
     facts = [(p.name, p.slot, p.every) for p in stage.players]
     assert facts == [
         ("generator", "generator", 1),
@@ -114,7 +115,7 @@ def test_lazy_players_share_the_optimisers_and_move_now_and_then(state):
         (second,) = optax.tree.get_all_with_path(moments, "nu")[0][1].values()
         np.testing.assert_allclose(second, 1 - 0.99**share, rtol=1e-4)
     # Without path length it is reckoned with all the same, as in the authors' code.
-    plain = dataclasses.replace(TINY, path_weight=0.0).stages()[0].players
+    plain = stages_of(dataclasses.replace(TINY, path_weight=0.0))[0].players
     assert [p.name for p in plain] == ["generator", "discriminator", "r1"]
     updates, _ = plain[0].optimizer.update(gradient, plain[0].optimizer.init(gradient))
     np.testing.assert_allclose(updates["w"], -2e-3 * 4 / 5, rtol=1e-5)
@@ -128,7 +129,7 @@ def test_path_lengths_of_a_generator_and_their_mean(state, rng):
     @jax.jit
     def path_loss(batch):
         result = TINY.path_loss(view, batch, jax.random.key(2))
-        return result, view.stats["path_length"]
+        return result, view.memory["path_length"]
 
     (loss, metrics), mean = path_loss(batch)
     np.testing.assert_allclose(mean, 0.01 * metrics["length"], rtol=1e-5)
@@ -137,7 +138,8 @@ def test_path_lengths_of_a_generator_and_their_mean(state, rng):
     image_key, direction_key = jax.random.split(jax.random.key(2))
     fresh = view_of(TINY, state)
     styles, noise = TINY._mixed(fresh, image_key, 2)
-    direction = jax.random.normal(direction_key, (2, 8, 8, 1)) / 8
+    keys = fresh.keys(direction_key, 2)
+    direction = jax.vmap(lambda key: jax.random.normal(key, (8, 8, 1)))(keys) / 8
     project = jax.jit(lambda w: (TINY.synthesize(fresh, w, noise) * direction).sum())
     lengths = []
     for index in range(2):
@@ -189,10 +191,11 @@ def test_the_average_is_faster_in_the_beginning():
 def test_psi_0_is_one_image(state, rng):
     view = view_of(TINY, state, train=False)
     z = rng.normal(size=(3, 6)).astype(np.float32)
-    images = TINY.synthesize(view, TINY.styles(view, z, None, 0.0))
+    images = TINY.make(view, {"z": z, "psi": np.zeros(3, np.float32)})
     np.testing.assert_allclose(images, jnp.broadcast_to(images[:1], images.shape), atol=1e-5)
-    plain = TINY.generate(view, z, None)
-    np.testing.assert_array_equal(TINY.synthesize(view, TINY.styles(view, z, None, 1.0)), plain)
+    w = view("generator", z, method="styles")
+    plain = TINY.synthesize(view, jnp.repeat(w[:, None], 4, 1))
+    np.testing.assert_array_equal(TINY.make(view, {"z": z, "psi": np.ones(3, np.float32)}), plain)
 
 
 def test_eight_devices_equal_one_with_lazy_players(rng):
@@ -208,7 +211,7 @@ def test_eight_devices_equal_one_with_lazy_players(rng):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
     state, metrics = states[0]
     assert metrics["r1"]["penalty"] > 0  # moved in steps 0 and 2
-    assert state.stats["path_length"] > 0
+    assert state.memory["path_length"] > 0
     assert abs(state.stats["generator"]["average"]["mapping"]["style"]).max() > 0
 
 
@@ -217,7 +220,7 @@ def test_micro_batches_train():
     batch = {"image": np.random.default_rng(0).uniform(-1, 1, (2, 4, 8, 8, 1)).astype(np.float32)}
     state, metrics = make_step(system, micro=2)(init(system), batch)
     assert np.isfinite(jax.tree.leaves(metrics)).all()
-    assert float(state.stats["augmentation"]["count"]) == 8
+    assert float(state.memory["augmentation"]["count"]) == 8
 
 
 @pytest.mark.parametrize(
