@@ -320,8 +320,8 @@ def open_edges(spec: str, open_source: Opener) -> Edges:
     """
     source = open_source(spec.removeprefix("edges:"))
     _check_images(spec, source)
-    drawn = Image((*source.columns["image"].shape[:2], 1))
-    columns = {**source.columns, "input": drawn}
+    # As many channels as are wanted.
+    columns = {**source.columns, "input": Image((*source.columns["image"].shape[:2], None))}
     return Edges(name=spec, columns=columns, labels=source.labels, source=source)
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from jaxgan.data import Arrays
 from jaxgan.errors import UserError
+from jaxgan.fields import Image, Label
 
 
 def images(count: int = 3) -> np.ndarray:
@@ -11,7 +12,11 @@ def images(count: int = 3) -> np.ndarray:
 
 def test_arrays_are_a_source():
     source = Arrays(images(), np.array([1, 0, 1]), ("a", "b"))
-    assert (len(source), source.shape, source.classes) == (3, (2, 2, 1), ("a", "b"))
+    assert len(source) == 3
+    assert source.columns == {
+        "image": Image((2, 2, 1)),
+        "label": Label(classes=2, names=("a", "b")),
+    }
     item = source[2]
     np.testing.assert_array_equal(item["image"], images()[2])
     assert item["label"] == 1

@@ -7,15 +7,15 @@ from jaxgan.errors import UserError
 
 def test_mnist5k_is_five_hundred_of_each_digit():
     source = open_source("mnist5k")
-    assert (len(source), source.shape) == (5000, (28, 28, 1))
-    assert source.classes == tuple("0123456789")
+    assert (len(source), source.columns["image"].shape) == (5000, (28, 28, 1))
+    assert source.columns["label"].names == tuple("0123456789")
     assert np.bincount(source.labels).tolist() == [500] * 10
     assert (source.images.min(), source.images.max()) == (0, 255)
 
 
 def test_digits_are_what_scikit_learn_loads():
     source = open_source("digits")
-    assert (len(source), source.shape) == (1797, (8, 8, 1))
+    assert (len(source), source.columns["image"].shape) == (1797, (8, 8, 1))
     # Of sklearn.datasets.load_digits, whose pixels run from 0 to 16.
     counts = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert np.bincount(source.labels).tolist() == counts

@@ -6,6 +6,8 @@ from PIL import Image
 
 from jaxgan.data import fingerprint, open_source
 from jaxgan.errors import UserError
+from jaxgan.fields import Image as ImageField
+from jaxgan.fields import Label
 
 
 def draw(path, value: int = 0, size: tuple[int, int] = (4, 4)) -> None:
@@ -20,7 +22,7 @@ def test_a_flat_folder_is_sorted_and_unlabelled(tmp_path):
     (tmp_path / ".hidden.png").write_text("no image")
     source = open_source(str(tmp_path))
     assert source.files == ("a.JPG", "b.png", "c.webp", "d.bmp")
-    assert (source.classes, source.labels, source.shape) == ((), None, None)
+    assert (source.columns, source.labels) == ({"image": ImageField()}, None)
     assert set(source[1]) == {"image"}
     np.testing.assert_array_equal(source[1]["image"], np.zeros((4, 4, 1)))
 
@@ -31,7 +33,7 @@ def test_sub_folders_are_classes_by_sorted_name(tmp_path):
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / ".git").mkdir()
     source = open_source(str(tmp_path))
-    assert source.classes == ("cat", "dog")
+    assert source.columns["label"] == Label(classes=2, names=("cat", "dog"))
     assert source.files == ("cat/1.png", "cat/2.png", "dog/1.png")
     assert source.labels.tolist() == [0, 0, 1]
     assert source[2]["label"] == 1

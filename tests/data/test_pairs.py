@@ -5,9 +5,11 @@ import pytest
 from PIL import Image
 
 from jaxgan.cli import main
-from jaxgan.data import Arrays, batches, edges, fingerprint, open_source, scan
+from jaxgan.data import Arrays, TwoSets, edges, fingerprint, open_source
 from jaxgan.data.pairs import invert
 from jaxgan.errors import UserError
+from jaxgan.fields import Image as ImageField
+from tests.data.short import batches, scan
 
 
 def save(path, value, size=(8, 8), mode="RGB"):
@@ -45,7 +47,7 @@ def red(images):
 def test_pairs_stay_together(place, form):
     source = open_source(f"pairs:{form}")
     assert len(source) == 3
-    assert source.aligned
+    assert source.sets == (source,)
     batch = batches(source, batch=6, **RGB)[1]
     assert abs(red(batch["image"]) - red(batch["input"]) - 100).max() <= 1  # JPEG rounds
     assert len(set(red(batch["input"]))) == 3
@@ -101,7 +103,10 @@ def test_jitter_resizes_first(place):
 
 def test_unrelated_sets_have_orders_of_their_own(place):
     source = open_source("unpaired:horses,zebras")
-    assert source.aligned is False
+    assert [(set(each.columns), len(each)) for each in source.sets] == [
+        ({"image"}, 3),
+        ({"input"}, 5),
+    ]
     data = batches(source, batch=3, aligned=False, **RGB)
     taken = [data[step] for step in range(10)]
     images = np.concatenate([red(batch["image"]) for batch in taken])
@@ -118,11 +123,9 @@ def test_unrelated_sets_have_orders_of_their_own(place):
 def test_unrelated_sets_are_flipped_by_coins_of_their_own():
     images = np.zeros((4, 2, 2, 1), np.uint8)
     images[:, :, 1] = 255
-    source = open_source("unpaired:digits,digits")
-    object.__setattr__(source, "images", Arrays(images))
-    object.__setattr__(source, "inputs", Arrays(images))
-    for name in ("shape", "input_shape"):
-        object.__setattr__(source, name, (2, 2, 1))
+    field, both = ImageField((2, 2, 1)), Arrays(images)
+    columns = {"image": field, "input": field}
+    source = TwoSets(name="two", columns=columns, images=both, inputs=both, aligned=False)
     shapes = {"shape": (2, 2, 1), "input_shape": (2, 2, 1), "classes": 0, "aligned": False}
     batch = batches(source, batch=1000, flip=True, **shapes)[0]
     flipped = {key: batch[key][:, 0, 0, 0] > 0 for key in ("image", "input")}
@@ -251,17 +254,25 @@ def test_what_cannot_be_learned(place):
         assert "\n" not in str(caught.value)
 
 
-def test_examples_are_neither_flipped_nor_cut(place):
+def test_examples_are_not_flipped(place):
     data = batches(open_source("unpaired:horses,zebras"), batch=3, flip=True, aligned=False, **RGB)
-    examples = data.examples(np.array([0, 2]))
-    assert red(examples["image"]).tolist() == [100, 102]
-    assert red(examples["input"]).tolist() == [0, 2]
-    pairs = batches(numbered_pairs(4), batch=2, flip=True, **GREY).examples(np.array([1, 3]))
+    assert red(data.items("image", np.array([0, 2]))).tolist() == [100, 102]
+    assert red(data.items("input", np.array([0, 4]))).tolist() == [0, 4]
+    assert (data.count("image"), data.count("input")) == (3, 5)
+    pairs = batches(numbered_pairs(4), batch=2, flip=True, **GREY).items("image", np.array([1, 3]))
     np.testing.assert_allclose(
-        pairs["image"][:, :, :, 0] * 127.5 + 127.5,
+        pairs[:, :, :, 0] * 127.5 + 127.5,
         numbered_pairs(4).images[[1, 3], :, :, 0],
         atol=1e-4,
     )
+
+
+def test_examples_are_whole_where_training_cuts():
+    cut = batches(numbered_pairs(4), batch=2, flip=True, jitter=12, **GREY)
+    assert cut[0]["image"].shape == (2, 8, 8, 1)
+    plain = batches(numbered_pairs(4), batch=2, **GREY)
+    for name in ("image", "input"):
+        np.testing.assert_array_equal(cut.items(name, [1, 3]), plain.items(name, [1, 3]))
 
 
 def test_inputs_of_arrays_are_checked():

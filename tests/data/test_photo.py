@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import batches, fingerprint, open_source
+from jaxgan.data import fingerprint, open_source
 from jaxgan.errors import UserError
+from jaxgan.fields import Image as ImageField
+from tests.data.short import batches
 
 
 def test_a_file_is_a_data_set_of_one_image(tmp_path, rng):
     pixels = rng.integers(0, 256, (9, 14, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     source = open_source(f"image:{tmp_path / 'a.png'}")
-    assert (len(source), source.shape, source.classes) == (1, (9, 14, 3), ())
+    assert (len(source), source.columns) == (1, {"image": ImageField((9, 14, 3))})
     np.testing.assert_array_equal(source[0]["image"], pixels)
     Image.fromarray(255 - pixels).save(tmp_path / "b.png")
     assert fingerprint(source) != fingerprint(open_source(f"image:{tmp_path / 'b.png'}"))

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import Arrays, Fit, batches, open_source
-from jaxgan.data.pipeline import _bits, _permutation
+from jaxgan.data import Arrays, Fit, open_source
+from jaxgan.data.order import permutation, random_bits
 from jaxgan.errors import UserError
+from tests.data.short import batches
+
+FLIPS = 2**64 - 1
+"""The stream that decides which images of the first group are flipped."""
 
 
 def numbered(count: int) -> Arrays:
@@ -18,8 +22,11 @@ def numbered(count: int) -> Arrays:
 
 def make(source=None, *, classes=None, **arguments):
     source = source or numbered(10)
-    classes = len(source.classes) if classes is None else classes
-    return batches(source, shape=source.shape, classes=classes, **{"batch": 4, **arguments})
+    if classes is None:
+        classes = source.columns["label"].classes if "label" in source.columns else 0
+    return batches(
+        source, shape=source.columns["image"].shape, classes=classes, **{"batch": 4, **arguments}
+    )
 
 
 def same(one: dict, other: dict) -> None:
@@ -31,7 +38,7 @@ def same(one: dict, other: dict) -> None:
 def test_a_batch_is_a_function_of_seed_and_step():
     first, second = (make(seed=5, flip=True) for _ in range(2))
     steps = [7, 0, 3, 7]
-    _permutation.cache_clear()
+    permutation.cache_clear()
     for step, again in zip(steps, [first[s] for s in steps], strict=True):
         same(second[step], again)
     assert (first[0]["label"] != make(seed=6)[0]["label"]).any()
@@ -47,8 +54,25 @@ def test_iterating_gives_what_indexing_gives_from_any_step():
 
 def test_the_stream_of_random_words_is_the_one_of_earlier_runs():
     # A run resumes under another version of NumPy: these numbers must never change.
-    assert _permutation(3, 2, 8).tolist() == [2, 4, 1, 3, 6, 5, 0, 7]
-    assert _bits(3, 6, 16).astype(int).tolist() == [0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1]
+    assert permutation(3, 2, 8).tolist() == [2, 4, 1, 3, 6, 5, 0, 7]
+    assert random_bits(3, FLIPS, 6, 16).astype(int).tolist() == [
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        0,
+        1,
+        0,
+        1,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_worker_processes_give_the_same():
@@ -98,7 +122,7 @@ def test_every_epoch_holds_every_item_once(count, batch):
 def test_orders_are_uniform():
     counts = np.zeros((4, 4))
     for seed, epoch in itertools.product(range(20), range(100)):
-        counts[np.arange(4), _permutation(seed, epoch, 4)] += 1
+        counts[np.arange(4), permutation(seed, epoch, 4)] += 1
     # 2000 orders: each item at each place 500 times, deviation 19.
     assert abs(counts - 500).max() < 100
 
@@ -121,12 +145,13 @@ def test_flips_depend_on_nothing_but_the_place_in_the_stream():
     np.testing.assert_array_equal(images(120, 1), expected)
     np.testing.assert_array_equal(images(30, 2, draws=2, micro=3), expected)
     np.testing.assert_array_equal(
-        _bits(0, 0, 40), np.concatenate([_bits(0, i, 5) for i in range(0, 40, 5)])
+        random_bits(0, FLIPS, 0, 40),
+        np.concatenate([random_bits(0, FLIPS, i, 5) for i in range(0, 40, 5)]),
     )
 
 
 def test_flips_of_an_epoch_are_not_those_of_the_next():
-    first, second = _bits(0, 0, 1000), _bits(0, 1000, 1000)
+    first, second = (random_bits(0, FLIPS, start, 1000) for start in (0, 1000))
     assert 0.4 < (first == second).mean() < 0.6
 
 
@@ -161,7 +186,7 @@ def test_images_in_memory_are_fitted_once_and_like_any_other():
     shape = (12, 12, 3)
     data = batches(digits, shape=shape, classes=0, batch=5, resize=True, crop=6)
     fit = Fit(shape=shape, resize=True, crop=6)
-    items = _permutation(0, 0, len(digits))[:5]
+    items = permutation(0, 0, len(digits))[:5]
     expected = np.stack([fit(digits.images[i]) for i in items]) / 127.5 - 1
     np.testing.assert_allclose(data[0]["image"], expected, atol=1e-6)
 
@@ -250,6 +275,6 @@ def test_a_stage_sees_the_images_averaged_over_cells(rng, tmp_path):
     for source in (Arrays(images), open_source(str(tmp_path))):
         stream = batches(source, shape=(8, 8, 3), classes=0, batch=5, resolution=2)
         found = (stream[0]["image"] + 1) * 127.5
-        order = stream._items(5, np.arange(5), 0)
+        order = permutation(0, 0, 5)
         expected = np.rint(images[order].reshape(5, 2, 4, 2, 4, 3).mean((2, 4)))
         np.testing.assert_allclose(found, expected, atol=1e-4)

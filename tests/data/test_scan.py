@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import Arrays, open_source, scan
+from jaxgan.data import Arrays, open_source
 from jaxgan.errors import UserError
+from tests.data.short import scan
 
 
 def folder(root, files: dict[str, tuple[int, int]], mode: str = "RGB"):

@@ -11,8 +11,11 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxgan.data import batches, fingerprint, open_source, scan
+from jaxgan.data import fingerprint, open_source
 from jaxgan.errors import UserError
+from jaxgan.fields import Image as ImageField
+from jaxgan.fields import Label
+from tests.data.short import batches, scan
 
 
 def png(*shape: int, value: int) -> io.BytesIO:
@@ -95,7 +98,11 @@ def place(prepared, monkeypatch):
 
 def test_it_is_read_at_random_and_without_tensorflow():
     source = open_source("tfds:jaxgan_labelled")
-    assert (len(source), source.shape, source.classes) == (20, (6, 6, 3), ("even", "odd"))
+    assert len(source) == 20
+    assert source.columns == {
+        "image": ImageField((6, 6, 3)),
+        "label": Label(classes=2, names=("even", "odd")),
+    }
     items = [source[i] for i in (7, 2, 7)]
     assert set(items[0]) == {"image", "label"}
     np.testing.assert_array_equal(items[0]["image"], items[2]["image"])
@@ -155,8 +162,7 @@ def test_it_can_be_sent_to_worker_processes():
 
 def test_images_of_many_sizes():
     source = open_source("tfds:jaxgan_sizes")
-    assert source.shape is None
-    assert source.classes == ()
+    assert source.columns == {"image": ImageField()}
     with pytest.raises(
         UserError, match=r"different sizes \(height x width: tfds:jaxgan_sizes .*add --resize$"
     ):

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import Fit, read
-from jaxgan.data.image import channels
 from jaxgan.errors import UserError
+from jaxgan.fields.pixels import Fit, channels, read
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> io.BytesIO:
