@@ -78,7 +78,9 @@ def test_commands_and_their_configs_exist(name, line):
 def test_files_that_are_named_exist(name):
     named = re.findall(r"\]\(((?!http)[^)#]+)", TEXTS[name])
     assert [link for link in named if not (ROOT / name).parent.joinpath(link).exists()] == []
-    named = re.findall(r"\b(?:configs|jaxgan|tests|launch)/[a-z0-9_/]+\.(?:py|png|yaml)", TEXTS[name])
+    named = re.findall(
+        r"\b(?:configs|jaxgan|tests|launch)/[a-z0-9_/]+\.(?:py|png|yaml)", TEXTS[name]
+    )
     assert [file for file in named if not (ROOT / file).exists()] == []
 
 
