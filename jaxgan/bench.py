@@ -1,7 +1,6 @@
 """How fast a config is here: its training step on random data, and what delivers its images."""
 
 import itertools
-import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -142,7 +141,7 @@ def bench(
     stage: int | None = None,
     trace: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Times training steps of experiments; of several, interleaved, so that machine noise affects all alike.
+    """Times training steps; of several experiments interleaved, so that noise affects all alike.
 
     Each step is waited for, so what `train` overlaps (it does not wait) is not overlapped here.
 
@@ -153,9 +152,9 @@ def bench(
         trace: folder for a profile of a few steps, for TensorBoard or Perfetto; None: none.
 
     Returns:
-        For each: `config`, `system`, `dtype`, `data` (fields), `stage`, `batch` (images a draw), `draws`,
-        `micro`, `device`, `devices`; `compile_seconds` (tracing, lowering and compiling) and
-        whether that was `compile_cached` on disk; `steps` and `step_ms` (`median`, `min`, `max`);
+        For each: `config`, `system`, `dtype`, `data` (fields), `stage`, `batch` (images a draw),
+        `draws`, `micro`, `device`, `devices`; `compile_seconds` (tracing, lowering and compiling)
+        and whether that was `compile_cached` on disk; `steps` and `step_ms` (`median`, `min`, `max`);
         `images_per_second` (batch x draws / median); `flops_per_step` over all devices, in which
         every player moves, `flops_per_second`, `peak_flops_per_second`, `utilization`;
         `program_memory_bytes` a device, by the compiler; `peak_memory_bytes`, measured (see
@@ -285,7 +284,8 @@ def _random_batch(experiment: Experiment, number: int, mesh: jax.sharding.Mesh) 
     stage = stages_of(experiment.system)[number]
     lead = tuple(n for n in (stage.draws, experiment.micro) if n > 1)
     rows = batch_of(experiment, stage) // experiment.micro // part(mesh)[1]
-    rng, batch = np.random.default_rng(0), {}
+    rng = np.random.default_rng(0)
+    batch: dict[str, np.ndarray] = {}
     for group in experiment.system.data():
         for name, whole in group.items():
             field = whole.at(stage.resolution)

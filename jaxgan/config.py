@@ -33,7 +33,9 @@ def _check_positive(prefix: str, settings: Any, *names: str) -> None:
 
 def source_name(source: Any) -> str:
     """What a data source is called: its name, or what it is, where it was given in Python."""
-    return source if isinstance(source, str) else str(getattr(source, "name", type(source).__name__))
+    return (
+        source if isinstance(source, str) else str(getattr(source, "name", type(source).__name__))
+    )
 
 
 _NAME = tyro.constructors.PrimitiveConstructorSpec(
@@ -253,13 +255,13 @@ def from_json(text: str) -> Experiment:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
 
-    def describe(system: System) -> dict[str, Any]:
-        kind = type(system)
+    def describe(given: System) -> dict[str, Any]:
+        kind = type(given)
         # A class from a config file is found again by the file's path.
         module = kind.__module__.removeprefix("jaxgan_config:")
         fields = {
-            field.name: converter.unstructure(getattr(system, field.name))
-            for field in dataclasses.fields(system)
+            field.name: converter.unstructure(getattr(given, field.name))
+            for field in dataclasses.fields(given)
             if field.init  # others are what the class says
         }
         return {"type": f"{module}:{kind.__qualname__}", **fields}

@@ -2,8 +2,8 @@
 
 Training a GAN is a game. Players own networks and move in turn: each takes the gradient of its
 own loss with respect to the parameters it owns. What a trained system can do are its uses, pure
-functions of a view. That is all the engine (`jaxgan.training`) knows; what the networks are and what
-the losses say stands in one file a paper in `jaxgan.systems`.
+functions of a view. That is all the engine (`jaxgan.training`) knows; what the networks are and
+what the losses say stands in one file a paper in `jaxgan.systems`.
 """
 
 import dataclasses
@@ -108,8 +108,8 @@ class Use:
     What is data is a take; what changes the program is an option.
 
     Attributes:
-        call: (view, {name: [b, ...]}, keys [b], options) -> {name: [b, ...]}, pure. Row i depends on
-            row i of what is taken and on its key alone.
+        call: (view, {name: [b, ...]}, keys [b], options) -> {name: [b, ...]}, pure. Row i depends
+            on row i of what is taken and on its key alone.
         takes: fields by name. What is not given is drawn, where it can be.
         gives: fields by name.
         options: a frozen dataclass of defaults, static in the compiled program; None: there are

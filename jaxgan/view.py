@@ -1,7 +1,7 @@
 """What a loss, or a use of trained networks, sees."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
+from jaxgan.errors import UserError
 from jaxgan.fields import Field, Resolution, draw_items
 
 Place = tuple[str, str]
@@ -137,7 +138,7 @@ class View:
         """Applies a network and records nothing; its output, and those of the modules at `paths`.
 
         Raises:
-            ValueError: no module was called at one of the paths.
+            UserError: no module was called at one of the paths.
         """
         module, variables, train = self._module(network)
         outputs, written = module.apply(
@@ -168,17 +169,21 @@ class View:
                 variables, *split_over_devices(inputs, self._mesh), mutable=mutable, **options
             )
         if paths:
+            written = dict(written)
             found = _outputs(network, paths, written.pop("intermediates", {}))
             self.captured |= {(network, path): output for path, output in found.items()}
         return outputs, written
 
-    def _edited(self, network: str) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def _edited(self, network: str) -> Iterator[None]:
         """While it holds, the outputs of a network's modules are what the edits make of them."""
         edits = [
             (path, edit, given) for (name, path), edit, given in self._edits if name == network
         ]
         if not edits:
-            return contextlib.nullcontext()
+            yield
+            return
+        idle = {path for path, _, _ in edits}
 
         def change(
             method: Callable[..., Any], args: Any, options: Any, context: InterceptorContext
@@ -188,9 +193,13 @@ class View:
                 for path, edit, given in edits:
                     if path == "/".join(context.module.path):
                         outputs = edit(outputs, given)
+                        idle.discard(path)
             return outputs
 
-        return nn.intercept_methods(change)
+        with nn.intercept_methods(change):
+            yield
+        for path in idle:
+            raise _no_module(network, path)
 
 
 def _at(paths: Sequence[str]) -> Callable[[nn.Module, str], bool]:
@@ -205,9 +214,13 @@ def _outputs(network: str, paths: Sequence[str], intermediates: PyTree) -> dict[
     for path in paths:
         name = f"{path}/__call__" if path else "__call__"
         if name not in flat:
-            raise ValueError(f"{network} calls no module at {path!r}: see `jaxgan info RUN`")
+            raise _no_module(network, path)
         found[path] = flat[name][-1]  # the last call's
     return found
+
+
+def _no_module(network: str, path: str) -> UserError:
+    return UserError(f"{network} calls no module at {path!r}: see `jaxgan info RUN`")
 
 
 def split_over_devices(inputs: PyTree, mesh: Mesh | None) -> PyTree:

@@ -1,4 +1,4 @@
-"""What a run can do, for other programs: StableHLO that any JAX runs, or safetensors with a card."""
+"""What a run can do, for other programs: StableHLO that any JAX runs, or safetensors, a card."""
 
 import json
 from pathlib import Path
@@ -28,8 +28,8 @@ def stablehlo(run: Run, use: str = "generate") -> bytes:
 
     It is a function of ({name: [b, ...]} of all that the use takes, numbers [b] uint32), of any b,
     to {name: [b, ...]}, as networks see them: images float32 in [-1, 1], labels int32. The numbers
-    say which noise a row has, where the use has any of its own. It runs on CPU, CUDA and TPU, and is
-    lowered in the forms that jaxgan takes on GPUs and TPUs; its own CPU forms sum in another order.
+    say which noise a row has, where the use has any of its own. It runs on CPU, CUDA and TPU, and
+    is lowered in the forms that jaxgan takes on GPUs and TPUs; its CPU forms sum in another order.
 
     `jax.export.deserialize(bytearray(content)).call({"z": z}, numbers)` runs it, without jaxgan.
 
@@ -67,7 +67,8 @@ def tensors(run: Run, use: str = "generate") -> dict[str, np.ndarray]:
     Under the network's name where there are several. Parameters and batch norm's statistics are the
     averages where the run keeps them.
     """
-    state, found = jax.device_get(run.state), {}
+    state = jax.device_get(run.state)
+    found: dict[str, Any] = {}
     names = _applied(run, use)
     for name in names:
         variables = {"params": state.params[name], **state.stats.get(name, {})}

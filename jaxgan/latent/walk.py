@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
@@ -58,13 +59,12 @@ def walk(
     at = {each: x.reshape(stops, num, *x.shape[1:]) for each, x in corners.items()}
     images = []
     for place in np.arange(frames) * stops / frames:
-        corner, part = int(place), np.full(num, place % 1, np.float32)
-        here = {
-            each: np.asarray(takes[each].between(x[corner], x[(corner + 1) % stops], part))
-            if isinstance(takes[each], Drawable)
-            else x[corner]
-            for each, x in at.items()
-        }
+        corner, part = int(place), jnp.full(num, place % 1, jnp.float32)
+        here = {}
+        for each, x in at.items():
+            taken, here[each] = takes[each], x[corner]
+            if isinstance(taken, Drawable):
+                here[each] = np.asarray(taken.between(x[corner], x[(corner + 1) % stops], part))
         made = run.apply("generate", here, numbers=num, options=options, chunk=num).made
         images.append(field.from_network(made[name]))
     return np.stack(images)

@@ -40,6 +40,9 @@ from jaxgan.training.report import Report, Watch
 from jaxgan.training.show import picture
 from jaxgan.training.step import init, state_shapes, with_pretrained
 
+Hook = Callable[[Moment, bool], None]
+"""What is called after an iteration, with whether it is the last one."""
+
 
 class Stopped(Exception):
     """Training was asked to stop, and saved.
@@ -105,7 +108,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         if is_first():
             watch = Report(folder, start=start, steps=_end(experiment), console=console)
         with watch as report:
-            hooks = [
+            hooks: list[Hook] = [
                 _Log(report, experiment.log.every),
                 _Pictures(experiment, ready.table, report),
                 _Saves(report, checkpoints, experiment.checkpoint.every),
@@ -121,7 +124,7 @@ def _follow(
     experiment: Experiment,
     moments: Iterable[Moment],
     report: Watch,
-    hooks: Sequence[Callable[[Moment, bool], None]],
+    hooks: Sequence[Hook],
     stop: StopSignals,
 ) -> None:
     """Goes along with the iterations; after each, every hook is called in turn."""
@@ -137,7 +140,7 @@ def _follow(
             raise Stopped(stopping, moment.step)
 
 
-# --- what happens between iterations: hook(moment, whether it is the last one)
+# --- hooks
 
 
 class _Log:
@@ -286,10 +289,10 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
     if isinstance(source, data.Stepwise):
         text, fingerprint, about = f"{settings.name}: batches of one's own, not looked at", "", {}
     else:
-        how = {"framing": settings.framing, "columns": settings.renames}
-        text = data.scan(source, groups, **how).text()
+        framing, renames = settings.framing, settings.renames
+        text = data.scan(source, groups, framing=framing, columns=renames).text()
         fingerprint = data.fingerprint(source)
-        about = data.about(source, groups, settings.renames)
+        about = data.about(source, groups, renames)
     feeds = [stage_feed(experiment, source, number, part(mesh)) for number in range(len(stages))]
     evaluator = _evaluator(experiment, folder, source, mesh) if experiment.evaluate.every else None
     if resumed:
@@ -323,9 +326,14 @@ def _begin(
 
 
 def _evaluator(
-    experiment: Experiment, folder: Path, source: data.Source, mesh: jax.sharding.Mesh
+    experiment: Experiment,
+    folder: Path,
+    source: data.Source | data.Stepwise,
+    mesh: jax.sharding.Mesh,
 ) -> Evaluator:
     """Who scores what is drawn against the data."""
+    if isinstance(source, data.Stepwise):
+        raise UserError("--evaluate.every: batches of one's own have no images to score against")
     system, settings = experiment.system, experiment.data
     uses = system.uses()
     if "generate" not in uses:
