@@ -10,7 +10,7 @@ resampling, through the authors' low-pass filter. Beyond their edges images are 
 after the filter's first half, in the authors' code before it, which shows in what comes from far
 outside.
 
-All are pure functions of images and of uniform numbers, so many for each image.
+All are pure functions of images and of uniform numbers, a fixed count for each image.
 """
 
 import functools
@@ -27,9 +27,9 @@ from jaxgan.errors import UserError
 from jaxgan.nn.fir import fir
 
 POLICIES = ("color", "translation", "cutout")
-"""What `diff_augment` can do."""
+"""Operations of `diff_augment`."""
 DIFF_NUMBERS = 7
-"""Uniform numbers in [0, 1) that it wants for an image."""
+"""Uniform numbers in [0, 1) that it takes for an image."""
 
 (
     _FLIP,
@@ -48,8 +48,8 @@ DIFF_NUMBERS = 7
 ) = range(_OPERATIONS := 13)
 
 NUMBERS = 2 * _OPERATIONS + 2
-"""Uniform numbers in [0, 1) that `augment` wants for an image: whether, and how much, of each
-operation; moves in the plane take two."""
+"""Uniform numbers in [0, 1) that `augment` takes for an image: whether to apply each operation,
+and how much; moves in the plane take two."""
 
 # Daubechies' symlet of 6 vanishing moments: the low-pass filter of an orthonormal wavelet basis, so
 # that down undoes up exactly.
@@ -91,10 +91,10 @@ def augment(
 
 
 def parse_policy(text: str) -> tuple[str, ...]:
-    """The operations of `diff_augment` that are named, with commas; none for an empty text.
+    """Operations of `diff_augment` from their names with commas; () for an empty text.
 
     Raises:
-      UserError: one that there is not.
+      UserError: an unknown operation.
     """
     names = tuple(name.strip() for name in text.split(",")) if text else ()
     if unknown := [name for name in names if name not in POLICIES]:
@@ -132,7 +132,7 @@ def diff_augment(
 def _translated(
     images: Float[Array, "b h w c"], number: Float[Array, " b"], axis: int
 ) -> Float[Array, "b h w c"]:
-    """Moved along an axis by up to an eighth of it, every whole number of pixels alike."""
+    """Moved along an axis by a whole number of pixels, uniform up to an eighth of its length."""
     most = int(images.shape[axis] / 8 + 0.5)
     by = jnp.floor(number * (2 * most + 1)).astype(jnp.int32)
     edge = [(0, 0)] * 4
@@ -215,7 +215,7 @@ def _resample(images: Float[Array, "b n n c"], matrix: Matrix) -> Float[Array, "
     place = (jnp.arange(count) + 0.5) / 2 - 2.5 - side / 2
     x, y = jnp.meshgrid(place, place)
     at = jnp.stack([x.ravel(), y.ravel(), jnp.ones(count**2)])
-    # The filter's mass lies by about a quarter of a pixel beside its middle: so, too, what turns.
+    # The filter's centre of mass is about a quarter of a pixel beside its middle, so the pivot is.
     at = at.at[:2].add(_PIVOT)
     source = (matrix[:, :2, :, None] * at).sum(2) - _PIVOT  # [b, 2, places], pixels from the centre
     source = _reflect(source + side / 2, side)  # from the image's corner
@@ -237,7 +237,7 @@ def _resample(images: Float[Array, "b n n c"], matrix: Matrix) -> Float[Array, "
 
 
 def _reflect(x: Float[Array, "..."], side: int) -> Float[Array, "..."]:
-    """Between the outermost pixels' centres, as between mirrors; what is near them may stay."""
+    """Folds coordinates between the outermost pixels' centres; those just outside stay."""
     last = side - 1
     folded = jnp.mod(x - 0.5, 2 * last)
     folded = jnp.where(folded > last, 2 * last - folded, folded) + 0.5
@@ -245,7 +245,7 @@ def _reflect(x: Float[Array, "..."], side: int) -> Float[Array, "..."]:
 
 
 def _product(a: Matrix, b: Matrix) -> Matrix:
-    """In full precision, where products of matrices are rounded (TPU)."""
+    """A matrix product in float32, also where those are rounded (TPU)."""
     return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
 
 

@@ -24,7 +24,7 @@ def _attend(
     """sum_j A_ij value_j and A_ij = softmax_j(query_i . key_j), positions in row order."""
     b, h, w, _ = query.shape
     query, key, value = (a.reshape(b, -1, a.shape[-1]) for a in (query, key, value))
-    # The map is then computed only for those who look at it.
+    # The map is then computed only where it is used.
     attention = jax.nn.softmax(_product("bnk,bmk->bnm", query, key), axis=-1)
     by_sample = on_cpu() and jax.device_count() == 1
     out = (_attend_by_sample if by_sample else _attend_at_once)(query, key, value)
@@ -40,7 +40,7 @@ def _product(equation: str, *operands: Array) -> Array:
 def _attend_at_once(
     query: Float[Array, "b n k"], key: Float[Array, "b m k"], value: Float[Array, "b m v"]
 ) -> Float[Array, "b n v"]:
-    """The same output, for accelerators, where what counts is how often a map passes by memory.
+    """The same output, for accelerators, where memory traffic of the maps costs most.
 
     At 64x64 a map is 4096 x 1024 a sample, and plain softmax moves it in float32 a dozen times:
     twice the time, on a TPU v3. Here one map is written, in the value's type: exp(logits - their
@@ -196,7 +196,7 @@ class PooledSelfAttention(nn.Module):
         """Returns the output and the attention map, whose rows sum to 1 over the pooled keys.
 
         `shift` is a zero with the gradient of the biases before (`jaxgan.nn.residual`). Only the
-        queries feel it: to the keys it would add the same number in a whole row, which softmax
+        queries take it: to the keys it would add the same number in a whole row, which softmax
         ignores, and to the values a constant, which batch norm subtracts.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Sums over positions, and what is built on them, in the form that a backend is fast at.
+"""Sums over positions, and what is built on them, in the form that is fast on the backend.
 
 The gradients of biases, gains and batch norm are sums over all positions of a map. XLA for CPUs
 walks each channel through memory on its own and computes what it sums anew for every sum: 14 ms

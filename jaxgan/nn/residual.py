@@ -1,4 +1,4 @@
-"""Residual blocks of the ResNet GANs, which differ in their arguments alone.
+"""Residual blocks of the ResNet GANs; papers differ in their arguments alone.
 
 Batch norm subtracts what the last biases of a generator's blocks have become, so in the residual
 stream they are inert (`jaxgan.nn.layers`). But attention reads the stream before a batch norm does,

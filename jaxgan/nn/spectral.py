@@ -32,7 +32,7 @@ class SpectralNorm(nn.Module):
     State, in the collection "spectral": `u` [rows] and `v` [columns], the estimates of the leading
     singular vectors, and `sigma`, the estimate of the last power iteration. The iteration runs
     exactly when that collection is mutable, so the caller decides when `u` moves; otherwise the
-    stored vectors are used. sigma = u^T W v lets gradients through W only.
+    stored vectors are used. sigma = u^T W v passes gradients to W only.
 
     With k > 1 singular values, all three have a leading axis k, or less where the matrix has fewer.
     Vectors after the first are kept orthogonal to those before; they are for reports alone.
@@ -58,7 +58,7 @@ class SpectralNorm(nn.Module):
         rows, columns = matrix.shape
         lead = () if self.singular_values == 1 else (min(self.singular_values, rows, columns),)
 
-        # Any start does that the weights do not know; random ones take seconds to compile.
+        # Any start that is independent of the weights does; random ones take seconds to compile.
         u = self.variable("spectral", "u", lambda: _start(rows, *lead))
         v = self.variable("spectral", "v", lambda: jnp.zeros((*lead, columns)))
         sigma = self.variable("spectral", "sigma", lambda: jnp.ones(lead))
@@ -71,7 +71,7 @@ class SpectralNorm(nn.Module):
 
             vectors = (u.value, v.value)
             if self.is_initializing():
-                # A fresh u says nothing: start from an estimate, as PyTorch's parametrisation does.
+                # A fresh u is no estimate: iterate first, as PyTorch's parametrisation does.
                 vectors = jax.lax.fori_loop(0, 15, lambda _, vectors: iterate(vectors), vectors)
             for _ in range(self.iterations):
                 vectors = iterate(vectors)

@@ -1,4 +1,4 @@
-"""Minibatch standard deviation: how much samples differ, told to a discriminator as a channel."""
+"""Minibatch standard deviation: how much samples differ, as a channel for discriminators."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -1,8 +1,8 @@
-"""Many processes: how they find each other, agree, share out a batch, and what is said at the end.
+"""Many processes: how they find each other, agree, share out a batch and end.
 
 A process is one of several that run the same program, each with devices of its own, over which
 there is one mesh. Whatever touches arrays is done by all of them, in the same order; process 0
-alone writes files that are not checkpoints and speaks.
+alone prints, and writes files that are not checkpoints.
 """
 
 import dataclasses
@@ -35,16 +35,16 @@ _LEAVE_WITHIN = 30
 """Seconds within which all processes leave, once one does."""
 
 _LONGEST = 2000
-"""Bytes of a complaint that processes tell each other."""
+"""Bytes of a complaint that processes exchange."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Processes:
-    """How this process finds the others, where no cluster tells; settings of a start, not a run."""
+    """How this process finds the others, outside clusters; settings of a start, not of a run."""
 
     coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
     """Where process 0 listens. With --processes and --process it replaces what Cloud TPU, Slurm,
-    Open MPI or Kubernetes tell; they need no options."""
+    Open MPI or Kubernetes provide; these need no options."""
     processes: int | None = None
     """How many processes there are; 1 alone ignores the cluster."""
     process: int | None = None
@@ -141,7 +141,7 @@ def _tpu_hosts(env: Mapping[str, str]) -> int:
         return 1
     if not glob.glob("/dev/accel[0-9]*") and not glob.glob("/dev/vfio/[0-9]*"):
         return 1
-    # A TPU VM has no variable that tells; Google's metadata server does.
+    # No variable of a TPU VM says so; Google's metadata server does.
     server = env.get("GCE_METADATA_IP", "metadata.google.internal")
     request = urllib.request.Request(
         f"http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints",
@@ -155,12 +155,12 @@ def _tpu_hosts(env: Mapping[str, str]) -> int:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this process is the one that writes and prints."""
     return jax.process_index() == 0
 
 
 def told(line: str) -> list[str]:
-    """What every process says, in their order, told to all; up to 2,000 bytes each."""
+    """Every process's line, in the order of processes, on all of them; up to 2,000 bytes each."""
     if jax.process_count() == 1:
         return [line]
     said = np.zeros(_LONGEST, np.uint8)
@@ -216,7 +216,7 @@ def part(mesh: Mesh) -> tuple[int, int]:
 class StopSignals:
     """Notes SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C interrupts at once.
 
-    Among many processes JAX itself waits for SIGTERM: the first process that gets one tells all,
+    Among many processes JAX itself waits for SIGTERM: the first process that gets one informs all,
     which then agree on a step. Ctrl-C is passed on as SIGTERM there.
     """
 
@@ -269,7 +269,7 @@ class LastWords:
 
         Args:
             checkpoints: the folder that holds a checkpoint a step.
-            unless: errors that are told elsewhere.
+            unless: errors that are reported elsewhere.
         """
         self._folder, self._unless = checkpoints, unless
         self._shell: subprocess.Popen[bytes] | None = None

@@ -1,4 +1,4 @@
-"""What a compiled program says about itself, read from its text: loops, products, collectives.
+"""What a compiled program does, read from its text: loops, products, collectives.
 
 XLA's own cost analysis counts the body of a loop once, however often it runs, so the FLOPs and the
 estimated time of a step with several updates a player, or with micro-batches, would be far too low.

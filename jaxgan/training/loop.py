@@ -1,4 +1,4 @@
-"""The training loop: an iterator over iterations, so that whoever runs it decides what to do."""
+"""The training loop: an iterator over iterations; what happens between them is the caller's."""
 
 import collections
 import itertools
@@ -16,7 +16,7 @@ from jaxgan.state import State
 from jaxgan.system import Examples, Metrics, Stage, System, stages_of
 from jaxgan.training.step import Step, compile_step, make_step
 
-_ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never come this far
+_ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never reach it
 
 
 class Feed(Protocol):
@@ -32,7 +32,7 @@ class Feed(Protocol):
 
 
 class Moment(NamedTuple):
-    """What there is after an iteration. `state` is valid until the next one is asked for.
+    """The result of an iteration. `state` is valid until the next one is asked for.
 
     Attributes:
         step: iterations done.
@@ -74,7 +74,7 @@ def iterate(
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
     The stage is a function of the step, so a run resumes inside one or on its border: `enter` runs
-    when an iteration begins a stage, after whatever was done at the end of the one before. While a
+    when an iteration begins a stage, after the hooks of the one before. While a
     stage trains, the step of the next one is compiled.
 
     Args:
@@ -122,7 +122,7 @@ def iterate(
                 state = enter(state, first, key)
             feed = itertools.chain([first], to_devices(batches.iterate(step + 1), sharding))
             for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
-                # A copy between host and device that nobody asked for would stall both.
+                # An implicit copy between host and device would stall both.
                 with jax.transfer_guard("disallow"):
                     state, metrics = advance(state, batch)
                 yield Moment(done, stage, state, metrics, number)

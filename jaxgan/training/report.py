@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl, TensorBoard events, sample pictures, a progress line."""
+"""What a run reports: metrics.jsonl, TensorBoard events, sample pictures, a progress line."""
 
 import json
 import math
@@ -77,7 +77,7 @@ class Watch:
 
 
 class Report(Watch):
-    """Writes metrics down, too: rows, events, pictures, and a progress line."""
+    """Also writes metrics: rows, events, pictures, and a progress line."""
 
     def __init__(self, folder: Path, *, start: int, steps: int, console: Console):
         """Opens the files of a run for appending.
@@ -181,7 +181,7 @@ class Report(Watch):
 
 
 def _fade(row: dict[str, float]) -> str:
-    """How far a resolution has been faded in, where a player tells it as its metric `fade`."""
+    """How far a resolution has been faded in, where a player has the metric `fade`."""
     found = [value for name, value in row.items() if name.endswith("/fade") and value < 1]
     return f" fading in {found[0]:.0%}" if found else ""
 
