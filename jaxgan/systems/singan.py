@@ -428,7 +428,7 @@ class SinGAN(System):
             if image is None:
                 image = jnp.zeros_like(noise)
             elif scale > scales.start:
-                image = resample(image, noise.shape[1:3])
+                image = resample(image, (noise.shape[1], noise.shape[2]))
             image = view.frozen(f"generator_{scale}", noise, image, train=False)
         assert image is not None  # `scales` has at least one
         return image
