@@ -1,13 +1,13 @@
 """Applying a use of a trained system: the one way, for training, scores, commands and export.
 
 Draw, then call: what is given and what is drawn share one compilation of the call. What comes of
-row i is a function of (state, what is given for it, its number, the seed, options) alone: asking for
-more rows, or applying in chunks, changes none.
+row i is a function of (state, what is given for it, its number, the seed, options) alone: asking
+for more rows, or applying in chunks, changes none.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -176,7 +176,8 @@ def apply(
             function(output, arrays). Other arrays of the same shape compile nothing.
 
     Raises:
-        UserError: no such use; something is missing, unknown, or of the wrong shape or number.
+        UserError: no such use or module; something is missing, unknown, or of the wrong shape or
+            number.
     """
     plan = _Plan.of(system, state, use, given, numbers, seed, options, data)
     edits = edits or {}
@@ -247,6 +248,9 @@ def _call(
     view = evaluation_view(system, state, resolution, captures=captures, edits=edits)
     keys = call_keys(seed, numbers)
     made = chosen.call(view, taken, keys, options)
+    for network, path in (*captures, *(at for at, _ in functions)):
+        if network not in view.applied:
+            raise UserError(f"{use} does not apply {network}, so nothing happens at {path!r} in it")
     gives = given_by(chosen, options, resolution)
     if set(made) != set(gives):
         raise ValueError(f"{use} makes {sorted(made)}, but declares that it gives {sorted(gives)}")
@@ -304,6 +308,12 @@ class _Plan:
         takes = taken_by(system, chosen, options, resolution)
         if unknown := set(given) - set(takes):
             raise UserError(f"{use} takes {', '.join(takes)}, not {', '.join(sorted(unknown))}")
+        for name, items in given.items():
+            if isinstance(items, list):
+                continue
+            given[name] = np.asarray(items)  # rows of device arrays are slow to pick one by one
+            if not given[name].ndim:
+                raise UserError(f"{name} is one item alone: give items [n, ...], or [item] for all")
         if numbers is None:
             numbers = max((len(items) for items in given.values()), default=1)
         numbers = np.arange(numbers) if isinstance(numbers, int) else np.asarray(numbers)
@@ -312,10 +322,11 @@ class _Plan:
         for name, items in given.items():
             _check_given(use, name, takes[name].field, items, len(numbers))
         for name, taken in takes.items():
-            if name in given or isinstance(taken.field, Drawable) and not taken.origin:
+            drawable = isinstance(taken.field, Drawable) and not taken.origin
+            if name in given or drawable:
                 continue
             if not taken.origin:
-                raise UserError(f"{use} needs {name}, a {taken.field.text()}: give it")
+                raise UserError(f"{use} needs {name} ({taken.field.text()}): give it")
             if data is None:
                 raise UserError(f"{use} draws {name} from the data, which are not at hand: give it")
             group = next(i for i, each in enumerate(system.data()) if taken.origin in each)
@@ -337,21 +348,17 @@ class _Plan:
             for first in range(0, len(rows), step):
                 part = rows[first : first + step]
                 padded = part + part[-1:] * (step - len(part))
-                taken = {
-                    name: np.stack(
-                        [
-                            np.asarray(items[0 if len(items) == 1 else row], field.dtype)
-                            for row in padded
-                        ]
-                    )
-                    for name, items in self.given.items()
-                    for field in (self.takes[name].field,)
-                }
+                taken = {name: self._given(name, padded) for name in self.given}
                 # Laid out like what is drawn: host arrays in one call and device arrays in another
                 # would be two compilations.
                 numbers, taken = _placed((self.numbers[padded], taken), mesh)
                 drawn = _draw(numbers, np.uint32(self.seed), level, fields=fields, mesh=mesh)
                 yield part, numbers, {**taken, **drawn}, mesh
+
+    def _given(self, name: str, rows: list[int]) -> np.ndarray:
+        """What is given for these rows, stacked."""
+        items, dtype = self.given[name], self.takes[name].field.dtype
+        return np.stack([np.asarray(items[0 if len(items) == 1 else row], dtype) for row in rows])
 
     def _rows_by_shape(self) -> list[list[int]]:
         groups: dict[tuple[Any, ...], list[int]] = {}
@@ -376,7 +383,8 @@ def _check_given(use: str, name: str, field: Field, items: Any, count: int) -> N
 def _mesh_of(state: State) -> Mesh | None:
     """The devices that a state lies on, if several."""
     layout = getattr(state.step, "sharding", None)
-    return layout.mesh if isinstance(layout, NamedSharding) and layout.mesh.size > 1 else None
+    several = isinstance(layout, NamedSharding) and layout.mesh.size > 1
+    return layout.mesh if several else None  # type: ignore[union-attr]
 
 
 def _placed(tree: PyTree, mesh: Mesh | None) -> PyTree:

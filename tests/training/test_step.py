@@ -11,7 +11,10 @@ from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.systems.cgan import CGAN
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import _power_iteration, state_shapes, with_pretrained
+from jaxgan.view import View
 from tests.toys import Guided, Numbers, TinyGAN
+
+LABELLED = CGAN(shape=(8, 8, 1), width=2, latent=2, classes=3)
 
 
 def towards(name, sign=1.0):
@@ -225,6 +228,21 @@ def test_micro_batches_equal_one_batch_without_batch_norm(rng, repeats):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *states)
 
 
+def test_what_micro_batches_draw_is_what_one_batch_draws():
+    fields, key = LABELLED.latents(), jax.random.key(3)
+    (whole,), parts = (
+        [
+            View({}, {}, {}, train=True, micro=(micro, part)).draw(fields, key, 16 // micro)
+            for part in range(micro)
+        ]
+        for micro in (1, 4)
+    )
+    assert set(whole) == {"z", "label"}
+    assert len(np.unique(whole["z"])) == whole["z"].size
+    for name, rows in whole.items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), rows)
+
+
 def test_a_wrong_batch_shape_is_named(rng):
     system = TinyGAN(repeats=2)
     with pytest.raises(ValueError, match=r"leading axes \(2,\) for 2 draws"):
@@ -270,7 +288,6 @@ def test_systems_that_learn_without_labels_have_no_classes():
         TinyGAN(classes=3)
 
 
-LABELLED = CGAN(shape=(8, 8, 1), width=2, latent=2, classes=3)
 PAIR = {
     "image": jax.ShapeDtypeStruct((4, 8, 8, 1), jnp.float32),
     "label": jax.ShapeDtypeStruct((4,), jnp.int32),

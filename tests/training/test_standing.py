@@ -1,22 +1,17 @@
-"""Standing statistics, and sampling on many devices; on one it is tested in test_run.py."""
+"""Standing statistics: batch norm's, measured anew for what is drawn."""
 
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import init
-from jaxgan.errors import UserError
-from jaxgan.parallel.mesh import make_mesh
-from jaxgan.system import View
-from jaxgan.systems.pix2pix import Pix2Pix
-from jaxgan.training.sampling import (
-    evaluation_view,
-    make_sampler,
-    make_translator,
-    standing_statistics,
-)
+from jaxgan import UserError, init
+from jaxgan.fields import draw_items
+from jaxgan.training.apply import evaluation_view
+from jaxgan.training.standing import standing_statistics
+from jaxgan.view import View
 from tests.toys import TinyGAN
 
 SYSTEM = TinyGAN()
@@ -35,8 +30,9 @@ def state():
 def latents(seed, index, count, truncation):
     """What pass `index` sees."""
     stream = jax.random.fold_in(jax.random.key(seed), 0xFFFFFFFF)
-    key, _ = jax.random.split(jax.random.fold_in(stream, index))
-    return SYSTEM.draw_latents(key, count, truncation)
+    keys = jax.random.split(jax.random.fold_in(stream, index), count)
+    level = None if truncation is None else jnp.float32(truncation)
+    return draw_items(SYSTEM.latents(), keys, level)["z"]
 
 
 def averaged(state, train):
@@ -83,38 +79,3 @@ def test_what_cannot_be_measured_is_refused(state):
     plain = dataclasses.replace(SYSTEM, norm=False)
     with pytest.raises(UserError, match="no batch norm"):
         standing_statistics(plain, init(plain), 2)
-
-
-def test_devices_share_the_samples_and_change_none(monkeypatch):
-    monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 0)
-    alone, shared = (
-        make_sampler(SYSTEM, chunk=10)(init(SYSTEM, mesh=mesh), 25, seed=5)[0]
-        for mesh in (make_mesh(1), make_mesh(4, 2))
-    )
-    assert alone.shape == (25, 2)
-    np.testing.assert_allclose(alone, shared, atol=1e-6)
-
-
-def test_devices_share_translations_and_change_none(monkeypatch, rng):
-    monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 0)
-    system = Pix2Pix(shape=(8, 8, 1), input_channels=1, width=4, patch_halvings=1)
-    examples = {
-        name: rng.uniform(-1, 1, (11, 8, 8, 1)).astype(np.float32) for name in ("image", "input")
-    }
-    alone, shared = (
-        make_translator(system, system.preview, chunk=4)(
-            init(system, mesh=mesh), examples, np.arange(11), 5
-        )
-        for mesh in (make_mesh(1), make_mesh(4, 2))
-    )
-    for one, other in zip(alone, shared, strict=True):
-        assert one.shape == (11, 8, 8, 1)
-        np.testing.assert_allclose(one, other, atol=1e-6)
-    np.testing.assert_array_equal(alone[0], examples["input"])
-    np.testing.assert_array_equal(alone[2], examples["image"])
-    # Of its number, not of its place.
-    last = {name: x[10:] for name, x in examples.items()}
-    (_, made, _) = make_translator(system, system.preview, chunk=4)(
-        init(system), last, np.array([10]), 5
-    )
-    np.testing.assert_allclose(made, alone[1][10:], atol=1e-6)
