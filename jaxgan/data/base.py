@@ -162,8 +162,9 @@ class Columns(Source):
             found = ", ".join(f"{count:,} of {key}" for key, count in lengths.items())
             raise UserError(f"{name} has {found}: give as many of each")
         kept = {key: _checked(name, key, fields[key], column) for key, column in items.items()}
+        columns = {key: _narrowed(name, key, fields[key], kept[key]) for key in kept}
         labels = [np.asarray(kept[key]) for key in kept if isinstance(fields[key], Label)]
-        super().__init__(name=name, columns=_renamed(fields), labels=labels[0] if labels else None)
+        super().__init__(name=name, columns=_renamed(columns), labels=labels[0] if labels else None)
         object.__setattr__(self, "items", kept)
 
     def __len__(self) -> int:
@@ -221,17 +222,27 @@ def _checked(name: str, key: str, field: Field, items: Any) -> np.ndarray | list
                 f"{field.classes - 1}"
             )
         return labels.astype(np.int32)
-    if not isinstance(items, np.ndarray):
-        items = list(items)
-    axes = {np.ndim(item) for item in items[:1] if isinstance(items, np.ndarray)} or {
-        np.ndim(item) for item in items
-    }
-    if axes - {len(field.shape)}:
+    if isinstance(items, np.ndarray):
+        return items
+    return list(items)
+
+
+def _narrowed(name: str, key: str, field: Field, items: np.ndarray | list[Any]) -> Field:
+    """The field of a column with the shape that its items have, where they all have one."""
+    found = {np.ndim(item) for item in items} if isinstance(items, list) else {items.ndim - 1}
+    if wrong := found - {len(field.shape)}:
         raise UserError(
-            f"{name}: items of {key} have {max(axes - {len(field.shape)})} axes, expected "
-            f"{len(field.shape)} as of any {field.kind()}"
+            f"{name}: items of {key} have {max(wrong)} axes, expected {len(field.shape)} as of any "
+            f"{field.kind()}"
         )
-    return items
+    if isinstance(items, list):
+        return field
+    shape = tuple(w or f for w, f in zip(field.shape, items.shape[1:], strict=True))
+    if field.size(shape) != field.size(items.shape[1:]):  # type: ignore[arg-type]
+        raise UserError(
+            f"{name}: items of {key} have the shape {items.shape[1:]}, expected {field.text()}"
+        )
+    return dataclasses.replace(field, shape=shape)
 
 
 def _transformed(

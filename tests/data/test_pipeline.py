@@ -1,12 +1,15 @@
+import hashlib
 import itertools
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image as Pillow
 
-from jaxgan.data import Arrays, Fit, open_source
+from jaxgan import data
+from jaxgan.data import Arrays, Columns, Fit, TwoSets, open_source
 from jaxgan.data.order import permutation, random_bits
 from jaxgan.errors import UserError
+from jaxgan.fields import Clip, Framing, Image, Label, Mask, Points, Text
 from tests.data.short import batches
 
 FLIPS = 2**64 - 1
@@ -194,7 +197,7 @@ def test_images_in_memory_are_fitted_once_and_like_any_other():
 def test_a_folder_is_read_fitted_and_labelled(tmp_path):
     for i, name in enumerate(["a/0.png", "a/1.png", "b/0.png"]):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (9, 6), (100 * i, 0, 0)).save(tmp_path / name)
+        Pillow.new("RGB", (9, 6), (100 * i, 0, 0)).save(tmp_path / name)
     source = open_source(str(tmp_path))
     arguments = {"shape": (4, 4, 3), "classes": 2, "batch": 3, "resize": True, "flip": True}
     data = batches(source, **arguments)
@@ -210,7 +213,7 @@ def test_a_folder_is_read_fitted_and_labelled(tmp_path):
 
 def test_a_file_that_breaks_during_training_is_an_error_not_a_hang(tmp_path):
     for name in ("a.png", "b.png"):
-        Image.new("L", (4, 4)).save(tmp_path / name)
+        Pillow.new("L", (4, 4)).save(tmp_path / name)
     source = open_source(str(tmp_path))
     (tmp_path / "b.png").write_text("gone")
     stream = batches(source, shape=(4, 4, 1), classes=0, batch=2).iterate()
@@ -271,10 +274,166 @@ def test_stages_of_other_batches_go_on_in_one_stream():
 def test_a_stage_sees_the_images_averaged_over_cells(rng, tmp_path):
     images = rng.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     for index, image in enumerate(images):
-        Image.fromarray(image).save(tmp_path / f"{index}.png")
+        Pillow.fromarray(image).save(tmp_path / f"{index}.png")
     for source in (Arrays(images), open_source(str(tmp_path))):
         stream = batches(source, shape=(8, 8, 3), classes=0, batch=5, resolution=2)
         found = (stream[0]["image"] + 1) * 127.5
         order = permutation(0, 0, 5)
         expected = np.rint(images[order].reshape(5, 2, 4, 2, 4, 3).mean((2, 4)))
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_batches_are_those_of_earlier_runs():
+    """Digests of the pipeline that knew images, labels and inputs by name: runs resume on it."""
+    rng = np.random.default_rng(3)
+
+    def noise(*shape: int) -> np.ndarray:
+        return rng.integers(0, 256, shape, np.uint8)
+
+    def digest(data) -> str:
+        found = hashlib.sha256()
+        for step in (data.begin, data.begin + 1, data.begin + 30):
+            for name, value in sorted(data[step].items()):
+                found.update(f"{name} {value.dtype} {value.shape}".encode())
+                found.update(np.ascontiguousarray(value).tobytes())
+        return found.hexdigest()[:16]
+
+    labelled = Arrays(noise(37, 8, 8, 1), np.arange(37) % 3, list("abc"), inputs=noise(37, 8, 8, 3))
+    points = Arrays(rng.integers(-9, 9, (50, 2)).astype(np.float32))
+    columns = {"image": Image((8, 8, 3)), "input": Image((8, 8, 3))}
+    images, inputs = Arrays(noise(5, 8, 8, 3)), Arrays(noise(7, 8, 8, 3))
+    two = TwoSets(name="two", columns=columns, images=images, inputs=inputs, aligned=False)
+
+    pairs = {"shape": (8, 8, 1), "classes": 3, "input_shape": (8, 8, 3)}
+    made = batches(labelled, **pairs, batch=8, draws=2, micro=2, seed=5, flip=True)
+    assert digest(made) == "a254276a66ce0a93"
+    part = {"batch": 12, "micro": 2, "process": 1, "processes": 3, "begin": 2, "seen": 17}
+    made = batches(labelled, shape=(6, 6, 1), classes=3, **part, flip=True, jitter=8)
+    assert digest(made) == "92b41a13bb037108"
+    made = batches(labelled, shape=(8, 8, 1), batch=4, resolution=2, seed=2**62)
+    assert digest(made) == "51f76ec0e758145b"
+    assert digest(batches(points, shape=(2,), batch=64)) == "2c4e871ce21f3a2e"
+    apart = {"shape": (6, 6, 3), "input_shape": (6, 6, 3), "aligned": False}
+    made = batches(two, **apart, batch=6, draws=2, flip=True, jitter=8)
+    assert digest(made) == "b2eb1338e769cec7"
+
+
+def scene(count: int = 12, side: int = 48) -> Columns:
+    """Photos of a bright disc, with a mask of it, and a clip in which it grows."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side]
+    centres = rng.integers(12, side - 12, (count, 2, 1, 1))
+    away = np.hypot(y - centres[:, 0], x - centres[:, 1])
+
+    def disc(radius: int) -> np.ndarray:
+        return (away < radius)[..., None]
+
+    pixels = {r: np.where(disc(r), 250, 5).astype(np.uint8) for r in (6, 9)}
+    return Columns(
+        {
+            "photo": pixels[9],
+            "mask": disc(9).astype(np.uint8),
+            "clip": np.stack([pixels[6], pixels[9]], 1),
+        },
+        {
+            "photo": Image((side, side, 1)),
+            "mask": Mask((side, side, 2)),
+            "clip": Clip((2, side, side, 1)),
+        },
+        name="scene",
+    )
+
+
+@pytest.mark.parametrize("jitter", [None, 21])
+def test_all_fields_of_a_group_share_a_flip_and_a_cut(jitter):
+    """The mask is half as large as the image: it stays where the disc is."""
+    groups = ({"image": Image((16, 16, 1)), "mask": Mask((8, 8, 2)), "clip": Clip((2, 16, 16, 1))},)
+    framing = Framing(resize=True, jitter=jitter)
+    made = data.batches(scene(), groups, data.Order(batch=200), framing=framing, flip=True)[3]
+    assert made["mask"].shape == (200, 8, 8, 2)
+    np.testing.assert_array_equal(made["mask"].sum(-1), 1)
+    np.testing.assert_array_equal(made["clip"][:, 1], made["image"])
+    bright = made["image"].reshape(200, 8, 2, 8, 2).mean((2, 4)) > 0
+    # Half a pixel of the mask is lost where 21 is odd.
+    assert (bright == made["mask"].argmax(-1)).mean() > 0.95
+    assert (bright[..., ::-1] == made["mask"].argmax(-1)).mean() < 0.9
+    # The same twelve discs, mirrored or not, and at other places where they are cut out.
+    places = {tuple(np.argwhere(mask).ravel()) for mask in bright}
+    assert len(places) > (24 if jitter else 20)
+    assert jitter or len(places) <= 24
+
+
+def test_a_stage_brings_all_fields_to_its_resolution():
+    groups = ({"photo": Image((48, 48, 1)), "mask": Mask((48, 48, 2))},)
+    made = data.batches(scene(), groups, data.Order(batch=12), resolution=12)[0]
+    assert (made["photo"].shape, made["mask"].shape) == ((12, 12, 12, 1), (12, 12, 12, 2))
+    assert ((made["photo"][..., 0] > 0) == made["mask"].argmax(-1)).mean() > 0.97
+
+
+def test_another_group_sees_the_same_column_in_an_order_of_its_own():
+    groups = (
+        {"image": Image((2, 2, 1)), "label": Label(classes=10)},
+        {"other": Image((2, 2, 1), column="image")},
+        {"third": Image((2, 2, 1), column="image")},
+        {"fourth": Label(classes=10, column="label")},
+    )
+    made = data.batches(numbered(10), groups, data.Order(batch=10))[5]
+    numbers = [np.rint((made[n][:, 0, 0, 0] + 1) * 127.5) for n in ("image", "other", "third")]
+    np.testing.assert_array_equal(numbers[0], made["label"])
+    orders = {tuple(each) for each in (*numbers, made["fourth"])}
+    assert len(orders) == 4
+    assert all(sorted(each) == list(range(10)) for each in orders)
+
+
+def test_two_fields_of_a_group_may_be_of_one_column():
+    groups = ({"large": Image((48, 48, 1), column="photo"), "small": Image((12, 12, 1))},)
+    renames = {"small": "photo"}
+    framing = Framing(resize=True)
+    order = data.Order(batch=12)
+    made = data.batches(scene(), groups, order, framing=framing, columns=renames)[0]
+    cells = made["large"].reshape(12, 12, 4, 12, 4).mean((2, 4))
+    assert abs(cells - made["small"][..., 0]).mean() < 0.1
+
+
+def test_sentences_are_encoded_once():
+    source = Columns({"image": np.zeros((3, 2, 2, 1), np.uint8), "words": ["a", "bb", "ccc"]})
+    calls.clear()
+    groups = ({"image": Image((2, 2, 1)), "text": Text((2,), encode=encode)},)
+    made = data.batches(source, groups, data.Order(batch=6))
+    for step in range(3):
+        assert sorted(made[step]["text"][:3, 0]) == [1, 2, 3]
+    assert calls == ["a", "bb", "ccc"]
+
+
+calls: list[str] = []
+
+
+def encode(sentence: str) -> np.ndarray:
+    calls.append(sentence)
+    return np.array([len(sentence), 0], np.float32)
+
+
+def test_points_follow_no_image_that_is_mirrored_or_cut():
+    images = np.zeros((3, 4, 4, 1), np.uint8)
+    source = Columns({"image": images, "eyes": np.zeros((3, 2), np.float32)}, name="faces")
+    groups = ({"image": Image((4, 4, 1)), "eyes": Points((2,))},)
+    order = data.Order(batch=2)
+    assert data.batches(source, groups, order, framing=Framing(resize=True))[0]["eyes"].shape == (
+        2,
+        2,
+    )
+    with pytest.raises(UserError, match=r"faces holds points, which have no mirror image"):
+        data.batches(source, groups, order, flip=True)
+    with pytest.raises(UserError, match=r"faces holds points, which cannot be cut out at random"):
+        data.batches(source, groups, order, framing=Framing(jitter=5))
+
+
+def test_batches_of_ones_own():
+    stream = data.as_source(lambda step: {"image": [step, step + 1]})
+    assert isinstance(stream, data.Stepwise)
+    assert stream[3]["image"].tolist() == [3, 4]
+    steps = stream.iterate(7)
+    assert [next(steps)["image"][0] for _ in range(3)] == [7, 8, 9]
+    steps.close()
+    assert (stream.begin, next(stream.iterate())["image"][0]) == (0, 0)
+    assert data.fingerprint(stream) == data.fingerprint(data.Stepwise(max))

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image as Pillow
 
-from jaxgan.data import Arrays, open_source
+from jaxgan import data
+from jaxgan.data import Arrays, Columns, load, open_source
 from jaxgan.errors import UserError
+from jaxgan.fields import Clip, Framing, Image, Mask, Text
 from tests.data.short import scan
 
 
@@ -11,7 +13,7 @@ def folder(root, files: dict[str, tuple[int, int]], mode: str = "RGB"):
     for name, (height, width) in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new(mode, (width, height)).save(path)
+        Pillow.new(mode, (width, height)).save(path)
     return open_source(str(root))
 
 
@@ -58,7 +60,7 @@ def test_points_are_reported():
 
 def test_files_of_any_channels_suit_any_system(tmp_path):
     for mode in ("L", "RGBA", "P"):
-        Image.new(mode, (8, 8)).save(tmp_path / f"{mode}.png")
+        Pillow.new(mode, (8, 8)).save(tmp_path / f"{mode}.png")
     source = open_source(str(tmp_path))
     assert scan(source, shape=(8, 8, 3), classes=0).found == "8x8x1 or 3 or 4"
     assert scan(source, shape=(8, 8, 1), classes=0).shape == (8, 8, 1)
@@ -73,7 +75,7 @@ def test_the_first_damaged_file_is_named(tmp_path):
     (tmp_path / names[70]).write_bytes(b"")
     refused(source, r"070.png: found an empty file, expected an image")
     noisy = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(noisy).save(tmp_path / names[50])
+    Pillow.fromarray(noisy).save(tmp_path / names[50])
     (tmp_path / names[50]).write_bytes((tmp_path / names[50]).read_bytes()[:2000])
     refused(source, r"050.png: found a damaged image \(.*truncated")
     (tmp_path / names[20]).write_bytes(whole[:30])
@@ -134,3 +136,59 @@ def test_classes_must_agree(tmp_path):
 
 def test_nothing_is_refused():
     refused(Arrays(np.zeros((0, 8, 8, 3), np.uint8), name="none"), r"^none is empty")
+
+
+def test_other_columns_are_told_of():
+    items = {
+        "image": np.zeros((3, 8, 8, 3), np.uint8),
+        "mask": np.zeros((3, 8, 8, 1), np.uint8),
+        "caption": ["a", "b", "c"],
+        "depth": np.zeros((3, 8, 8, 1), np.uint8),
+    }
+    fields = {"image": Image(), "mask": Mask((8, 8, 2)), "caption": Text(), "depth": Image()}
+    source = Columns(items, fields, name="toy")
+    groups = ({"image": Image((8, 8, 3)), "mask": Mask((8, 8, 2)), "caption": WORDS},)
+    assert data.scan(source, groups).text() == (
+        "toy: 3 images, 8x8x3, each with its mask, each with its caption (depths not used)"
+    )
+    clips = Columns({"clip": [np.zeros((5 + i, 8, 9, 1), np.uint8) for i in range(3)]}, name="toy")
+    groups = ({"clip": Clip((5, 8, 8, 1))},)
+    report = data.scan(clips, groups, framing=Framing(resize=True))
+    assert report.text() == "toy: 3 clips, 5x8x9 to 7x8x9 made 5x8x8x1"
+    with pytest.raises(UserError, match=r"toy \(item 0\) has 5 frames, the system draws 6"):
+        data.scan(clips, ({"clip": Clip((6, 8, 8, 1))},), framing=Framing(resize=True))
+
+
+def encode(sentence: str) -> np.ndarray:
+    return np.zeros(4, np.float32)
+
+
+WORDS = Text((4,), encode=encode)
+
+
+def test_the_first_items_are_fitted():
+    """What no shape says: masks of other classes, encoders of other vectors."""
+    masks = np.zeros((3, 8, 8, 1), np.uint8)
+    masks[2, 0, 0] = 5
+    source = Columns({"mask": masks}, {"mask": Mask((8, 8, 3))}, name="toy")
+    with pytest.raises(UserError, match=r"^toy \(item 2\): a mask has the class 5, .* 0 to 2"):
+        data.scan(source, ({"mask": Mask((8, 8, 3))},))
+    source = Columns({"caption": ["a", "b"]}, name="toy")
+    with pytest.raises(UserError, match=r"^toy \(item 0\): the encoder makes vectors of \(4,\)"):
+        data.scan(source, ({"caption": Text((5,), encode=encode)},))
+
+
+def test_a_damaged_file_is_found_in_any_column(tmp_path, monkeypatch):
+    """Of two groups, the second one's files, too; a set is read once for all fields."""
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "a", {"0.png": (8, 8), "1.png": (8, 8)})
+    folder(tmp_path / "b", {"0.png": (8, 8), "1.png": (8, 8)})
+    reads = []
+    monkeypatch.setattr("jaxgan.data.folder.load", lambda path: reads.append(path) or load(path))
+    groups = ({"image": Image((8, 8, 3))}, {"again": Image((8, 8, 3), column="image")})
+    data.scan(open_source("a"), groups)
+    assert len(reads) == 2
+    (tmp_path / "b" / "1.png").write_text("broken")
+    apart = ({"image": Image((8, 8, 3))}, {"input": Image((8, 8, 3))})
+    with pytest.raises(UserError, match=r"b/1.png: found no image"):
+        data.scan(open_source("unpaired:b,a"), apart)
