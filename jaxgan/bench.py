@@ -67,21 +67,7 @@ class Stepper:
             mesh=mesh,
             augment=experiment.augment,
         )
-        hits: list[str] = []
-
-        def note(event: str, **_: Any) -> None:
-            if event == "/jax/compilation_cache/cache_hits":
-                hits.append(event)
-
-        jax.monitoring.register_event_listener(note)
-        try:
-            begin = time.perf_counter()
-            lowered = step.lower(self._state, self._batch)
-            self._compiled = lowered.compile()
-            seconds = time.perf_counter() - begin
-        finally:
-            jax.monitoring.unregister_event_listener(note)
-        return_freed_memory()
+        lowered, seconds, cached = self._compile(step)
         flops, _ = flops_and_share(
             Program(self._compiled.as_text()), self._compiled, lowered, mesh.size
         )
@@ -104,7 +90,7 @@ class Stepper:
             "device": self._devices[0].device_kind,
             "devices": mesh.size,
             "compile_seconds": seconds,
-            "compile_cached": bool(hits),
+            "compile_cached": cached,
             "flops_per_step": flops * mesh.size,
             "peak_flops_per_second": None if chip is None else chip.flops * mesh.size,
             "program_memory_bytes": None
@@ -114,6 +100,25 @@ class Stepper:
             + memory.temp_size_in_bytes
             - memory.alias_size_in_bytes,
         }
+
+    def _compile(self, step: Any) -> tuple[Any, float, bool]:
+        """The lowered step, seconds to compile it, and whether it came from the cache."""
+        hits: list[str] = []
+
+        def note(event: str, **_: Any) -> None:
+            if event == "/jax/compilation_cache/cache_hits":
+                hits.append(event)
+
+        jax.monitoring.register_event_listener(note)
+        try:
+            begin = time.perf_counter()
+            lowered = step.lower(self._state, self._batch)
+            self._compiled = lowered.compile()
+            seconds = time.perf_counter() - begin
+        finally:
+            jax.monitoring.unregister_event_listener(note)
+        return_freed_memory()
+        return lowered, seconds, bool(hits)
 
     def __call__(self) -> float:
         """Takes a step; seconds until its results are there."""

@@ -1,6 +1,6 @@
 """CycleGAN (junyanz): `latest_net_G_A.pth`, and beside it those of G_B, D_A and D_B.
 
-G_A makes B of A and G_B makes A of B; D_A judges what G_A makes, images of B, and D_B images of A.
+G_A makes B of A and G_B makes A of B; D_A scores what G_A makes, images of B, and D_B images of A.
 Pretrained models, `horse2zebra.pth`, hold one generator; it is taken as one from A to B.
 
 Instance norm has no gains, and always the statistics of the image at hand: running ones, which some
@@ -57,19 +57,19 @@ def convert(**networks: Tensors) -> tuple[CycleGAN, dict[str, PyTree], dict[str,
     """
     # One of them there is, and both are of one size.
     first = next(networks[name] for name in ("generator_ab", "generator_ba") if name in networks)
-    judges = [name for name in ("discriminator_a", "discriminator_b") if name in networks]
+    critics = [name for name in ("discriminator_a", "discriminator_b") if name in networks]
     blocks = _blocks(first)
     side = 256 if blocks >= 9 else 128
     system = CycleGAN(
         shape=(side, side, first.shape(f"model.{blocks + 17}.weight")[0]),
         width=first.shape("model.1.weight")[0],
         blocks=blocks,
-        patch_halvings=patch_halvings(networks[judges[0]]) if judges else 3,
+        patch_halvings=patch_halvings(networks[critics[0]]) if critics else 3,
     )
     params, stats = {}, {}
     for network, tensors in networks.items():
         target = Target(system, network, tensors)
-        if network in judges:
+        if network in critics:
             patchgan(target, system.patch_halvings)
         else:
             _generator(target, blocks)

@@ -58,9 +58,8 @@ def convert(
         widths = tuple(
             discriminator.shape(f"block{k + 1}.c2.weight_orig")[0] for k in range(len(widths))
         )
-    last = f"{blocks + 2}"
     system = MimicrySNGAN(
-        shape=(side, side, generator.shape(f"c{last}.weight")[0]),
+        shape=(side, side, generator.shape(f"c{blocks + 2}.weight")[0]),
         latent=latent,
         classes=classes,
         generator_channels=tuple(channels),
@@ -68,7 +67,16 @@ def convert(
         halvings=halvings,
     )
     params, stats = {}, {}
+    params["generator"], stats["generator"] = _generator(system, generator, blocks, start)
+    if discriminator is not None:
+        params["discriminator"], stats["discriminator"] = _discriminator(system, discriminator)
+    return system, params, stats
 
+
+def _generator(
+    system: MimicrySNGAN, generator: Tensors, blocks: int, start: int
+) -> tuple[PyTree, PyTree]:
+    """(parameters, statistics)."""
     target = Target(system, "generator", generator)
     target.dense("dense", "l1", side=start)
     for index in range(1, blocks + 1):
@@ -77,7 +85,7 @@ def convert(
             target.conv(f"block{index}/{path}", f"{name}.{part}")
         for number in (1, 2):
             norm, path = f"{name}.b{number}", f"block{index}/norm{number}"
-            if not classes:
+            if not system.classes:
                 target.batch_norm(path, norm)
                 continue
             table = generator.take(f"{norm}.embed.weight")
@@ -85,25 +93,25 @@ def convert(
             target.put(f"params/{path}/scale", f"{norm}.embed.weight", table[:, :half])
             target.put(f"params/{path}/bias", f"{norm}.embed.weight", table[:, half:])
             target.batch_norm(path, norm, stats=f"{norm}.bn")
-    target.batch_norm("norm", f"b{last}")
-    target.conv("conv", f"c{last}")
+    target.batch_norm("norm", f"b{blocks + 2}")
+    target.conv("conv", f"c{blocks + 2}")
     generator.leave("*.num_batches_tracked")
-    params["generator"], stats["generator"] = target.variables()
+    return target.variables()
 
-    if discriminator is not None:
-        target = Target(system, "discriminator", discriminator, _weight)
-        for index in range(1, len(widths) + 1):
-            for path, part in (("conv1", "c1"), ("conv2", "c2"), ("shortcut", "c_sc")):
-                if part != "c_sc" or f"block{index}.c_sc.weight_orig" in discriminator:
-                    target.conv(f"block{index}/{path}", f"block{index}.{part}")
-        # At 48 pixels it is called as the last block is.
-        last = f"l{len(widths)}" if side == 48 else f"l{len(widths) + 1}"
-        target.dense("dense", last)
-        if classes:
-            target.embed("embed", "l_y")
-        discriminator.leave("*.sn_sigma")
-        params["discriminator"], stats["discriminator"] = target.variables()
-    return system, params, stats
+
+def _discriminator(system: MimicrySNGAN, discriminator: Tensors) -> tuple[PyTree, PyTree]:
+    """(parameters, statistics)."""
+    target, blocks = Target(system, "discriminator", discriminator, _weight), 0
+    for blocks in range(1, len(system.discriminator_channels) + 1):
+        for path, part in (("conv1", "c1"), ("conv2", "c2"), ("shortcut", "c_sc")):
+            if part != "c_sc" or f"block{blocks}.c_sc.weight_orig" in discriminator:
+                target.conv(f"block{blocks}/{path}", f"block{blocks}.{part}")
+    # At 48 pixels it is called as the last block is.
+    target.dense("dense", f"l{blocks}" if system.shape[0] == 48 else f"l{blocks + 1}")
+    if system.classes:
+        target.embed("embed", "l_y")
+    discriminator.leave("*.sn_sigma")
+    return target.variables()
 
 
 def _weight(tensors: Tensors, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -21,7 +21,7 @@ _PATCHES = 128  # of an image, at each level
 _DIRECTIONS = 4 * 128
 _SMALLEST = 16  # pixels a side of the last level
 _BATCH = 128  # images whose pyramid is in memory
-_CHUNK = 16  # directions whose projections are in memory
+_CHUNK = 16  # lines whose projections are in memory
 
 
 def sliced_wasserstein(
@@ -31,13 +31,13 @@ def sliced_wasserstein(
 
     At each level 128 patches of 7x7 pixels are taken from each image, at random, and each set's are
     brought to zero mean and unit variance per channel: overall brightness and contrast do not
-    count. The distance is the mean over 512 directions. Between equal distributions it is not 0,
+    count. The distance is the mean over 512 lines. Between equal distributions it is not 0,
     but falls with the number of images. The paper has 16,384 a side; in RGB, 3 GB of memory then.
 
     Args:
       real: square images of at least 16 pixels a side.
       fake: as many of the same shape.
-      seed: of positions and directions.
+      seed: of positions and lines.
 
     Raises:
       UserError: shapes differ, or images are not square or smaller than 16 pixels.
@@ -70,11 +70,11 @@ def sliced_wasserstein(
 def _distance(
     a: Float32[np.ndarray, "n d"], b: Float32[np.ndarray, "n d"], rng: np.random.Generator
 ) -> float:
-    """Mean over directions of the one-dimensional Wasserstein distance."""
-    directions = rng.standard_normal((a.shape[1], _DIRECTIONS), np.float32)
-    directions /= np.linalg.norm(directions, axis=0)
+    """Mean over lines of the one-dimensional Wasserstein distance."""
+    lines = rng.standard_normal((a.shape[1], _DIRECTIONS), np.float32)
+    lines /= np.linalg.norm(lines, axis=0)
     distances = []
-    for some in np.split(directions, range(_CHUNK, _DIRECTIONS, _CHUNK), axis=1):
+    for some in np.split(lines, range(_CHUNK, _DIRECTIONS, _CHUNK), axis=1):
         one, other = (np.sort(some.T @ side.T, axis=1) for side in (a, b))
         distances.append(np.abs(one - other).mean(dtype=np.float64))
     return float(np.mean(distances))

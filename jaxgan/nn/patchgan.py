@@ -1,4 +1,4 @@
-"""PatchGAN: a discriminator that judges every patch of an image, not the whole."""
+"""PatchGAN: a discriminator that scores every patch of an image, not the whole."""
 
 from functools import partial
 

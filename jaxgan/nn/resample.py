@@ -222,8 +222,16 @@ def conv_transpose(
             lhs_dilation=(stride, stride),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-    # Sub-pixel: output s*m + r sees the taps t with r + t - low = 0 mod s, on inputs m + (...) / s.
     out = [(n - 1) * stride - 2 * padding + k + output_padding for n in x.shape[1:3]]
+    return _in_phases(x.astype(dtype), kernel.astype(dtype), stride, low, out)
+
+
+def _in_phases(x: Array, kernel: Array, stride: int, low: int, out: list[int]) -> Array:
+    """A transposed convolution with `low` zeros before the images, as stride^2 small ones.
+
+    Sub-pixel: output s*m + r sees the taps t with r + t - low = 0 mod s, on inputs m + (...) / s.
+    """
+    k = kernel.shape[0]
     rows = [math.ceil(n / stride) for n in out]
     phases = []
     for r in range(stride):
@@ -231,7 +239,6 @@ def conv_transpose(
         taps = len(range(first, k, stride))
         before = (low - r - first) // stride
         phases.append((first, before, taps))
-    x, kernel = x.astype(dtype), kernel.astype(dtype)
     planes = []
     for top, above, high in phases:
         for left, before, wide in phases:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from flax.linen.module import InterceptorContext
 from jaxtyping import PyTree
 
 from jaxgan.errors import UserError
-from jaxgan.fields import Drawable, draw_items, named_key
+from jaxgan.fields import Drawable, Resolution, draw_items, named_key
 from jaxgan.state import State
 from jaxgan.system import System, taken_by, use_of
 from jaxgan.training.apply import evaluation_view, resolution_at
@@ -58,29 +59,7 @@ def standing_statistics(
             f"{use} takes {missing[0]}, which is not drawn: leave out standing statistics"
         )
 
-    @jax.jit
-    def measure(state: State, index: jax.Array) -> dict[str, PyTree]:
-        view = evaluation_view(system, state, resolution)
-        zeros = {
-            name: {**stats, "batch_stats": jax.tree.map(jnp.zeros_like, stats["batch_stats"])}
-            for name, stats in view.stats.items()
-            if "batch_stats" in stats
-        }
-        view.stats.update(zeros)
-        view.train = True
-        stream = jax.random.fold_in(jax.random.key(seed), _STANDING)
-        keys = jax.random.split(jax.random.fold_in(stream, index), batch)
-        level = None if truncation is None else jnp.float32(truncation)
-        taken = draw_items(fields, keys, level)
-        calls = jax.vmap(lambda key: named_key(key, "call"))(keys)
-        with nn.intercept_methods(_replace_by_batch):
-            chosen.call(view, taken, calls, chosen.options)
-        return {
-            name: view.stats[name]["batch_stats"]
-            for name, before in zeros.items()
-            if view.stats[name] is not before
-        }
-
+    measure = jax.jit(partial(_measured, system, use, resolution, seed, truncation, batch))
     total = measure(state, np.uint32(0))
     if not total:
         raise UserError(f"{type(system).__name__} has no batch norm: leave out standing statistics")
@@ -92,6 +71,40 @@ def standing_statistics(
         if name in ema:
             ema[name] = {**ema[name], "batch_stats": tree}
     return dataclasses.replace(state, stats=stats, ema=ema)
+
+
+def _measured(
+    system: System,
+    use: str,
+    resolution: Resolution | None,
+    seed: int,
+    truncation: float | None,
+    batch: int,
+    state: State,
+    index: jax.Array,
+) -> dict[str, PyTree]:
+    """{network: batch norm's statistics} of one pass, by its number."""
+    chosen = use_of(system, use)
+    fields = {name: t.field for name, t in taken_by(system, chosen, None, resolution).items()}
+    view = evaluation_view(system, state, resolution)
+    zeros = {
+        name: {**stats, "batch_stats": jax.tree.map(jnp.zeros_like, stats["batch_stats"])}
+        for name, stats in view.stats.items()
+        if "batch_stats" in stats
+    }
+    view.stats.update(zeros)
+    view.train = True
+    stream = jax.random.fold_in(jax.random.key(seed), _STANDING)
+    keys = jax.random.split(jax.random.fold_in(stream, index), batch)
+    level = None if truncation is None else jnp.float32(truncation)
+    calls = jax.vmap(lambda key: named_key(key, "call"))(keys)
+    with nn.intercept_methods(_replace_by_batch):
+        chosen.call(view, draw_items(fields, keys, level), calls, chosen.options)
+    return {
+        name: view.stats[name]["batch_stats"]
+        for name, before in zeros.items()
+        if view.stats[name] is not before
+    }
 
 
 def _replace_by_batch(

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from jaxgan import backend
 from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
@@ -20,7 +20,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Image, Resolution
 from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, state_shardings
 from jaxgan.state import State
-from jaxgan.system import Examples, Metrics, Player, Pretrained, Stage, System, stages_of
+from jaxgan.system import Decay, Examples, Metrics, Player, Pretrained, Stage, System, stages_of
 from jaxgan.view import View
 
 Step = Callable[[State, Examples], tuple[State, dict[str, Metrics]]]
@@ -147,32 +147,19 @@ def make_step(
         for index, player in enumerate(stage.players):
             seen = _batches_for(player, draws, used)
             used += 0 if player.reuse else player.repeats
+            its_key = jax.random.fold_in(key, index)
             turn = partial(
-                turn_of,
-                player=player,
-                key=jax.random.fold_in(key, index),
-                emitted=emitted,
-                augmentation=augmentation,
+                turn_of, player=player, key=its_key, emitted=emitted, augmentation=augmentation
             )
-            state, metrics[player.name], out = _lazily(
-                player, lambda state, batches, turn=turn: turn(state=state)(batches), state, seen
-            )
+            state, metrics[player.name], out = _lazily(player, turn, state, seen)
             emitted = {**emitted, **out}
             key = backend.after(key, metrics[player.name]["gradient_norm"])
         if augmentation is not None and not augmentation.applied:
             raise UserError(
                 f"--augment is {augment}, but no loss of {type(system).__name__} augments what it "
-                "judges: leave it out"
+                "scores: leave it out"
             )
-        ema = {
-            name: _decay(
-                state.ema[name],
-                shared_out(mesh, _averaged(name, state.params, state.stats)),
-                rate,
-                state,
-            )
-            for name, rate in averages.items()
-        }
+        ema = {name: _decay(name, state, rate, mesh) for name, rate in averages.items()}
         return dataclasses.replace(state, step=state.step + 1, ema=ema), metrics
 
     out = None if mesh is None else (_state_shardings(system, mesh), replicated(mesh))
@@ -243,17 +230,21 @@ def _batches_for(player: Player, draws: Examples, used: int) -> Examples:
 
 
 def _lazily(
-    player: Player, turn: Callable, state: State, batches: Examples
+    player: Player, turn: Callable[..., "_Turn"], state: State, batches: Examples
 ) -> tuple[State, Metrics, dict[str, Array]]:
     """Lets a lazy player move on every n-th iteration only."""
+
+    def move(state: State, batches: Examples) -> tuple[State, Metrics, dict[str, Array]]:
+        return turn(state=state)(batches)
+
     if player.every == 1:
-        return turn(state, batches)
-    moved = jax.eval_shape(turn, state, batches)
+        return move(state, batches)
+    moved = jax.eval_shape(move, state, batches)
     if moved[2]:
         raise ValueError(f"player {player.name!r} rests at times, so it cannot emit {[*moved[2]]}")
     rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), moved[1])
     return backend.cond(
-        state.step % player.every == 0, turn, lambda state, _: (state, rest, {}), state, batches
+        state.step % player.every == 0, move, lambda state, _: (state, rest, {}), state, batches
     )
 
 
@@ -456,7 +447,9 @@ def _averaged(name: str, params: dict[str, PyTree], stats: dict[str, PyTree]) ->
     return {"params": params[name], **buffers}
 
 
-def _decay(average: PyTree, current: PyTree, rate: Any, state: State) -> PyTree:
-    decay: Float[Array, ""] = rate(state.step) if callable(rate) else rate
+def _decay(name: str, state: State, rate: Decay, mesh: Mesh | None) -> PyTree:
+    """A network's average after an iteration."""
+    current = shared_out(mesh, _averaged(name, state.params, state.stats))
+    decay = rate(state.step) if callable(rate) else rate
     # In this form a decay of 0 is a copy, to the last bit.
-    return jax.tree.map(lambda a, c: decay * a + (1 - decay) * c, average, current)
+    return jax.tree.map(lambda a, c: decay * a + (1 - decay) * c, state.ema[name], current)
