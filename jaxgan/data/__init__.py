@@ -5,7 +5,7 @@ from jaxgan.data.base import Arrays, Columns, Item, Source
 from jaxgan.data.embedded import EMBEDDED, modes
 from jaxgan.data.folder import Folder, open_folder
 from jaxgan.data.match import Match, about, match, refuse_unsuitable
-from jaxgan.data.pairs import Edges, Inverted, SideBySide, TwoSets, edges
+from jaxgan.data.pairs import Edges, Inverted, SideBySide, TwoSets, Unrelated, edges
 from jaxgan.data.photo import PHOTOS, open_image
 from jaxgan.data.pipeline import Batches, Order, Stepwise, batches
 from jaxgan.data.scan import Report, scan
@@ -33,6 +33,7 @@ __all__ = [
     "Stepwise",
     "Tfds",
     "TwoSets",
+    "Unrelated",
     "about",
     "as_source",
     "batches",

@@ -68,20 +68,15 @@ class SideBySide(Source):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TwoSets(Source):
-    """Images of one data set, inputs of another.
-
-    Where they are not aligned, item i pairs image i with input i, counted round; training takes
-    them from two sets.
+    """Images of one data set, inputs of another: item i has image i and input i.
 
     Attributes:
       images: Where images are from.
-      inputs: Where inputs are from.
-      aligned: Whether the input of an item belongs to its image.
+      inputs: Where inputs are from; counted round where there are fewer.
     """
 
     images: Source
     inputs: Source
-    aligned: bool
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,15 +84,6 @@ class TwoSets(Source):
     def __getitem__(self, index: int) -> Item:
         other = self.inputs[index % len(self.inputs)]
         return {"image": self.images[index]["image"], "input": other["image"]}
-
-    @property
-    def sets(self) -> tuple[Source, ...]:
-        """Images and inputs where they do not belong together."""
-        if self.aligned:
-            return (self,)
-        images = self.images.fitted({"image": None}, {"image": self.columns["image"]})
-        input_ = dataclasses.replace(self.columns["input"], column="image")
-        return images, self.inputs.fitted({"input": None}, {"input": input_})
 
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield those of the set that the column is from."""
@@ -112,11 +98,26 @@ class TwoSets(Source):
         return super().fitted(transforms, columns)
 
     def identity(self) -> Iterator[bytes]:
-        """Yield what tells either set, and how they belong together."""
-        yield b"aligned" if self.aligned else b"unrelated"
+        """Yield what tells either set."""
         yield from self.images.identity()
         yield b"from"
         yield from self.inputs.identity()
+
+
+class Unrelated(TwoSets):
+    """Two sets whose items do not belong together, though item i has one of each."""
+
+    @property
+    def sets(self) -> tuple[Source, ...]:
+        """Images, and inputs."""
+        images = self.images.fitted({"image": None}, {"image": self.columns["image"]})
+        field = dataclasses.replace(self.columns["input"], column="image")
+        return images, self.inputs.fitted({"input": None}, {"input": field})
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield what tells either set, and that they are unrelated."""
+        yield b"unrelated"
+        yield from super().identity()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -284,14 +285,14 @@ def open_pairs(spec: str) -> Source:
         )
     if swap:
         first, second = second, first
-    return TwoSets(name=spec, columns=_two(), aligned=True, images=second, inputs=first)
+    return TwoSets(name=spec, columns=_two(), images=second, inputs=first)
 
 
 def _two() -> dict[str, Field]:
     return {"image": Image(), "input": Image()}
 
 
-def open_unpaired(spec: str, open_source: Opener) -> TwoSets:
+def open_unpaired(spec: str, open_source: Opener) -> Unrelated:
     """Open `unpaired:A,B`: images of B, inputs of A, neither belonging to the other.
 
     Raises:
@@ -303,13 +304,8 @@ def open_unpaired(spec: str, open_source: Opener) -> TwoSets:
     inputs, images = (open_source(name) for name in names)
     for side in (inputs, images):
         _check_images(spec, side)
-    return TwoSets(
-        name=spec,
-        columns={"image": images.columns["image"], "input": inputs.columns["image"]},
-        aligned=False,
-        images=images,
-        inputs=inputs,
-    )
+    columns = {"image": images.columns["image"], "input": inputs.columns["image"]}
+    return Unrelated(name=spec, columns=columns, images=images, inputs=inputs)
 
 
 def open_edges(spec: str, open_source: Opener) -> Edges:

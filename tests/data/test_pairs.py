@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxgan.cli import main
-from jaxgan.data import Arrays, TwoSets, edges, fingerprint, open_source
+from jaxgan.data import Arrays, Unrelated, edges, fingerprint, open_source
 from jaxgan.data.pairs import invert
 from jaxgan.errors import UserError
 from jaxgan.fields import Image as ImageField
@@ -125,7 +125,7 @@ def test_unrelated_sets_are_flipped_by_coins_of_their_own():
     images[:, :, 1] = 255
     field, both = ImageField((2, 2, 1)), Arrays(images)
     columns = {"image": field, "input": field}
-    source = TwoSets(name="two", columns=columns, images=both, inputs=both, aligned=False)
+    source = Unrelated(name="two", columns=columns, images=both, inputs=both)
     shapes = {"shape": (2, 2, 1), "input_shape": (2, 2, 1), "classes": 0, "aligned": False}
     batch = batches(source, batch=1000, flip=True, **shapes)[0]
     flipped = {key: batch[key][:, 0, 0, 0] > 0 for key in ("image", "input")}

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image as Pillow
 
 from jaxgan import data
-from jaxgan.data import Arrays, Columns, Fit, TwoSets, open_source
+from jaxgan.data import Arrays, Columns, Fit, Unrelated, open_source
 from jaxgan.data.order import permutation, random_bits
 from jaxgan.errors import UserError
 from jaxgan.fields import Clip, Framing, Image, Label, Mask, Points, Text
@@ -302,7 +302,7 @@ def test_batches_are_those_of_earlier_runs():
     points = Arrays(rng.integers(-9, 9, (50, 2)).astype(np.float32))
     columns = {"image": Image((8, 8, 3)), "input": Image((8, 8, 3))}
     images, inputs = Arrays(noise(5, 8, 8, 3)), Arrays(noise(7, 8, 8, 3))
-    two = TwoSets(name="two", columns=columns, images=images, inputs=inputs, aligned=False)
+    two = Unrelated(name="two", columns=columns, images=images, inputs=inputs)
 
     pairs = {"shape": (8, 8, 1), "classes": 3, "input_shape": (8, 8, 3)}
     made = batches(labelled, **pairs, batch=8, draws=2, micro=2, seed=5, flip=True)
