@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.data import pack
 from jaxgan.errors import UserError
+from jaxgan.fields import Label
 
 _USAGE = "usage: jaxgan data pack FOLDER OUT [options]"
 
@@ -61,7 +62,8 @@ def main(argv: list[str]) -> int:
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    classes = f", {len(packed.classes)} classes" if packed.classes else ""
+    label = packed.columns.get("label")
+    classes = f", {label.classes} classes" if isinstance(label, Label) else ""
     print(f"{out}: {len(packed):,} images{classes}; train with --data {out}")
     return 0
 

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from jaxgan import data
 from jaxgan.errors import UserError
+from jaxgan.fields import Label
 from jaxgan.metrics import npz
 from jaxgan.metrics.features import Extractor, from_function
 from jaxgan.metrics.resize import rgb
@@ -134,7 +135,8 @@ def of_data(source: data.Source, folder: Path) -> Extractor:
     Raises:
       UserError: the data has no classes, or its images are too small.
     """
-    if not source.classes:
+    label = source.columns.get("label")
+    if not isinstance(label, Label):
         raise UserError(
             f"{source.name} has no classes to learn: choose another extractor than classifier"
         )
@@ -144,7 +146,7 @@ def of_data(source: data.Source, folder: Path) -> Extractor:
         return load(folder / name)
     chosen = np.random.default_rng(0).permutation(len(source))[:_AT_MOST]
     taken = source.take(chosen)
-    classifier = train(taken["image"], taken["label"], classes=len(source.classes))
+    classifier = train(taken["image"], taken["label"], classes=label.classes)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{name}.{os.getpid()}.tmp"
     save(classifier, unfinished)
