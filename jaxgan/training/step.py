@@ -263,6 +263,11 @@ class Augmentation:
         applications = itertools.count()
 
         def change(view: View, images: Array) -> Array:
+            if images.ndim != 4:
+                raise UserError(
+                    f"--augment changes images, but what is judged here has shape {images.shape}: "
+                    "leave it out"
+                )
             self.applied += 1
             own = jax.random.fold_in(jax.random.fold_in(key, _AUGMENT), next(applications))
             numbers = jax.vmap(lambda key: jax.random.uniform(key, (DIFF_NUMBERS,)))(

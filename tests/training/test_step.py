@@ -9,6 +9,7 @@ import pytest
 from jaxgan import Player, UserError, init, make_step
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.systems.cgan import CGAN
+from jaxgan.systems.gan import GAN
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import _power_iteration, state_shapes, with_pretrained
 from jaxgan.view import View
@@ -334,6 +335,13 @@ def test_augmentation_is_refused_where_no_loss_augments():
         make_step(TinyGAN(), augment="color").lower(state_shapes(TinyGAN()), batch)
     assert "\n" not in str(error.value)
     make_step(LABELLED, augment="color").lower(state_shapes(LABELLED), PAIR)
+
+
+def test_augmentation_is_refused_where_points_are_judged():
+    system = GAN(shape=(2,), latent=2)
+    batch = {"image": jax.ShapeDtypeStruct((4, 2), jnp.float32)}
+    with pytest.raises(UserError, match=r"--augment changes images, but what is .* \(4, 2\)"):
+        make_step(system, augment="cutout").lower(state_shapes(system), batch)
 
 
 def test_a_system_keeps_arrays_of_its_own():
