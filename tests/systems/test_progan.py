@@ -15,12 +15,14 @@ from jaxgan.data import open_source
 from jaxgan.describe import parameter_counts
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.run import Run, state_sha256
-from jaxgan.system import View
-from jaxgan.systems.growing import faded, forget_moments
+from jaxgan.run import Run, train
+from jaxgan.run.batches import stage_feed
+from jaxgan.run.open import state_sha256
+from jaxgan.system import stages_of
+from jaxgan.systems.common.growing import faded, forget_moments
 from jaxgan.systems.progan import ProGAN
-from jaxgan.trainer import stage_batches, train
-from jaxgan.training.sampling import evaluation_view, make_sampler, resolution_at
+from jaxgan.training.apply import apply, evaluation_view, resolution_at
+from jaxgan.view import View
 
 # Levels of 4 and 8 pixels: steps 0 to 2; 3 to 8, of which those before 7 fade.
 TINY = ProGAN(
@@ -70,7 +72,7 @@ def test_the_schedule_of_the_paper():
     system = ProGAN()
     seen, widths = 0, system.widths()
     assert widths == (512, 512, 512, 512, 256, 128, 64, 32, 16)
-    for level, stage in zip(system.levels(), system.stages(), strict=True):
+    for level, stage in zip(system.levels(), stages_of(system), strict=True):
         assert (stage.resolution, stage.batch, stage.steps) == (
             level.resolution,
             level.batch,
@@ -101,14 +103,14 @@ def test_a_fade_ends_with_the_higher_network_and_is_continuous(state, rng):
     generator, discriminator = (network(name, state) for name in ("generator", "discriminator"))
     z = rng.normal(size=(4, 6)).astype(np.float32)
     x = rng.uniform(-1, 1, (4, 16, 16, 3)).astype(np.float32)
-    for apply, at in (
+    for made, at in (
         (lambda **o: generator(z, resolution=16, **o), "generator"),
         (lambda **o: discriminator(x, **o), "discriminator"),
         (lambda fade=None: faded(x, fade), "reals"),
     ):
-        np.testing.assert_array_equal(apply(fade=1.0), apply(), err_msg=at)
+        np.testing.assert_array_equal(made(fade=1.0), made(), err_msg=at)
         for fade in (0.0, 0.999):
-            near = jnp.abs(apply(fade=fade + 1e-3) - apply(fade=fade)).max()
+            near = jnp.abs(made(fade=fade + 1e-3) - made(fade=fade)).max()
             assert 0 < near < 0.02, at
     np.testing.assert_array_equal(generator(z), generator(z, resolution=16))
 
@@ -116,7 +118,7 @@ def test_a_fade_ends_with_the_higher_network_and_is_continuous(state, rng):
 def test_layers_to_come_have_no_gradient(state, one_device):
     """And Adam leaves them where they are, to the last bit."""
     system = TINY
-    step = make_step(system, system.stages()[0], seed=3, mesh=one_device)
+    step = make_step(system, stages_of(system)[0], seed=3, mesh=one_device)
     before = init(system, mesh=one_device)
     start = jax.device_get(before.params)
     batch = {"image": np.linspace(-1, 1, 16 * 16, dtype=np.float32).reshape(16, 4, 4, 1)}
@@ -134,7 +136,7 @@ def test_layers_to_come_have_no_gradient(state, one_device):
 
 def test_the_fade_follows_the_step_and_the_view_knows_the_resolution():
     level = TINY.levels()[1]
-    assert (level.begin, level.fade, TINY.stages()[0].steps) == (3, 4, 3)
+    assert (level.begin, level.fade, stages_of(TINY)[0].steps) == (3, 4, 3)
     for step, fade in ((3, 0.0), (4, 0.25), (7, 1.0), (100, 1.0)):
         view = View({}, {}, {}, train=True, step=jnp.int32(step), resolution=8)
         assert TINY.size(view)["fade"] == fade
@@ -144,12 +146,12 @@ def test_the_fade_follows_the_step_and_the_view_knows_the_resolution():
 def test_samples_have_the_resolution_of_the_stage():
     """A State on the border still belongs to the stage that ended there."""
     state = init(TINY)
-    sample = make_sampler(TINY, chunk=4)
     for step, side in ((0, 4), (3, 4), (4, 8), (99, 8)):
         at = dataclasses.replace(state, step=jnp.int32(step))
         assert resolution_at(TINY, at) == side
         assert evaluation_view(TINY, at).resolution == side
-        assert sample(at, 3)[0].shape == (3, side, side, 1)
+        made = apply(TINY, at, "generate", numbers=3, chunk=4).made["image"]
+        assert made.shape == (3, side, side, 1)
     with pytest.raises(ValueError, match="ProGAN grows"):
         jax.eval_shape(lambda s: evaluation_view(TINY, s).step, state)
 
@@ -158,7 +160,7 @@ def test_moments_are_forgotten_at_a_new_resolution():
     state = init(TINY)
     moved = dataclasses.replace(state, opt=jax.tree.map(lambda x: x + 1, state.opt))
     jax.tree.map(np.testing.assert_array_equal, forget_moments(moved, {}, None).opt, state.opt)
-    assert [stage.enter for stage in TINY.stages()] == [None, forget_moments]
+    assert [stage.enter for stage in stages_of(TINY)] == [None, forget_moments]
 
 
 def test_drift_and_slope():
@@ -203,7 +205,7 @@ def test_a_run_tells_stage_resolution_and_fade(whole):
     assert "stage 0, 4x4  " in said
     assert "stage 1, 8x8 fading in 50%" in said
     assert "stage 1, 8x8  " in said
-    assert run.shape == (8, 8, 1)
+    assert run.gives("generate")["image"].shape == (8, 8, 1)
     assert run.sample(2).shape == (2, 8, 8, 1)
     rows = [json.loads(row) for row in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["stage"], row["resolution"]) for row in rows] == [
@@ -217,11 +219,11 @@ def test_a_run_tells_stage_resolution_and_fade(whole):
 def test_stages_of_other_batches_share_the_stream_of_images():
     """Stage 1 begins at step 3, after 3 batches of 16."""
     source = open_source("digits")
-    first, second = (stage_batches(experiment(), source, number) for number in (0, 1))
-    assert (first.begin, first.seen, first.batch) == (0, 0, 16)
-    assert (second.begin, second.seen, second.batch) == (3, 48, 8)
+    first, second = (stage_feed(experiment(), source, number) for number in (0, 1))
+    for feed, expected in ((first, (0, 0, 16)), (second, (3, 48, 8))):
+        assert (feed.order.begin, feed.order.seen, feed.order.batch) == expected
     assert second[3]["image"].shape == (8, 8, 8, 1)
-    low, high = first[2]["image"], dataclasses.replace(first, source=second.source)[2]["image"]
+    low, high = first[2]["image"], dataclasses.replace(first, groups=second.groups)[2]["image"]
     # Cells are rounded to whole levels of 255, so by half of one at most.
     np.testing.assert_allclose(low, high.reshape(16, 4, 2, 4, 2, 1).mean((2, 4)), atol=1.001 / 255)
 
@@ -229,7 +231,7 @@ def test_stages_of_other_batches_share_the_stream_of_images():
 @pytest.mark.parametrize("stop", [3, 5, 8], ids=["border", "fading", "after"])
 def test_resumed_equals_uninterrupted(whole, tmp_path, stop):
     train(experiment(steps=stop), tmp_path / "part", console=QUIET)
-    assert Run(tmp_path / "part").shape == ((4, 4, 1) if stop == 3 else (8, 8, 1))
+    assert Run(tmp_path / "part").resolution == (4 if stop == 3 else 8)
     resumed = train(experiment(), tmp_path / "part", console=QUIET)
     assert state_sha256(resumed.state) == state_sha256(whole[0].state)
 
@@ -251,7 +253,7 @@ def test_eight_devices_equal_one_at_a_fade(rng):
     states = []
     for mesh in (make_mesh(1), make_mesh(8)):
         state = dataclasses.replace(init(TINY, mesh=mesh), step=jnp.int32(4))
-        step = make_step(TINY, TINY.stages()[1], seed=3, mesh=mesh)
+        step = make_step(TINY, stages_of(TINY)[1], seed=3, mesh=mesh)
         batch = {"image": jax.device_put(images, batch_sharding(mesh, leading=0))}
         for _ in range(3):
             state, metrics = step(state, batch)

@@ -13,13 +13,16 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from jaxgan import Data, Experiment, Log, Mesh, UserError, View, init, penalties
+from jaxgan import Data, Experiment, Log, Mesh, UserError, init, penalties
 from jaxgan.describe import describe, parameter_counts
+from jaxgan.latent.one_image import reconstruct
 from jaxgan.parallel.mesh import make_mesh
-from jaxgan.run import Run, state_sha256
-from jaxgan.systems.singan import Discriminator, Generator, SinGAN, resample
-from jaxgan.trainer import train
-from jaxgan.training.sampling import evaluation_view, shape_at
+from jaxgan.run import Run, train
+from jaxgan.run.open import state_sha256
+from jaxgan.system import given_by, stages_of, use_of
+from jaxgan.systems.singan import Discriminator, Generator, Injection, SinGAN, Size, resample
+from jaxgan.training.apply import apply, evaluation_view
+from jaxgan.view import View
 from tests.reference import singan as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax
 
@@ -135,13 +138,15 @@ def entered():
     params = jax.tree.map(lambda x: 1.5 * x + 0.01, before.params["generator_0"])
     before = dataclasses.replace(before, params={**before.params, "generator_0": params})
     batch = batch_of(1, np.random.default_rng(1))
-    return before, jax.jit(TINY.stages()[1].enter)(before, batch, jax.random.key(0)), batch
+    return before, jax.jit(stages_of(TINY)[1].enter)(before, batch, jax.random.key(0)), batch
 
 
-def drawn(system, state, latents, resolution):
-    return jax.jit(lambda z: system.generate(evaluation_view(system, state, resolution), z, None))(
-        latents
-    )
+def drawn(state, latents):
+    return jax.jit(lambda z: TINY.make(evaluation_view(TINY, state, (18, 22)), z))(latents)
+
+
+def at(state, step):
+    return dataclasses.replace(state, step=jnp.int32(step))
 
 
 def test_a_scale_begins_with_the_networks_below(entered, monkeypatch):
@@ -155,22 +160,22 @@ def test_a_scale_begins_with_the_networks_below(entered, monkeypatch):
         )
     # Unless they are wider.
     monkeypatch.setattr(SinGAN, "widths", lambda system: (4, 8, 8))
-    wider = jax.jit(TINY.stages()[1].enter)(before, batch, jax.random.key(0))
+    wider = jax.jit(partial(TINY.enter, 1))(before, batch, jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, wider.params, before.params)
-    np.testing.assert_array_equal(wider.stats["noise_amp"], after.stats["noise_amp"])
+    np.testing.assert_array_equal(wider.memory["noise_amp"], after.memory["noise_amp"])
 
 
 def test_noise_is_a_tenth_of_what_the_enlarged_reconstruction_lacks(entered):
     before, after, batch = entered
-    anchor = np.broadcast_to(before.stats["anchor"], (1, 12, 15, 3))
+    anchor = np.broadcast_to(before.memory["anchor"], (1, 12, 15, 3))
     variables = {"params": before.params["generator_0"], **before.stats["generator_0"]}
     below = jax.jit(
         lambda z: TINY.networks()["generator_0"].apply(variables, z, jnp.zeros_like(z), train=False)
     )(anchor)
     prior = np.asarray(resample(below, (15, 18)))
     amplitude = 0.1 * np.sqrt(np.mean((batch["image"].astype(np.float64) - prior) ** 2))
-    np.testing.assert_allclose(after.stats["noise_amp"], [1, amplitude, 1], rtol=1e-5)
-    np.testing.assert_allclose(after.stats["prior"]["1"], prior[0], atol=1e-6)
+    np.testing.assert_allclose(after.memory["noise_amp"], [1, amplitude, 1], rtol=1e-5)
+    np.testing.assert_allclose(after.memory["prior"]["1"], prior[0], atol=1e-6)
 
 
 def test_enlarging_is_bicubic(rng):
@@ -185,10 +190,10 @@ def test_the_reconstruction_path(entered):
     """Deterministic; where a generator gives 0, it is what is enlarged."""
     _, state, _ = entered
     view = evaluation_view(TINY, state, (18, 22))
-    latents = TINY.reconstruction(view)[None]
-    assert np.count_nonzero(latents) == 12 * 15
-    first = drawn(TINY, state, latents, (18, 22))
-    np.testing.assert_array_equal(first, drawn(TINY, state, latents, (18, 22)))
+    latents = TINY.reconstruction(view, 3)
+    assert sum(map(np.count_nonzero, latents.values())) == 12 * 15
+    first = drawn(state, latents)
+    np.testing.assert_array_equal(first, drawn(state, latents))
     params = dict(state.params)
     for scale in (1, 2):
         patches = params[f"generator_{scale}"]["patches"]
@@ -196,26 +201,25 @@ def test_the_reconstruction_path(entered):
             "patches": {**patches, "conv5": jax.tree.map(jnp.zeros_like, patches["conv5"])}
         }
     silent = dataclasses.replace(state, params=params)
-    low = drawn(TINY, state, latents, (12, 15))
+    low = drawn(state, {"z0": latents["z0"]})
     assert low.shape == (1, 12, 15, 3)
     np.testing.assert_allclose(
-        drawn(TINY, silent, latents, (18, 22)),
+        drawn(silent, latents),
         resample(resample(low, (15, 18)), (18, 22)),
         atol=1e-6,
     )
     # Injected at a scale, an image is brought to the scale below and enlarged.
     image = jnp.linspace(-1, 1, 18 * 22 * 3).reshape(1, 18, 22, 3)
-    np.testing.assert_allclose(
-        jax.jit(lambda x: TINY.inject(evaluation_view(TINY, silent, (18, 22)), x, latents, 2))(
-            image
-        ),
-        resample(resample(image, (15, 18)), (18, 22)),
-        atol=1e-6,
-    )
+    given = {"image": image, "z2": latents["z2"]}
+    made = apply(TINY, at(silent, 6), "inject", given, options=Injection(2), chunk=1).made["image"]
+    np.testing.assert_allclose(made, resample(resample(image, (15, 18)), (18, 22)), atol=1e-6)
 
 
-def test_noise_is_grey_in_the_coarsest_scale_alone(rng):
-    noises = TINY._noises(rng.normal(size=(2, TINY.latent)).astype(np.float32))
+def test_noise_is_grey_in_the_coarsest_scale_alone(entered):
+    _, state, _ = entered
+    view = evaluation_view(TINY, state, (18, 22))
+    latents = view.draw(TINY.latents(range(3)), jax.random.key(0), 2)
+    noises = [TINY.noise_of(view, latents, scale) for scale in range(3)]
     assert [noise.shape for noise in noises] == [(2, *size, 3) for size in TINY.sizes()]
     grey = [bool((noise[..., 0] == noise[..., 1]).all()) for noise in noises]
     assert grey == [True, False, False]
@@ -223,18 +227,55 @@ def test_noise_is_grey_in_the_coarsest_scale_alone(rng):
 
 def test_other_sizes_have_the_same_networks(entered):
     _, state, _ = entered
-    wide = TINY.resized(18, 44)
-    assert wide.sizes() == ((12, 30), (15, 36), (18, 44))
-    assert wide.shape == TINY.shape
-    latents = wide.draw_latents(jax.random.key(0), 2)
-    assert drawn(wide, state, latents, (18, 44)).shape == (2, 18, 44, 3)
+    assert TINY.sizes((18, 44)) == ((12, 30), (15, 36), (18, 44))
+    for step, size in ((2, (12, 30)), (4, (15, 36)), (6, (18, 44))):
+        made = apply(
+            TINY, at(state, step), "generate", numbers=2, options=Size((18, 44)), chunk=2
+        ).made["image"]
+        assert made.shape == (2, *size, 3)
     with pytest.raises(UserError, match="too small"):
-        TINY.resized(5, 44)
+        apply(TINY, state, "generate", options=Size((5, 44)))
+    # Of the trained size, it is what there is without.
+    plain = apply(TINY, at(state, 6), "generate", numbers=2, chunk=2).made["image"]
+    same = apply(TINY, at(state, 6), "generate", numbers=2, options=Size((18, 22)), chunk=2)
+    np.testing.assert_array_equal(same.made["image"], plain)
+
+
+@pytest.mark.parametrize(("step", "size"), [(0, (12, 15)), (3, (15, 18)), (6, (18, 22))])
+def test_uses_work_at_every_scale(entered, rng, step, size):
+    state, image = at(entered[1], step), rng.uniform(-1, 1, (1, *size, 3)).astype(np.float32)
+    made = apply(TINY, state, "reconstruct", chunk=1).made
+    latents = {name: z for name, z in made.items() if name != "image"}
+    again = apply(TINY, state, "generate", latents, chunk=1).made["image"]
+    np.testing.assert_allclose(made["image"], again, atol=1e-6)
+    assert made["image"].shape == (1, *size, 3)
+    assert apply(TINY, state, "inject", {"image": image}, chunk=1).made["image"].shape[1:3] == size
+    # Scale 0 has no image below it.
+    given = {"image": image, **latents}
+    ours = apply(TINY, state, "inject", given, options=Injection(0), chunk=1).made["image"]
+    np.testing.assert_allclose(ours, again, atol=1e-6)
+    with pytest.raises(UserError, match="scale is 7: there are 0 to"):
+        apply(TINY, state, "inject", given, options=Injection(7))
+    enlarge = use_of(TINY, "enlarge")
+    larger = dataclasses.replace(enlarge.options, factor=1.5)
+    assert given_by(enlarge, larger, size)["image"].shape == (None, None, 3)
+    images = [image[0], np.zeros((30, 20, 3), np.float32)]
+    made = apply(TINY, state, "enlarge", {"image": images}, options=larger, chunk=1).made["image"]
+    assert [x.shape[:2] for x in made] == [tuple(round(1.5 * n) for n in size), (45, 30)]
+    with pytest.raises(UserError, match="goes from above 1 to 16"):
+        apply(TINY, state, "enlarge", {"image": image}, options=type(larger)(factor=1.0))
 
 
 def test_losses_are_made_of_their_parts(entered, rng):
     _, state, batch = entered
-    view = View(TINY.networks(), state.params, state.stats, train=True, resolution=(15, 18))
+    view = View(
+        TINY.networks(),
+        state.params,
+        state.stats,
+        train=True,
+        memory=state.memory,
+        resolution=(15, 18),
+    )
 
     @jax.jit
     def losses(batch):
@@ -259,8 +300,9 @@ def test_losses_are_made_of_their_parts(entered, rng):
 
 def test_the_step_size_falls_to_a_tenth_for_the_last_fifth():
     system = dataclasses.replace(TINY, iterations=10, updates=3, learning_rate=5e-4)
-    player = system.stages()[0].players[0]
-    assert (player.repeats, system.stages()[0].draws, system.stages()[-1].steps) == (3, 1, 10)
+    stages = stages_of(system)
+    player = stages[0].players[0]
+    assert (player.repeats, stages[0].draws, stages[-1].steps) == (3, 1, 10)
     params = {"discriminator_0": jnp.zeros(())}
     state, sizes = player.optimizer.init(params), []
     for _ in range(30):
@@ -304,7 +346,7 @@ def test_a_run_tells_scales_and_their_sizes(whole):
         with Image.open(run.folder / "samples" / f"{step:08d}.png") as image:
             assert image.size == (2 * width + 2, height)
     assert run.sample(2).shape == (2, 18, 22, 3)
-    assert run.reconstruct().shape == (18, 22, 3)
+    assert reconstruct(run).shape == (18, 22, 3)
     assert [stage["resolution"] for stage in describe(run.experiment)["stages"]] == [*TINY.sizes()]
     assert len(describe(run.experiment)["players"]) == 6
 
@@ -312,9 +354,8 @@ def test_a_run_tells_scales_and_their_sizes(whole):
 @pytest.mark.parametrize("stop", [3, 2], ids=["inside", "border"])
 def test_resumed_equals_uninterrupted(whole, tmp_path, stop):
     train(experiment(steps=stop), tmp_path / "part", console=QUIET)
-    height = 12 if stop == 2 else 15
     part = Run(tmp_path / "part")
-    assert shape_at(TINY, part.state) == (height, 15 if stop == 2 else 18, 3)
+    assert part.resolution == ((12, 15) if stop == 2 else (15, 18))
     if stop == 2:  # the networks of the other scales stay as they are
         first = init(TINY, mesh=make_mesh(1)).params
         for name, params in part.state.params.items():

@@ -9,11 +9,15 @@ from rich.console import Console
 
 from jaxgan import Data, Experiment, Log, Mesh, UserError, init, make_step
 from jaxgan.describe import parameter_counts
+from jaxgan.latent.mixing import mix
+from jaxgan.latent.walk import walk
 from jaxgan.nn.resample import upsample
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.system import Styled, View
+from jaxgan.run import train
+from jaxgan.system import stages_of
 from jaxgan.systems.stylegan import StyleGAN
-from jaxgan.trainer import train
+from jaxgan.training.apply import apply
+from jaxgan.view import View
 
 TINY = StyleGAN(
     shape=(16, 16, 1),
@@ -45,6 +49,11 @@ def state():
     return away(init(TINY))
 
 
+def taken(z, psi=1.0):
+    """What "generate" and "style" take."""
+    return {"z": z, "psi": np.full(len(z), psi, np.float32)}
+
+
 def view_of(state, *, resolution=16, step=100, train=False):
     return View(
         TINY.networks(), state.params, state.stats, train=train, resolution=resolution, step=step
@@ -74,12 +83,12 @@ def test_it_starts_at_8_pixels_and_averages_by_images():
 
 def test_a_fade_begins_with_the_lower_network_exactly(state, rng):
     z = rng.normal(size=(2, 6)).astype(np.float32)
-    low = TINY.generate(view_of(state, resolution=8), z, None)
+    low = TINY.make(view_of(state, resolution=8), taken(z))
     begin, length = TINY.levels()[1].begin, TINY.levels()[1].fade
-    fading = TINY.generate(view_of(state, step=begin), z, None)
+    fading = TINY.make(view_of(state, step=begin), taken(z))
     np.testing.assert_allclose(fading, upsample(low), atol=1e-6)
-    full = TINY.generate(view_of(state, step=begin + length), z, None)
-    np.testing.assert_allclose(full, TINY.generate(view_of(state), z, None), atol=1e-6)
+    full = TINY.make(view_of(state, step=begin + length), taken(z))
+    np.testing.assert_allclose(full, TINY.make(view_of(state), taken(z)), atol=1e-6)
     assert abs(full - fading).max() > 0.1
 
 
@@ -108,14 +117,29 @@ def test_a_style_sets_mean_and_deviation_of_its_layers_maps(state, rng):
 def test_psi_0_is_one_image_and_psi_1_changes_nothing(state, rng):
     view = view_of(state)
     z = rng.normal(size=(4, 6)).astype(np.float32)
-    plain = TINY.styles(view, z)
-    np.testing.assert_array_equal(TINY.styles(view, z, None, 1.0), plain)
+    plain = jnp.repeat(view("generator", z, method="styles")[:, None], 6, 1)
+    np.testing.assert_array_equal(TINY.styles(view, taken(z)), plain)
     everywhere = dataclasses.replace(TINY, truncated_layers=6)
-    images = everywhere.synthesize(view, everywhere.styles(view, z, None, 0.0))
+    images = everywhere.synthesize(view, everywhere.styles(view, taken(z, 0.0)))
     np.testing.assert_allclose(images, jnp.broadcast_to(images[:1], images.shape), atol=1e-5)
-    some = TINY.styles(view, z, None, 0.5)
+    some = TINY.styles(view, taken(z, 0.5))
     np.testing.assert_array_equal(some[:, 4:], plain[:, 4:])
     assert (some[:, :4] != plain[:, :4]).all()
+    # Each image has its own.
+    each = TINY.styles(view, {"z": z, "psi": np.array([1, 0.5, 1, 0.5], np.float32)})
+    np.testing.assert_array_equal(each[::2], plain[::2])
+    np.testing.assert_array_equal(each[1::2], some[1::2])
+
+
+@pytest.mark.parametrize(("step", "side", "layers"), [(0, 8, 4), (99, 16, 6)])
+def test_a_sample_is_the_image_of_its_styles_at_every_resolution(state, step, side, layers):
+    at = dataclasses.replace(state, step=jnp.int32(step))
+    made, given, _ = apply(TINY, at, "generate", {"psi": np.float32([0.7])}, numbers=3, chunk=4)
+    assert made["image"].shape == (3, side, side, 1)
+    styles = apply(TINY, at, "style", given, chunk=4).made["style"]
+    assert styles.shape == (3, layers, 6)
+    images = apply(TINY, at, "synthesize", {"style": styles}, chunk=4).made["image"]
+    np.testing.assert_allclose(images, made["image"], atol=1e-5)
 
 
 def test_layers_after_the_cutoff_do_not_reach_those_before(state, rng):
@@ -168,7 +192,7 @@ def test_eight_devices_equal_one_at_a_fade(rng):
             constant, state.params["generator"]["synthesis"]["constant"].sharding
         )
         state.params["generator"]["synthesis"]["constant"] = placed
-        step = make_step(system, system.stages()[1], mesh=mesh)
+        step = make_step(system, stages_of(system)[1], mesh=mesh)
         batch = {"image": jax.device_put(images, batch_sharding(mesh, leading=0))}
         for _ in range(2):
             state, _ = step(state, batch)
@@ -200,14 +224,14 @@ def test_psi_of_a_run(run):
     with pytest.raises(UserError, match="psi is -1"):
         run.sample(3, psi=-1.0)
     with pytest.raises(UserError, match="psi is 3"):
-        run.mix(psi=3.0)
+        mix(run, psi=3.0)
     with pytest.raises(UserError, match="seed is -1"):
-        run.mix(other=-1)
+        mix(run, other=-1)
 
 
 def test_a_mixing_table_has_the_sources_on_its_edges(run):
-    assert isinstance(run.system, Styled)
-    table = run.mix(3, seed=4, other=5, rows=2)
+    assert {"style", "synthesize"} < set(run.system.uses())
+    table = mix(run, 3, seed=4, other=5, rows=2)
     assert table.shape == (7, 4, 8, 8, 1)
     np.testing.assert_array_equal(table[0, 1:], run.sample(3, seed=5))
     for row in range(1, 7):
@@ -216,9 +240,9 @@ def test_a_mixing_table_has_the_sources_on_its_edges(run):
 
 
 def test_walks_come_back(run):
-    frames = run.interpolate(8, num=2, stops=4, seed=3)
+    frames = walk(run, 8, num=2, stops=4, seed=3)
     assert frames.shape == (8, 2, 8, 8, 1)
     samples = run.sample(8, seed=3).reshape(4, 2, 8, 8, 1)
     np.testing.assert_allclose(frames[::2].astype(int), samples.astype(int), atol=1)
     with pytest.raises(UserError, match="give at least 4"):
-        run.interpolate(3)
+        walk(run, 3)
