@@ -8,6 +8,7 @@ from jaxgan.systems.biggan import BigGAN
 from jaxgan.systems.biggan_deep import BigGANDeep
 from tests.reference import originals
 from tests.reference.biggan_pytorch import Discriminator, Generator
+from tests.using import call
 
 
 def loaded(generator, tmp_path, discriminator=None):
@@ -58,7 +59,8 @@ def test_equals_pytorch(tmp_path, rng, case):
     assert np.abs(images[0] - originals.torch_draw(generator, z, (y + 1) % 5)[0]).max() > 1e-2
     np.testing.assert_allclose(originals.draw(converted, z, y), images, atol=1e-4)
     if system.generator_attention:
-        _, (attention,) = system.attention(originals.view_of(converted), z, y)
+        made = call(system, originals.view_of(converted), "attention", z=z, label=y)
+        attention = made["attention"]
         generator(torch.from_numpy(z), torch.from_numpy(y))
         theirs = next(m.map for m in generator.modules() if hasattr(m, "theta")).detach()
         np.testing.assert_allclose(attention, theirs, atol=1e-4)

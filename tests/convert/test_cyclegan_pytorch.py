@@ -111,7 +111,7 @@ def test_a_run_that_translates_both_ways(tmp_path, capsys):
     assert facts["anew"] == ["discriminator_a"]
     assert len(facts["files"]) == 3
     run = jaxgan.open(run)
-    assert (run.step, run.system.directions) == (0, ("AtoB", "BtoA"))
+    assert (run.step, {"AtoB", "BtoA"} <= set(run.system.uses())) == (0, True)
     converted = convert.load("cyclegan_pytorch", file)
     for name, tree in converted.params.items():
         jax.tree.map(np.testing.assert_array_equal, run.state.params[name], tree)

@@ -11,15 +11,14 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from jaxgan import Data, Experiment, Run, evaluation_view, init
+from jaxgan import Data, Experiment, Run, evaluation_view, init, pictures
 from jaxgan.backend import target
 from jaxgan.cli import main
 from jaxgan.config import to_json
 from jaxgan.systems.sagan import SAGAN
 from jaxgan.systems.sngan import SNGAN
-from jaxgan.training import pictures
 from jaxgan.training.checkpoint import Checkpoints
-from jaxgan.training.sampling import make_sampler
+from tests.using import call
 
 SYSTEMS = {
     "conditional, averaged": SNGAN(
@@ -41,8 +40,8 @@ import jax, numpy as np
 inputs = np.load(sys.argv[2])
 with open(sys.argv[1], "rb") as file:
     draw = jax.export.deserialize(bytearray(file.read())).call
-images = draw(*(inputs[name] for name in ("latents", "labels") if name in inputs))
-np.save(sys.argv[3], images)
+numbers = np.arange(len(inputs["z"]), dtype=np.uint32)
+np.save(sys.argv[3], draw({name: inputs[name] for name in inputs}, numbers)["image"])
 """
 
 
@@ -69,17 +68,15 @@ def artefact(run, tmp_path_factory):
     return file
 
 
-def drawn(run, count):
-    """(latents, images in [-1, 1], labels) that `Run.sample` draws."""
-    sampler = make_sampler(run.system, lambda view, z, y: (z, run.system.generate(view, z, y)))
-    (latents, images), labels = sampler(run.state, count)
-    return latents, images, labels
+def applied(run, count):
+    """What `Run.sample` takes and makes: ({name: [n, ...]}, images in [-1, 1])."""
+    found = run.apply("generate", numbers=count)
+    return found.taken, found.made["image"]
 
 
 def test_a_process_without_jaxgan_draws_the_same_bits(run, artefact, tmp_path):
-    latents, images, labels = drawn(run, 5)
-    inputs = {"latents": latents} | ({} if labels is None else {"labels": labels})
-    np.savez(tmp_path / "inputs.npz", **inputs)
+    taken, images = applied(run, 5)
+    np.savez(tmp_path / "inputs.npz", **taken)
     paths = [str(artefact), str(tmp_path / "inputs.npz"), str(tmp_path / "images.npy")]
     subprocess.run([sys.executable, "-c", LOAD, *paths], check=True, timeout=120)
     exported = np.load(tmp_path / "images.npy")
@@ -87,12 +84,12 @@ def test_a_process_without_jaxgan_draws_the_same_bits(run, artefact, tmp_path):
 
     system, state = run.system, jax.tree.map(jnp.asarray, jax.device_get(run.state))
 
-    def one(latent, *label):
-        labels = label[0][None] if label else None
-        return system.generate(evaluation_view(system, state), latent[None], labels)[0]
+    def one(taken):
+        rows = {name: x[None] for name, x in taken.items()}
+        return call(system, evaluation_view(system, state), **rows)["image"][0]
 
     with target("gpu"):
-        same = jax.jit(jax.vmap(one))(*inputs.values())
+        same = jax.jit(jax.vmap(one))(taken)
     np.testing.assert_array_equal(exported, same)
     np.testing.assert_allclose(exported, images, atol=1e-5)
     samples = run.sample(5).astype(int)
@@ -102,13 +99,15 @@ def test_a_process_without_jaxgan_draws_the_same_bits(run, artefact, tmp_path):
 def test_any_batch_and_three_platforms(run, artefact):
     exported = jax.export.deserialize(bytearray(artefact.read_bytes()))
     assert exported.platforms == ("cpu", "cuda", "tpu")
-    latents, _, labels = drawn(run, 5)
-    inputs = (latents,) if labels is None else (latents, labels)
-    assert [a.dtype for a in exported.in_avals] == [x.dtype for x in inputs]
-    whole = np.asarray(exported.call(*inputs))
+    taken, _ = applied(run, 5)
+    numbers = np.arange(5, dtype=np.uint32)
+    assert [a.dtype for a in exported.in_avals] == [
+        x.dtype for x in jax.tree.leaves((taken, numbers))
+    ]
+    whole = np.asarray(exported.call(taken, numbers)["image"])
     for count in (1, 3):
-        part = exported.call(*(x[:count] for x in inputs))
-        np.testing.assert_allclose(part, whole[:count], atol=1e-5)
+        part = exported.call({name: x[:count] for name, x in taken.items()}, numbers[:count])
+        np.testing.assert_allclose(part["image"], whole[:count], atol=1e-5)
 
 
 def test_safetensors_hold_the_evaluated_generator_and_its_card(run, tmp_path, capsys):
@@ -130,8 +129,8 @@ def test_safetensors_hold_the_evaluated_generator_and_its_card(run, tmp_path, ca
         for name in above:
             node = node.setdefault(name, {})
         node[last] = array
-    latents, images, labels = drawn(run, 2)
-    inputs = (latents,) if labels is None else (latents, labels)
+    taken, images = applied(run, 2)
+    inputs = [taken[name] for name in ("z", "label") if name in taken]
     tree = jax.tree.map(jnp.asarray, tree)
     out = jax.jit(lambda *x: network.apply(tree, *x, train=False))(*inputs)
     np.testing.assert_allclose(out[0] if isinstance(out, tuple) else out, images, atol=1e-5)

@@ -29,7 +29,8 @@ def test_equals_pytorch(tmp_path, rng, halvings, inputs, outputs):
         originals.saved(discriminator, tmp_path / "latest_net_D.pth"),
     )
     system, side = converted.system, 1 << halvings
-    assert (system.shape, system.input_shape) == ((side, side, outputs), (side, side, inputs))
+    shapes = {name: field.shape for name, field in system.data()[0].items()}
+    assert shapes == {"image": (side, side, outputs), "input": (side, side, inputs)}
     assert (system.width, system.patch_halvings) == (4, halvings - 3)
     norms = 2 * halvings - 3 + system.patch_halvings
     assert len(converted.left_out) == 3 * norms
@@ -65,7 +66,7 @@ def test_a_generator_alone(tmp_path):
     file = originals.saved(UNet(halvings=5), tmp_path / "facades_label2photo.pth")
     converted = convert.load("pix2pix_pytorch", file)
     assert list(converted.params) == ["generator"]
-    assert (converted.system.patch_halvings, converted.system.directions) == (3, ("AtoB",))
+    assert (converted.system.patch_halvings, [*converted.system.uses()]) == (3, ["AtoB"])
 
 
 def test_what_does_not_fit_is_named_in_one_line(tmp_path):

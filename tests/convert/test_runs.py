@@ -18,6 +18,7 @@ from tests.reference import originals
 from tests.reference.biggan_pytorch import Generator
 from tests.reference.dcgan_pytorch import Discriminator
 from tests.reference.dcgan_pytorch import Generator as DCGenerator
+from tests.using import call
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_draws_what_pytorch_draws(biggan, rng):
     run = jaxgan.open(folder)
     z, _, y = originals.inputs(rng, run.system)
     view = run.view
-    ours = jax.jit(lambda *inputs: run.system.generate(view, *inputs))(z, y)
+    ours = jax.jit(lambda z, y: call(run.system, view, z=z, label=y)["image"])(z, y)
     np.testing.assert_allclose(ours, originals.torch_draw(generator, z, y), atol=1e-4)
 
 

@@ -19,7 +19,7 @@ def test_equals_pytorch_attention_maps_included(tmp_path, rng):
     system = converted.system
     assert (system.shape, system.latent, system.width) == ((64, 64, 3), 12, 8)
     z, x, _ = originals.inputs(rng, system)
-    images, maps = system.attention(originals.view_of(converted), z)
+    images, maps = originals.view_of(converted)("generator", z)
     with torch.no_grad():
         expected, *attention = generator(torch.from_numpy(z))
     np.testing.assert_allclose(images, expected.permute(0, 2, 3, 1), atol=1e-4)

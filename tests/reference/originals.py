@@ -8,6 +8,7 @@ from torch import nn
 
 from jaxgan import View, convert
 from tests.reference.port import images_from_torch, images_to_torch
+from tests.using import call
 
 
 @torch.no_grad()
@@ -40,7 +41,8 @@ def view_of(converted: convert.Converted) -> View:
 def draw(converted: convert.Converted, latents, labels=None) -> np.ndarray:
     """Images [b, h, w, c] of an imported generator."""
     system, view = converted.system, view_of(converted)
-    return np.asarray(jax.jit(lambda z, y: system.generate(view, z, y))(latents, labels))
+    given = {"z": latents} | ({} if labels is None else {"label": labels})
+    return np.asarray(jax.jit(lambda given: call(system, view, **given)["image"])(given))
 
 
 def judge(converted: convert.Converted, images, *labels) -> np.ndarray:
@@ -69,5 +71,5 @@ def inputs(rng, system, count: int = 3):
     return (
         rng.normal(size=(count, system.latent)).astype(np.float32),
         rng.uniform(-1, 1, (count, *system.shape)).astype(np.float32),
-        rng.integers(0, max(1, system.classes), count).astype(np.int32),
+        rng.integers(0, max(1, getattr(system, "classes", 0)), count).astype(np.int32),
     )
