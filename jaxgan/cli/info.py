@@ -1,4 +1,4 @@
-"""jaxgan info CONFIG|RUN: networks with parameter counts, players, stages, data."""
+"""jaxgan info CONFIG|RUN: what it can do, networks, players, stages, data."""
 
 import dataclasses
 import json
@@ -10,8 +10,9 @@ from rich.table import Table
 
 from jaxgan import config
 from jaxgan.cli.parse import parse, take_target
-from jaxgan.describe import describe
-from jaxgan.run import Run, largest_difference, state_sha256
+from jaxgan.describe import WHENCE, describe
+from jaxgan.run import Run
+from jaxgan.run.open import largest_difference, state_sha256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,11 @@ def main(argv: list[str]) -> int:
     else:
         run = Run(target)
         state = run.state
-        facts = describe(run.experiment)
+        facts = describe(run.experiment, resolution=run.resolution, about=run.about)
+        if classes := _classes(run):
+            facts["classes"] = classes
         facts |= {"step": int(state.step), "state_sha256": state_sha256(state)}
-    print(json.dumps(facts, indent=2)) if options.json else _print(facts)
+    print(json.dumps(facts, indent=2, default=str)) if options.json else _print(facts)
     return 0
 
 
@@ -56,9 +59,25 @@ def _compare(run: Run, other: Run, as_json: bool) -> int:
     return 0
 
 
+def _classes(run: Run) -> dict[str, list[str]]:
+    """Names of classes, where they are more than the classes' numbers, by the label's name."""
+    found = {name: list(known.get("names", ())) for name, known in run.about.items()}
+    return {
+        name: names
+        for name, names in found.items()
+        if names and names != [str(number) for number in range(len(names))]
+    }
+
+
 def _print(facts: dict[str, Any]) -> None:
     console = Console(emoji=False)
     console.print(f"[bold]{facts['system']}[/bold]  {facts['summary']}", highlight=False)
+    console.print()
+    console.print(_uses(facts["uses"]))
+    for name, names in facts.get("classes", {}).items():
+        numbered = [f"{number} {each}" for number, each in enumerate(names[:20])]
+        text = ", ".join([*numbered, *(["..."] if len(names) > 20 else [])])
+        console.print(f"\n{name}: {text}", highlight=False, markup=False)
     networks = Table("network", "parameters", box=None)
     networks.columns[1].justify = "right"
     for name, network in facts["networks"].items():
@@ -85,12 +104,33 @@ def _print(facts: dict[str, Any]) -> None:
         console.print()
         console.print(table)
     console.print()
+    data = dict(facts["data"])
+    groups = data.pop("fields")
+    for group in groups:
+        text = ", ".join(f"{name} ({field})" for name, field in group.items())
+        console.print(f"learns from {text}", highlight=False, markup=False)
     console.print(
-        "  ".join(f"{key}: {value}" for key, value in facts["data"].items()), highlight=False
+        "  ".join(f"{key}: {value}" for key, value in data.items()), highlight=False, markup=False
     )
     for key in ("step", "state_sha256"):
         if key in facts:
             console.print(f"{key}: {facts[key]}", highlight=False, soft_wrap=True)
+
+
+def _uses(uses: dict[str, Any]) -> Table:
+    """A row for each thing that a use takes or gives, and for each of its options."""
+    table = Table("use", "", "name", "what", "", box=None)
+    for name, use in uses.items():
+        table.add_row(f"[bold]{name}[/bold]", "", "", use["summary"])
+        rows = [("takes", n, it["field"], WHENCE[it["from"]]) for n, it in use["takes"].items()]
+        rows += [("gives", n, text, "") for n, text in use["gives"].items()]
+        rows += [
+            ("option", n, it["help"], f"default: {it['default']}")
+            for n, it in use["options"].items()
+        ]
+        for kind, *row in rows:
+            table.add_row("", kind, *row)
+    return table
 
 
 def _size(resolution: int | tuple[int, int] | None) -> str:
