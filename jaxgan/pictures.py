@@ -8,6 +8,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 
+GAP = 2
+"""Pixels between the images of a grid."""
+
+
 def to_uint8(images: Float[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
     """Images in [-1, 1] as bytes, rounded to the nearest."""
     return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
@@ -19,16 +23,15 @@ def as_image(pixels: UInt8[np.ndarray, "h w c"]) -> Image.Image:
 
 
 def grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> Image.Image:
-    """Images in rows of `columns` (a square by default), 2 pixels apart; grey if c is 1."""
+    """Images in rows of `columns` (a square by default), `GAP` apart; grey if c is 1."""
     count, height, width, channels = images.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
-    gap = 2
     canvas = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8
+        (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 255, np.uint8
     )
     for index, image in enumerate(images):
-        top, left = (height + gap) * (index // columns), (width + gap) * (index % columns)
+        top, left = (height + GAP) * (index // columns), (width + GAP) * (index % columns)
         canvas[top : top + height, left : left + width] = image
     return as_image(canvas)
 

@@ -44,26 +44,40 @@ def picture(
     if plane and not any(field.visible for field in gives.values()):
         return pictures.scatter(np.asarray(made[plane[0]]))
     shown += [_shown(gives, made), _shown(gives, targets or {})]
-    rows = [cells for part in shown for cells in part]
+    rows = [[_enlarged(cell, whole) for cell in cells] for part in shown for cells in part]
     if not rows:
         raise UserError(f"nothing that can be seen is made: {', '.join(gives)}; save it as .npz")
-    if len(rows) > 1:
-        columns = len(rows)
-    cells = [cell for example in zip(*rows, strict=True) for cell in example]
-    return pictures.grid(np.stack(_alike([_enlarged(cell, whole) for cell in cells])), columns)
+    if len(rows) == 1:
+        return pictures.grid(np.stack(_alike(rows[0])), columns)
+    # A column is as wide as its widest cell: strips of frames stand beside single images.
+    height, _, channels = (max(c.shape[i] for cells in rows for c in cells) for i in range(3))
+    alike = [_alike(cells, height, channels) for cells in rows]
+    gap = np.full((height, pictures.GAP, channels), 255, np.uint8)
+    strips = [
+        np.concatenate([part for cell in example for part in (cell, gap)][:-1], 1)
+        for example in zip(*alike, strict=True)
+    ]
+    return pictures.grid(np.stack(strips), 1)
+
+
+def kept(field: Field, items: Any) -> Any:
+    """Items [n, ...] that networks made as people see them; a list where they differ in shape."""
+    if isinstance(items, list):
+        return [field.from_network(item[None])[0] for item in items]
+    return field.from_network(items)
 
 
 def _shown(
     fields: Mapping[str, Field], values: Mapping[str, Any]
 ) -> list[list[UInt8[np.ndarray, "h w c"]]]:
     """Pictures of the items of each field that is visible."""
-    kept = {name: fields[name].from_network(items) for name, items in values.items()}
+    seen = {name: kept(fields[name], items) for name, items in values.items()}
     return [
         [
-            fields[name].show(item, {other: all_[row] for other, all_ in kept.items()})
+            fields[name].show(item, {other: all_[row] for other, all_ in seen.items()})
             for row, item in enumerate(items)
         ]
-        for name, items in kept.items()
+        for name, items in seen.items()
         if fields[name].visible
     ]
 
@@ -77,9 +91,15 @@ def _enlarged(
     return cell if rest or not factor else cell.repeat(factor, 0).repeat(factor, 1)
 
 
-def _alike(cells: list[UInt8[np.ndarray, "h w c"]]) -> list[UInt8[np.ndarray, "h w c"]]:
-    """Cells of one size, white where one is smaller, and of one number of channels."""
+def _alike(
+    cells: list[UInt8[np.ndarray, "h w c"]], *least: int
+) -> list[UInt8[np.ndarray, "h w c"]]:
+    """Cells of one size, white where one is smaller, and of one number of channels.
+
+    `least`: height and channels that they have at least.
+    """
     height, width, channels = (max(cell.shape[i] for cell in cells) for i in range(3))
+    height, channels = (max(a, b) for a, b in zip((height, channels), least or (0, 0), strict=True))
     alike = []
     for cell in cells:
         if cell.shape[2] == 3 and channels == 4:
