@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxgan import data
 from jaxgan.config import Experiment, from_json
+from jaxgan.data import Batches, as_source
 from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Field, Image, Label, Normal, Resolution, draw_items
 from jaxgan.metrics.images import Drawn
@@ -23,7 +23,7 @@ from jaxgan.parallel.mesh import make_mesh
 from jaxgan.run import folder as files
 from jaxgan.run.batches import table
 from jaxgan.state import State
-from jaxgan.system import System, given_by, taken_by, use_of
+from jaxgan.system import System, Use, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import (
     Applied,
     apply,
@@ -33,6 +33,7 @@ from jaxgan.training.apply import (
     resolution_at,
 )
 from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.show import kept
 from jaxgan.training.standing import standing_statistics
 from jaxgan.training.step import state_shapes, with_pretrained
 from jaxgan.view import View
@@ -95,6 +96,8 @@ class Run:
     @property
     def resolution(self) -> Resolution | None:
         """Of the stage that the State is in; None for systems that do not grow."""
+        if all(stage.resolution is None for stage in stages_of(self.system)):
+            return None  # without reading a checkpoint
         return resolution_at(self.system, self.state)
 
     @property
@@ -108,13 +111,13 @@ class Run:
         return files.read_data(self.folder).get("fields", {})
 
     @functools.cached_property
-    def data(self) -> data.Batches:
+    def data(self) -> Batches:
         """The data it was trained on, at its resolution: what uses draw from, and are shown with.
 
         Raises:
             UserError: they are not there, or have changed so that they do not fit.
         """
-        return table(self.experiment, data.as_source(self.experiment.data.source), self.resolution)
+        return table(self.experiment, as_source(self.experiment.data.source), self.resolution)
 
     def takes(self, use: str, options: Any = None) -> dict[str, Field]:
         """What a use takes, at the run's resolution and with what its data know."""
@@ -147,17 +150,15 @@ class Run:
             state: another State of the system than the run's.
             how: `numbers`, `seed`, `options`, `truncation`, `chunk`, `captures`, `edits`.
         """
-        data = self._table(use, given, how.get("options"))
-        return apply(self.system, state or self.state, use, given, data=data, **how)
+        source = self._table(use, given, how.get("options"))
+        return apply(self.system, state or self.state, use, given, data=source, **how)
 
     def draw(self, use: str, given: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
         """All that a use takes, given or drawn; see `jaxgan.training.apply.draw`."""
-        data = self._table(use, given, how.get("options"))
-        return draw(self.system, self.state, use, given, data=data, **how)
+        source = self._table(use, given, how.get("options"))
+        return draw(self.system, self.state, use, given, data=source, **how)
 
-    def _table(
-        self, use: str, given: Mapping[str, Any] | None, options: Any
-    ) -> data.Batches | None:
+    def _table(self, use: str, given: Mapping[str, Any] | None, options: Any) -> Batches | None:
         """The run's data, where the use takes from them what is not given."""
         taken = taken_by(self.system, use_of(self.system, use), options, self.resolution)
         needed = any(t.origin and name not in (given or {}) for name, t in taken.items())
@@ -181,7 +182,7 @@ class Run:
                 f"{use} of {self.name} takes {', '.join(known) or 'nothing'}, not {unknown[0]}"
                 f"{nearest(unknown[0], known)}"
             )
-        return {word: takes[word].accept(value) for word, value in words.items()}, options
+        return {word: _accepted(word, takes[word], value) for word, value in words.items()}, options
 
     def use(
         self,
@@ -213,7 +214,7 @@ class Run:
         applied = self.apply(
             name, items, numbers=n, seed=seed, options=options, truncation=truncation
         )
-        return {word: gives[word].from_network(made) for word, made in applied.made.items()}
+        return {word: kept(gives[word], made) for word, made in applied.made.items()}
 
     def sample(
         self,
@@ -300,18 +301,19 @@ class Run:
         Args:
             images: uint8 [n, h, w, c] of any size and 1 to 4 channels; they are brought to the
                 system's, the middle of them if they are of another aspect. Or their paths.
-            direction: name of a use that takes an image and gives one; None: "AtoB".
+            direction: name of a use that makes images of another kind; None: the first.
             samples: of each image.
             seed: of the noise.
 
         Raises:
             UserError: a system that does not translate, or not in this direction.
         """
-        name, field = self.translated(direction)
+        direction = self.direction(direction)
+        name, field = next(iter(self.takes(direction).items()))
         if samples < 1:
             raise UserError(f"asked for {samples} samples of an image: ask for at least 1")
         check_numbers(None, None, seed)
-        direction, given = direction or AB, np.asarray(field.accept(images))
+        given = np.asarray(_accepted(name, field, images))
         applied = self.apply(
             direction,
             {name: np.repeat(given, samples, 0)},
@@ -322,30 +324,21 @@ class Run:
         pixels = out.from_network(applied.made[made])
         return pixels.reshape(len(given), samples, *pixels.shape[1:])
 
-    def translated(self, direction: str | None = None) -> tuple[str, Field]:
-        """The name and field of the image that a use makes another of; None: "AtoB".
+    def direction(self, direction: str | None = None) -> str:
+        """The use that translates in that direction; None: the first that translates.
 
         Raises:
             UserError: as `translate`.
         """
-        uses = self.system.uses()
-        known = [name for name in uses if self._translates(name)]
+        known = translations(self.system)
         if not known:
             raise UserError(
-                f"{self.name} translates no images: it has {', '.join(uses)}; "
-                "draw some with `jaxgan sample`"
+                f"{self.name} translates no images: it has {', '.join(self.system.uses())}; see "
+                "`jaxgan apply`"
             )
-        direction = direction or AB
-        if direction not in known:
+        if direction is not None and direction not in known:
             raise UserError(f"{self.name} translates {' and '.join(known)} only, not {direction!r}")
-        return next(iter(self.takes(direction).items()))
-
-    def _translates(self, use: str) -> bool:
-        """Whether a use takes one image and gives one."""
-        return all(
-            [type(field) for field in fields.values()] == [Image]
-            for fields in (self.takes(use), self.gives(use))
-        )
+        return direction or known[0]
 
     def drawn(self, num: int, *, truncation: float | None = None, seed: int = 0) -> Drawn:
         """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
@@ -360,8 +353,23 @@ class Run:
         )
 
 
-AB = "AtoB"
-"""The use that `translate` asks for."""
+def translations(system: System) -> list[str]:
+    """The uses that make of an image one of another kind, by the names of the data's fields."""
+
+    def translates(use: Use) -> bool:
+        takes = {name: taken.field for name, taken in taken_by(system, use).items()}
+        gives = given_by(use)
+        one = all([type(each) for each in fields.values()] == [Image] for fields in (takes, gives))
+        return one and set(takes) != set(gives)
+
+    return [name for name, use in system.uses().items() if translates(use)]
+
+
+def _accepted(name: str, field: Field, given: Any) -> Any:
+    try:
+        return field.accept(given)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
 
 
 def images_of(
