@@ -1,11 +1,15 @@
 """Generative adversarial networks in pure functional JAX.
 
-run = jaxgan.open("runs/quickstart")        # a run on disk
-images = run.sample(16, label=3, seed=0)    # uint8 [16, 28, 28, 1]
+run = jaxgan.open("runs/quickstart")             # a run on disk
+images = run.sample(16, label=3, seed=0)         # uint8 [16, 28, 28, 1]
+made = run.use("generate", n=16, label=3)        # anything that it can do: `jaxgan info RUN`
 
-state = jaxgan.init(system, seed=0)         # or without any file
+state = jaxgan.init(system, seed=0)              # or without any file
 step = jaxgan.make_step(system)
-state, metrics = step(state, {"image": images})
+state, metrics = step(state, {"image": images})  # float32 in [-1, 1]
+made = jaxgan.apply(system, state, "generate", numbers=16).made["image"]
+jaxgan.save(state, "checkpoints")
+state = jaxgan.restore(system, "checkpoints")
 """
 
 from jaxgan.cpu import tune_cpu
@@ -20,6 +24,7 @@ from jaxgan.run import open_run as open
 from jaxgan.state import State
 from jaxgan.system import Player, Pretrained, Stage, System, Use
 from jaxgan.training.apply import apply, draw, evaluation_view
+from jaxgan.training.checkpoint import restore, save
 from jaxgan.training.step import init, make_step
 from jaxgan.view import View
 
@@ -46,5 +51,7 @@ __all__ = [
     "init",
     "make_step",
     "open",
+    "restore",
+    "save",
     "train",
 ]

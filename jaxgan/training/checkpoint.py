@@ -12,7 +12,10 @@ import orbax.checkpoint as ocp
 
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import is_first, told
+from jaxgan.parallel.mesh import make_mesh
 from jaxgan.state import State
+from jaxgan.system import System
+from jaxgan.training.step import state_shapes, with_pretrained
 
 FORMAT = 2
 """Of the dictionary that a checkpoint is; 1 was the State itself, when it had no memory."""
@@ -26,16 +29,19 @@ class Checkpoints:
     processes each writes what its devices hold, and all do the same in the same order.
     """
 
-    def __init__(self, folder: Path, *, keep: int | None = None):
+    def __init__(self, folder: Path, *, keep: int | None = None, create: bool | None = None):
         """Opens a folder, which need not exist.
 
         Args:
             folder: where the checkpoints are.
-            keep: how many of the latest stay; None keeps all (for readers).
+            keep: how many of the latest stay; None keeps all.
+            create: whether the folder is made; None: where `keep` is given, for readers do not.
         """
         self._manager = ocp.CheckpointManager(
             folder.resolve(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep, create=keep is not None if create is None else create
+            ),
             item_handlers=ocp.StandardCheckpointHandler(),
         )
         self._folder = folder
@@ -107,6 +113,37 @@ class Checkpoints:
         raise UserError(
             f"{self._folder}: none of {len(steps)} checkpoints can be read ({reasons[0]})"
         )
+
+
+def save(state: State, folder: str | Path) -> None:
+    """Saves a State as `FOLDER/STEP/`, for loops of one's own; returns when it is written.
+
+    All checkpoints stay. One of the same step that is there already is kept as it is.
+
+    Raises:
+        UserError: it cannot be written.
+        Diverged: an array is not finite; nothing is saved.
+    """
+    try:
+        with Checkpoints(Path(folder), create=True) as checkpoints:
+            checkpoints.save(state)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{folder} cannot be written: {reason}; choose another") from error
+
+
+def restore(system: System, folder: str | Path) -> State:
+    """The newest State in a folder that `save` or a run has written, on all devices.
+
+    Raises:
+        UserError: there is none, or none of this system that can be read.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder} does not exist: give the folder of checkpoints")
+    mesh = make_mesh()
+    with Checkpoints(Path(folder)) as checkpoints:
+        state = checkpoints.restore(state_shapes(system, mesh))
+    return with_pretrained(system, state, mesh)
 
 
 class Diverged(RuntimeError):
