@@ -11,6 +11,7 @@ from jaxgan.errors import UserError
 COMMANDS = {
     "train": "train a system, or resume a run",
     "sample": "draw images from a run",
+    "apply": "do anything that a run can do, to what is given",
     "translate": "make images from images, by a run that has learned to",
     "edit": "harmonise, paint, enlarge or animate an image by a run of one image",
     "evaluate": "score generated images against real ones",
@@ -19,8 +20,8 @@ COMMANDS = {
     "plan": "what a training step would cost on hardware one lacks",
     "data": "pack a folder of images for training at scale",
     "import": "make a run from another framework's checkpoint",
-    "export": "a run's generator as StableHLO or safetensors",
-    "info": "networks, players, stages and data of a config or a run",
+    "export": "what a run can do as StableHLO, or its weights as safetensors",
+    "info": "what a config or a run can do, its networks, players, stages and data",
     "configs": "the table of systems and configs",
 }
 
@@ -56,7 +57,7 @@ def _run(argv: list[str]) -> int:
         return 0
     name = argv[0]
     if name not in COMMANDS:
-        from jaxgan.config import nearest
+        from jaxgan.errors import nearest
 
         raise UserError(
             f"no command {name!r}{nearest(name, COMMANDS, hint='; see `jaxgan --help`')}"

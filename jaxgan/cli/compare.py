@@ -10,7 +10,8 @@ from rich.table import Table
 
 from jaxgan.cli.parse import parse
 from jaxgan.errors import UserError
-from jaxgan.metrics.records import LOWER_IS_BETTER, Record, differing, read_records
+from jaxgan.metrics import giving
+from jaxgan.metrics.records import Record, differing, read_records
 from jaxgan.run import Run
 
 
@@ -45,8 +46,8 @@ def main(argv: list[str]) -> int:
             f"these scores cannot be ranked, for {name} differs ({', '.join(map(str, values))}): "
             "evaluate the runs alike"
         )
-    sign = 1 if options.metric in LOWER_IS_BETTER else -1
-    found.sort(key=lambda record: sign * record.value)
+    highest_first = giving(options.metric).better == "higher"
+    found.sort(key=lambda record: record.value, reverse=highest_first)
     if options.json:
         print(json.dumps([dataclasses.asdict(record) for record in found], indent=2))
     else:

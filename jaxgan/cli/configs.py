@@ -47,9 +47,10 @@ def main(argv: list[str]) -> int:
             {
                 "config": str(path),
                 "system": type(experiment.system).__name__,
-                "data": experiment.data.source,
-                "shape": "x".join(map(str, experiment.system.shape)),
-                "classes": experiment.system.classes,
+                "data": experiment.data.name,
+                "learns from": ", ".join(
+                    field.text() for group in experiment.system.data() for field in group.values()
+                ),
                 "batch": experiment.batch,
                 "steps": experiment.steps,
             }

@@ -1,15 +1,15 @@
-"""jaxgan edit RUN IMAGE OUT: what a run that learned from one image makes of another."""
+"""jaxgan edit RUN IMAGE OUT: edits an image with a run that was trained on a single one."""
 
 import dataclasses
 from pathlib import Path
 
+from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
-from jaxgan.data import load
 from jaxgan.errors import UserError, writing
-from jaxgan.latent.one_image import Task
+from jaxgan.fields.pixels import load
+from jaxgan.latent.one_image import Task, edit
 from jaxgan.run import Run
-from jaxgan.training import pictures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ def main(argv: list[str]) -> int:
         Options,
         rest,
         prog=f"jaxgan edit {folder} {given} {name}",
-        description="Makes of an image what a run that learned from one image knows of. IMAGE is "
-        "brought to the size that the run was trained at (not for superres), OUT is a .png, or a "
-        ".gif for animate.",
+        description="Edits an image with a run that was trained on a single one. IMAGE is brought "
+        "to the size that the run was trained at (not for superres), OUT is a .png, or a .gif for "
+        "animate.",
     )
     out = Path(name)
     kind = ".gif" if options.task == "animate" else ".png"
@@ -61,7 +61,8 @@ def main(argv: list[str]) -> int:
             raise UserError(f"{path} is no file: give an image")
     keep_compilations()
     run = Run(folder)
-    made = run.edit(
+    made = edit(
+        run,
         load(Path(given))[1],
         options.task,
         scale=options.scale,

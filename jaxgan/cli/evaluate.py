@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -16,7 +15,7 @@ from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.metrics import npz
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
-from jaxgan.metrics.images import Drawn, Stored, stored
+from jaxgan.metrics.images import Drawn, Stored, of_source
 from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
 from jaxgan.run import Run
@@ -104,35 +103,33 @@ def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
 def _of_files(target: str, options: Options) -> Stored:
     path = Path(target)
     if path.suffix != ".npz":
-        return Stored(_one_shape(data.open_source(target)), options.num)
+        source = data.open_source(target)
+        known = source.columns["image"].shape if "image" in source.columns else ()
+        shape = np.shape(source[0]["image"]) if None in known else known
+        return of_source(source, shape, resize=False, num=options.num)
     arrays = npz.read(path, "images")
-    images = arrays.get("images", arrays.get("arr_0"))
+    images = arrays.get("images", arrays.get("image", arrays.get("arr_0")))
     if images is None or images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(f"{target} holds no `images`, uint8 [n, h, w, c]: see jaxgan sample --out")
-    labels = arrays.get("labels")
+    labels = arrays.get("labels", arrays.get("label"))
     classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
     return Stored(data.Arrays(images, labels, classes, name=target), options.num)
-
-
-def _one_shape(source: data.Source) -> data.Source:
-    if source.shape is None:
-        first = source[0]["image"].shape
-        return source.fitted(data.Fit(shape=first), first)
-    return source
 
 
 def _against(options: Options, run: Run | None, shape: tuple[int, ...]) -> Stored | Path:
     """Real images in the shape of the generated ones."""
     name = options.against
-    settings: dict[str, Any] = {}
     if name is None:
         if run is None:
             raise UserError("images of files are scored against others: give --against")
         own = run.experiment.data
-        name, settings = own.source, {"resize": own.resize, "crop": own.crop}
+        source = data.as_source(own.source)
+        if isinstance(source, data.Stepwise):
+            raise UserError(f"{own.name} has batches alone: give --against")
+        return of_source(source, shape, resize=own.resize, crop=own.crop)
     if name.endswith(".npz"):
         return Path(name)
-    return stored(data.open_source(name), shape, **settings)
+    return of_source(data.open_source(name), shape)
 
 
 def _print(records: list[Record]) -> None:

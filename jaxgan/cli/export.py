@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     """Parses, exports, names the files."""
     folder, rest = take_target(argv, "export", "RUN")
     options = parse(
-        Options, rest, prog=f"jaxgan export {folder}", description="Exports a run's generator."
+        Options, rest, prog=f"jaxgan export {folder}", description="Exports what a run can do."
     )
     run = Run(folder, best=options.best)
     for path in export_run(

@@ -7,6 +7,8 @@ from jaxgan.cli.parse import parse, take_target
 from jaxgan.config import Data
 from jaxgan.convert import FORMATS
 from jaxgan.convert.runs import UNKNOWN, import_run
+from jaxgan.describe import next_command
+from jaxgan.run import Run
 
 NO_DATA = Data(source=UNKNOWN)
 _FORMATS = "\n".join(f"  {name:17}{text}" for name, text in FORMATS.items())
@@ -57,8 +59,5 @@ def main(argv: list[str]) -> int:
         print(f"{options.out}: the {name} starts anew, for no file of it was given")
     if left := facts["left_out"]:
         print(f"{options.out}: {len(left)} tensors left out, see {options.out}/import.json")
-    if facts["directions"]:
-        print(f"  jaxgan translate {options.out} INPUT OUT")
-    else:
-        print(f"  jaxgan sample {options.out} --num 64 --out samples.png")
+    print(f"  {next_command(Run(options.out).system, options.out)}")
     return 0

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from jaxgan.config import nearest
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 
 T = TypeVar("T")
 

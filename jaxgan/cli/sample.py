@@ -1,4 +1,4 @@
-"""jaxgan sample RUN: draws images as a grid, an .npz, a folder of PNGs, or a GIF."""
+"""jaxgan sample RUN: draws images as a grid, an .npz, a folder of PNGs, a GIF, or a table."""
 
 import dataclasses
 from pathlib import Path
@@ -6,11 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from jaxgan import pictures
 from jaxgan.backend import keep_compilations
+from jaxgan.cli.options import Given, with_use
+from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import parse, take_target
+from jaxgan.describe import next_command
 from jaxgan.errors import UserError, writing
+from jaxgan.fields import Field, Label
+from jaxgan.latent.mixing import mix
+from jaxgan.latent.table import table
+from jaxgan.latent.walk import walk
 from jaxgan.run import Run
-from jaxgan.training import pictures
+from jaxgan.run.open import check_numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,13 +26,13 @@ class Options:
     """What to draw."""
 
     out: Path
-    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); FILE.gif: with --interpolate;
-    else a folder of PNGs."""
+    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); FILE.gif: of clips, or with
+    --interpolate; else a folder with a file for each."""
     num: int | None = None
     """Number of images (64); with --each-label, of each class (10); with --interpolate, of walks
-    (16); with --mix, of columns (6)."""
-    label: int | None = None
-    """Class of all images; without it, classes are drawn uniformly."""
+    (16); with --mix, of columns (6); with --table, of steps (10)."""
+    label: str | None = None
+    """Class of all images, by its name or number; without it, classes are drawn uniformly."""
     labels: str | None = None
     """Classes to draw in turn, such as 0,1,2."""
     each_label: bool = False
@@ -45,143 +53,174 @@ class Options:
     systems with styles."""
     interpolate: int | None = None
     """Frames of a walk through the latents, such as 60, as a .gif."""
+    table: tuple[str, str] | None = None
+    """What changes from row to row and from column to column of a table, all else being fixed, such
+    as category code, or category code.1: classes, or one of several numbers."""
+    sweep: tuple[float, float] | None = None
+    """From where to where the numbers of --table's columns go; None: as far as they are drawn."""
     size: str | None = None
     """Height and width, such as 64x192: for systems that draw images of any size."""
     attention: bool = False
     """Draw, beside each image, where four places of it look: for systems with attention maps."""
 
 
+OWN = ("label", "psi", "size")
+"""What a use takes, or its options, for which `Options` has an everyday form."""
+
+
 def main(argv: list[str]) -> int:
     """Parses, draws, writes."""
     folder, rest = take_target(argv, "sample", "RUN")
+    run, kind = None, Options
+    if (Path(folder) / "config.json").is_file() or not {"-h", "--help"} & set(rest):
+        run = Run(folder)
+        _check_draws(run)
+        kind = with_use(Options, run, "generate", known=OWN)
     options = parse(
-        Options, rest, prog=f"jaxgan sample {folder}", description="Draws images from a run."
+        kind, rest, prog=f"jaxgan sample {folder}", description="Draws images from a run."
     )
+    assert run is not None
+    _check_out(options, run.gives("generate"))
     keep_compilations()
-    run = Run(folder, best=options.best)
-    _check_out(options)
-    if options.interpolate is not None and options.num is None and not options.each_label:
-        options = dataclasses.replace(options, num=16)
+    run = Run(folder, best=True) if options.best else run
+    given = Given.of(run, "generate", options, Options)
+    static = {**given.options, **_static(options)}
+    if options.mix is not None or options.interpolate is not None or options.table is not None:
+        return _draw_many(options, run, dataclasses.replace(given, options=static))
+    use = "attention" if options.attention else "generate"
+    if use not in run.system.uses():
+        raise UserError(f"{run.name} has no attention maps: leave out --attention")
     num, labels, columns = _labels(options, run)
-    if options.mix is not None or options.interpolate is not None:
-        return _draw_many(options, run, num, labels)
-    how: dict[str, Any] = {
-        "truncation": options.truncation,
-        "seed": options.seed,
-        "standing_statistics": options.standing_statistics,
-    }
-    if options.attention:
-        if options.psi is not None or options.size is not None:
-            raise UserError("--attention excludes --psi and --size: give one")
-        if options.out.suffix != ".png":
-            raise UserError(f"--out is {options.out}: attention maps are drawn as a .png")
-        images, maps = run.attention(num, label=labels, **how)
-        with writing(options.out):
-            pictures.attention(images, maps[-1]).save(options.out)
-        print(f"{options.out}: attention in {num} samples of {folder}")
-        return 0
-    size = None if options.size is None else _size(options.size)
-    images, drawn = run.sample_with_labels(num, label=labels, psi=options.psi, size=size, **how)
-    with writing(options.out):
-        _write(options.out, images, drawn, columns)
+    check_numbers(num, options.truncation, options.seed)
+    everyday = {} if labels is None else {"label": labels}
+    if options.psi is not None:
+        everyday["psi"] = [options.psi]
+    # Several are drawn in turn, as labels are.
+    turns = {name: _in_turn(each, num) for name, each in {**given.items, **everyday}.items()}
+    columns = columns or (given.count if 1 < given.count <= 16 else None)
+    items, chosen = run.split(use, {**turns, **static})
+    applied = run.apply(
+        use,
+        items,
+        state=run.standing(
+            options.standing_statistics, truncation=options.truncation, seed=options.seed
+        ),
+        numbers=num,
+        seed=options.seed,
+        options=chosen,
+        truncation=options.truncation,
+    )
+    drawn = applied.taken.get("label")
+    names = None if drawn is None else [f"{row:06d}_label{k}" for row, k in enumerate(drawn)]
+    takes, gives = run.takes(use, chosen), run.gives(use, chosen)
+    write(options.out, takes, gives, applied, names=names, columns=columns, plural=True)
     print(f"{options.out}: {num} samples of {folder}")
     return 0
 
 
-def _draw_many(options: Options, run: Run, num: int, labels: list[int] | int | None) -> int:
-    """A style-mixing table, or a walk."""
-    others = (options.truncation, options.size)
-    if others != (None, None) or options.standing_statistics or options.attention:
+def _check_draws(run: Run) -> None:
+    if "generate" not in run.system.uses():
+        command = " ".join(next_command(run.system, run.folder).split()[:2])
         raise UserError(
-            "--mix and --interpolate draw without --truncation, --standing-statistics, --size and "
-            "--attention: leave these out"
+            f"{run.name} draws nothing of latents alone, it has {', '.join(run.system.uses())}: "
+            f"use `{command}`"
         )
+
+
+def _draw_many(options: Options, run: Run, given: Given) -> int:
+    """A style-mixing table, a walk, or a table of what codes mean."""
+    ways = {"--mix": options.mix, "--interpolate": options.interpolate, "--table": options.table}
+    *_, way = (name for name, value in ways.items() if value is not None)
+    if sum(value is not None for value in ways.values()) > 1:
+        raise UserError(f"{', '.join(ways)} exclude each other: give one")
+    if (options.truncation, options.size) != (None, None) or (
+        options.standing_statistics or options.attention
+    ):
+        raise UserError(
+            f"{way} draws without --truncation, --standing-statistics, --size and --attention: "
+            "leave these out"
+        )
+    labelled = options.label is not None or options.labels is not None or options.each_label
+    if labelled and way != "--interpolate":
+        raise UserError(f"{way} excludes labels: leave these out")
+    how = given.items | given.options
+    if options.psi is not None:
+        how["psi"] = options.psi
+    if way == "--interpolate":
+        return _walk(options, run, how, given.items)
     if options.mix is not None:
-        if options.interpolate is not None or labels is not None:
-            raise UserError("--mix excludes --interpolate and labels: leave these out")
-        table = run.mix(
-            6 if options.num is None else options.num,
-            seed=options.seed,
-            other=options.mix,
-            psi=options.psi,
-        )
-        picture = pictures.grid(table.reshape(-1, *table.shape[2:]), table.shape[1])
-        with writing(options.out):
-            picture.save(options.out)
-        print(f"{options.out}: styles of {table.shape[1] - 1} samples of {run.folder}, mixed")
-        return 0
-    frames = run.interpolate(
-        options.interpolate or 0, num=num, label=labels, psi=options.psi, seed=options.seed
-    )
+        num = 6 if options.num is None else options.num
+        images = mix(run, num, seed=options.seed, other=options.mix, **how)
+        text = f"styles of {images.shape[1] - 1} samples of {run.folder}, mixed"
+    else:
+        assert options.table is not None
+        num = 10 if options.num is None else options.num
+        how |= {"num": num, "sweep": options.sweep, "seed": options.seed}
+        images = table(run, *options.table, **how)
+        text = f"{options.table[0]} by {options.table[1]} of {run.folder}"
+    with writing(options.out):
+        pictures.grid(images.reshape(-1, *images.shape[2:]), images.shape[1]).save(options.out)
+    print(f"{options.out}: {text}")
+    return 0
+
+
+def _walk(options: Options, run: Run, how: dict[str, Any], given: dict[str, Any]) -> int:
+    if options.num is None and not options.each_label:
+        options = dataclasses.replace(options, num=16)
+    num, labels, _ = _labels(options, run)
+    how = {name: _in_turn(each, num) if name in given else each for name, each in how.items()}
+    if labels is not None:
+        how["label"] = _in_turn(labels, num)
+    frames = walk(run, options.interpolate or 0, num=num, seed=options.seed, **how)
     with writing(options.out):
         pictures.animate(frames, options.out)
     print(f"{options.out}: {len(frames)} frames of {num} walks of {run.folder}")
     return 0
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
+def _static(options: Options) -> dict[str, Any]:
+    """The use's options that have an everyday form."""
+    if options.size is None:
+        return {}
+    height, _, width = options.size.partition("x")
     if not (height.isdigit() and width.isdigit()):
-        raise UserError(f"--size is {text!r}: give height and width, such as 64x192")
-    return int(height), int(width)
+        raise UserError(f"--size is {options.size!r}: give height and width, such as 64x192")
+    return {"size": (int(height), int(width))}
 
 
-def _labels(options: Options, run: Run) -> tuple[int, list[int] | int | None, int | None]:
+def _in_turn(items: Any, num: int) -> Any:
+    """One item for all rows, or several by turns."""
+    return items if len(items) == 1 else [items[row % len(items)] for row in range(num)]
+
+
+def _labels(options: Options, run: Run) -> tuple[int, list[Any] | None, int | None]:
     """How many, their labels, and the columns of a grid of them."""
     given = [options.label is not None, options.labels is not None, options.each_label]
     if sum(given) > 1:
         raise UserError("--label, --labels and --each-label exclude each other: give one")
+    if any(given) and "label" not in run.takes("generate"):
+        raise UserError(f"{run.name} was trained without labels: leave them out")
+    num = 64 if options.num is None else options.num
     if options.each_label:
-        classes = run.system.classes
-        if not classes:
-            raise UserError(f"{run.folder} was trained without labels: leave out --each-label")
+        field = run.takes("generate")["label"]
+        assert isinstance(field, Label)
         each = 10 if options.num is None else options.num
         if each < 1:
             raise UserError(f"--num is {each}: ask for at least 1 image of each label")
-        return each * classes, list(np.repeat(np.arange(classes), each)), each
-    num = 64 if options.num is None else options.num
-    if options.labels is None:
-        return num, options.label, None
-    try:
-        cycle = [int(part) for part in options.labels.split(",")]
-    except ValueError:
-        raise UserError(
-            f"--labels is {options.labels!r}: give whole numbers with commas, such as 0,1,2"
-        ) from None
-    return num, [cycle[i % len(cycle)] for i in range(num)], len(cycle)
+        return each * field.classes, np.repeat(np.arange(field.classes), each).tolist(), each
+    if options.label is not None:
+        return num, [options.label], None
+    if options.labels is not None:
+        cycle = [word.strip() for word in options.labels.split(",")]
+        return num, cycle, len(cycle)
+    return num, None, None
 
 
-def _check_out(options: Options) -> None:
+def _check_out(options: Options, gives: dict[str, Field]) -> None:
     """Refuses what could not be written, before anything is computed."""
     out = options.out
-    if (options.interpolate is not None) != (out.suffix == ".gif"):
-        raise UserError(f"--out is {out}: --interpolate writes a .gif, all else a .png or .npz")
-    if options.mix is not None and out.suffix != ".png":
-        raise UserError(f"--out is {out}: a style-mixing table is drawn as a .png")
-    if out.suffix and out.suffix not in (".png", ".npz", ".gif"):
-        raise UserError(f"--out is {out}: give a .png, an .npz, or a folder")
-    if out.suffix and not out.parent.is_dir():
-        raise UserError(f"--out is {out}: there is no folder {out.parent}")
-    if out == Path():
-        raise UserError("--out is empty: give a .png, an .npz, or a folder")
-    if not out.suffix and out.is_dir() and any(out.iterdir()):
-        raise UserError(f"--out is {out}, which holds files already: give a new or empty folder")
-    if out.is_dir() == bool(out.suffix) and out.exists():
-        raise UserError(f"--out is {out}: that is a {'folder' if out.is_dir() else 'file'}")
-
-
-def _write(out: Path, images: np.ndarray, labels: np.ndarray | None, columns: int | None) -> None:
-    if out.suffix == ".npz":
-        arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
-        np.savez_compressed(out, allow_pickle=False, **arrays)
-    elif images.ndim == 2:
-        if out.suffix != ".png":
-            raise UserError(f"--out is {out}: points are drawn as one .png, or saved as .npz")
-        pictures.scatter(images).save(out)
-    elif out.suffix == ".png":
-        pictures.grid(images, columns).save(out)
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            name = f"{index:06d}" if labels is None else f"{index:06d}_label{labels[index]}"
-            pictures.as_image(image).save(out / f"{name}.png")
+    if options.interpolate is not None and out.suffix != ".gif":
+        raise UserError(f"--out is {out}: --interpolate writes a .gif")
+    if (options.mix is not None or options.table is not None) and out.suffix != ".png":
+        raise UserError(f"--out is {out}: a table is drawn as a .png")
+    check_out(out, {} if options.interpolate else gives)

@@ -12,10 +12,12 @@ import tyro
 from jaxgan import config
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
+from jaxgan.describe import next_command
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
-from jaxgan.run import Run
-from jaxgan.trainer import Stopped, train
+from jaxgan.run import Run, train
+from jaxgan.run.folder import CHECKPOINTS, CONFIG
+from jaxgan.run.train import Stopped
 from jaxgan.training.checkpoint import Diverged, saved_steps
 
 ALONE = distributed.Processes()
@@ -24,7 +26,7 @@ ALONE = distributed.Processes()
 def main(argv: list[str]) -> int:
     """Parses, trains, and tells where the run is."""
     target, options = take_target(argv, "train", "CONFIG|RUN")
-    of_run = (Path(target) / "config.json").is_file()
+    of_run = (Path(target) / CONFIG).is_file()
     loaded = Run(target).experiment if of_run else config.load(target)
     folder = Path(target) if of_run else Path("runs") / Path(target).stem
 
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> int:
         print(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
         return 75 if stopped.signal == signal.SIGTERM else 130
     except Diverged as diverged:
-        kept = saved_steps(given.out / "checkpoints")
+        kept = saved_steps(given.out / CHECKPOINTS)
         rest = f"the last good checkpoint is in {given.out}" if kept else "before any checkpoint"
         print(f"jaxgan: diverged: {diverged}; {rest}", file=sys.stderr)
         return 1
@@ -64,6 +66,5 @@ def main(argv: list[str]) -> int:
     step = run.step  # reading checkpoints takes all processes
     if distributed.is_first():
         print(f"{run.folder}: trained to step {step}; see {run.folder}/samples, or")
-        use = "translate RUN INPUT OUT" if run.system.directions else "sample RUN --out samples.png"
-        print(f"  jaxgan {use.replace('RUN', str(run.folder))}")
+        print(f"  {next_command(run.system, run.folder)}")
     return 0

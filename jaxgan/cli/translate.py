@@ -3,17 +3,13 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
+from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
-from jaxgan.data import Fit, load
 from jaxgan.data.folder import EXTENSIONS, listing
 from jaxgan.errors import UserError, writing
 from jaxgan.run import Run
-from jaxgan.training import pictures
 
 _PORTION = 64
 """Files in memory at a time."""
@@ -23,8 +19,8 @@ _PORTION = 64
 class Options:
     """Which way, and how many."""
 
-    direction: Literal["AtoB", "BtoA"] | None = None
-    """Which way, for systems that go both; None: the system's first."""
+    direction: str | None = None
+    """Which way, AtoB or BtoA, for systems that go both; None: the system's first."""
     samples: int = 1
     """Outputs for each image, of those that it may have, in a row: for systems with noise."""
     seed: int = 0
@@ -46,13 +42,11 @@ def main(argv: list[str]) -> int:
     )
     keep_compilations()
     run = Run(folder)
-    height, width, channels = run.translation_shape(options.direction)
-    fit = Fit(shape=(height, width, channels), resize=True)
+    direction = run.direction(options.direction)
     targets = _targets(Path(given), Path(out))
     for portion in _portions(list(targets), _PORTION):
-        images = np.stack([fit(load(path)[1]) for path in portion])
         made = run.translate(
-            images, direction=options.direction, samples=options.samples, seed=options.seed
+            portion, direction=direction, samples=options.samples, seed=options.seed
         )
         for path, samples in zip(portion, made, strict=True):
             with writing(targets[path], "OUT"):

@@ -1,0 +1,164 @@
+"""What a use takes, and its options, as options of the command line."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from jaxgan.data.folder import EXTENSIONS
+from jaxgan.describe import WHENCE, uses
+from jaxgan.errors import UserError
+from jaxgan.fields import Field
+from jaxgan.metrics import npz
+from jaxgan.run import Run
+from jaxgan.system import use_of
+
+
+def with_use(base: type, run: Run, use: str, *, known: Iterable[str] = ()) -> type:
+    """The dataclass `base` with an option for each thing that a use takes, and for its options.
+
+    What it takes are words, ("a.png", "b.png"); () where it is not given. A name that `base` has
+    for something else becomes `take_NAME`.
+
+    Args:
+        base: options of the command.
+        run: whose use.
+        use: its name.
+        known: names for which `base` has an option already.
+
+    Raises:
+        UserError: the run has no such use.
+    """
+    static = use_of(run.system, use).options
+    described = uses(run.system, run.resolution, run.about)[use]
+    taken = {field.name for field in dataclasses.fields(base)}
+    added: list[tuple[str, Any, Any]] = []
+    for name, it in described["takes"].items():
+        if name in known:
+            continue
+        whence = WHENCE[it["from"]]
+        mark = tyro.conf.arg(
+            help=f"{it['field']}; {whence}" if whence else it["field"],
+            metavar="FILE|FOLDER|VALUE ...",
+            help_behavior_hint="",
+        )
+        kind = Annotated[tuple[str, ...], mark]
+        added.append((_option(name, taken), kind, dataclasses.field(default=())))
+    for field in dataclasses.fields(static) if static else ():
+        if field.name not in known:
+            mark = tyro.conf.arg(help=described["options"][field.name]["help"])
+            value = dataclasses.field(default=getattr(static, field.name))
+            added.append((_option(field.name, taken), Annotated[field.type, mark], value))  # type: ignore[valid-type]
+    return dataclasses.make_dataclass("Options", added, bases=(base,), frozen=True, kw_only=True)
+
+
+def _option(name: str, taken: set[str]) -> str:
+    return f"take_{name}" if name in taken else name
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a person gives a use.
+
+    Attributes:
+        items: by name, one for all rows or one for each: words and paths to be read, or arrays.
+        options: of the use, those that are not the defaults.
+        names: of the rows, where they are files; None otherwise.
+        folder: whether the rows are the files of a folder.
+    """
+
+    items: dict[str, Any]
+    options: dict[str, Any]
+    names: list[str] | None = None
+    folder: bool = False
+
+    @classmethod
+    def of(cls, run: Run, use: str, parsed: Any, base: type) -> "Given":
+        """What was parsed by the dataclass that `with_use` made of `base`.
+
+        Raises:
+            UserError: a file or folder that holds nothing to give.
+        """
+        static = use_of(run.system, use).options
+        names = [field.name for field in dataclasses.fields(static)] if static else []
+        taken = {field.name for field in dataclasses.fields(base)}
+
+        def value(name: str) -> Any:
+            return getattr(parsed, _option(name, taken), None)
+
+        options = {
+            name: value(name)
+            for name in names
+            if hasattr(parsed, _option(name, taken)) and value(name) != getattr(static, name)
+        }
+        words = {name: value(name) for name in run.takes(use) if name not in names and value(name)}
+        return cls.read(run.takes(use), words, options)
+
+    @classmethod
+    def read(
+        cls,
+        takes: Mapping[str, Field],
+        words: Mapping[str, Sequence[str]],
+        options: dict[str, Any],
+    ) -> "Given":
+        """Files of folders instead of the folders, arrays instead of .npz files."""
+        items: dict[str, Any] = {}
+        rows: list[str] = []
+        folder = False
+        for name, each in words.items():
+            path = Path(each[0]).expanduser()
+            if len(each) == 1 and path.suffix == ".npz":
+                items[name] = _array(path, name)
+                continue
+            if len(each) == 1 and path.is_dir() and not takes[name].typed:
+                each, folder = _files(path), True
+            items[name] = list(each)
+            if not takes[name].typed and all(Path(word).expanduser().is_file() for word in each):
+                rows = max(rows, [Path(word).stem for word in each], key=len)
+        return cls(items, options, rows if len(set(rows)) == len(rows) > 0 else None, folder)
+
+    @property
+    def count(self) -> int:
+        """Rows that are given, 0 for nothing."""
+        return max((len(each) for each in self.items.values()), default=0)
+
+    def check(self, count: int) -> None:
+        """Refuses more or fewer items than there are rows.
+
+        Raises:
+            UserError: names which.
+        """
+        for name, each in self.items.items():
+            if len(each) not in (1, count):
+                raise UserError(f"--{name} has {len(each)} items for {count}: give {count}, or one")
+
+    def rows(self, rows: range) -> dict[str, Any]:
+        """What `Run.split` takes, of some rows; a single item serves all."""
+        items = {
+            name: each if len(each) == 1 else [each[row] for row in rows]
+            for name, each in self.items.items()
+        }
+        return {**items, **self.options}
+
+
+def _files(folder: Path) -> tuple[str, ...]:
+    """Files of a folder, in order of their names."""
+    known = (*EXTENSIONS, ".gif", ".json")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.is_file())
+    if not files:
+        raise UserError(f"{folder} holds no files in {', '.join(known)}: give another folder")
+    return tuple(map(str, files))
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    """The array of that name, also with an s, or the only one."""
+    arrays = npz.read(path, name)
+    found = arrays.get(name, arrays.get(f"{name}s"))
+    if found is None and len(arrays) == 1:
+        (found,) = arrays.values()
+    if found is None:
+        raise UserError(f"{path} holds {', '.join(arrays)}: expected {name}")
+    return found

@@ -1,0 +1,106 @@
+"""What a use made, in files: a picture, arrays, an animation, or a folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan import pictures
+from jaxgan.errors import UserError, writing
+from jaxgan.fields import Field, Label
+from jaxgan.training.apply import Applied
+from jaxgan.training.show import kept, picture
+
+HOW = "give a .png, an .npz, a .gif of clips, or a folder"
+
+
+def check_out(out: Path, gives: Mapping[str, Field]) -> None:
+    """Refuses what could not be written, before anything is computed.
+
+    Raises:
+        UserError: another ending, no folder to write to, or something that is there already; a
+            .gif where none of what the use gives is a clip.
+    """
+    if out == Path():
+        raise UserError(f"--out is empty: {HOW}")
+    clips = not gives or any(field.suffix == ".gif" for field in gives.values())
+    if out.suffix not in (".png", ".npz", "", *([".gif"] if clips else [])):
+        raise UserError(f"--out is {out}: {HOW}")
+    if out.suffix and not out.parent.is_dir():
+        raise UserError(f"--out is {out}: there is no folder {out.parent}")
+    if not out.suffix and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out is {out}, which holds files already: give a new or empty folder")
+    if out.is_dir() == bool(out.suffix) and out.exists():
+        raise UserError(f"--out is {out}: that is a {'folder' if out.is_dir() else 'file'}")
+
+
+def write(
+    out: Path,
+    takes: Mapping[str, Field],
+    gives: Mapping[str, Field],
+    applied: Applied,
+    *,
+    names: Sequence[str] | None = None,
+    columns: int | None = None,
+    plural: bool = False,
+) -> None:
+    """Writes what came of a use, as the ending of `out` says.
+
+    Args:
+        out: .png: one picture; .npz: arrays, as people see them, and the labels that were taken;
+            .gif: the clips, side by side; else a folder with a file for each row.
+        takes: fields of what was taken.
+        gives: fields of what was made.
+        applied: what was taken and made.
+        names: of the rows, for a folder; None: their numbers.
+        columns: of a grid of single images.
+        plural: whether "image" and "label" are called "images" and "labels" in an .npz.
+
+    Raises:
+        UserError: nothing that can be seen, or moves, is made; or it cannot be written.
+    """
+    made = {name: kept(field, applied.made[name]) for name, field in gives.items()}
+    if out.suffix == ".png":
+        image = picture(takes, gives, applied.taken, applied.made, columns=columns)
+        with writing(out):
+            image.save(out)
+    elif out.suffix == ".npz":
+        labels = {
+            name: applied.taken[name]
+            for name, field in takes.items()
+            if isinstance(field, Label) and name not in made
+        }
+        arrays = {
+            f"{name}s" if plural and name in ("image", "label") else name: _array(name, each)
+            for name, each in {**made, **labels}.items()
+        }
+        with writing(out):
+            np.savez_compressed(out, allow_pickle=False, **arrays)
+    elif out.suffix == ".gif":
+        clips = next(made[name] for name, field in gives.items() if field.suffix == ".gif")
+        with writing(out):
+            pictures.animate(np.moveaxis(np.asarray(clips), 1, 0), out)
+    else:
+        _write_folder(out, gives, made, names)
+
+
+def _write_folder(
+    out: Path,
+    gives: Mapping[str, Field],
+    made: Mapping[str, Sequence[np.ndarray]],
+    names: Sequence[str] | None,
+) -> None:
+    """A file for each row and field: ROW.png, or ROW_FIELD.png where there are several fields."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for name, field in gives.items():
+            for row, item in enumerate(made[name]):
+                stem = f"{row:06d}" if names is None else names[row]
+                end = f"_{name}" if len(gives) > 1 else ""
+                field.write(item, out / f"{stem}{end}{field.suffix}")
+
+
+def _array(name: str, items: Sequence[np.ndarray]) -> np.ndarray:
+    if len({np.shape(item) for item in items}) > 1:
+        raise UserError(f"{name} is of several sizes: write a folder, not an .npz")
+    return np.asarray(items)
