@@ -177,8 +177,7 @@ class Experiment:
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")
         parse_policy(self.augment)  # raises where it is none
-        sized = any(stage.resolution is not None for stage in stages_of(self.system))
-        if self.data.jitter is not None and sized:
+        if self.data.jitter is not None and any(s.resolution for s in stages_of(self.system)):
             raise UserError(
                 f"--jitter is {self.data.jitter}, but {type(self.system).__name__} has stages of "
                 "several sizes, which images are brought to whole: leave it out"
