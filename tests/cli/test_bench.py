@@ -26,7 +26,7 @@ def bench(capsys, *options):
 def test_json(place, capsys):
     result = json.loads(bench(capsys, "--steps", "2", "--batch", "8", "--input", "--json"))
     assert set(result) >= {
-        *("config", "system", "dtype", "shape", "stage", "batch", "draws", "micro", "device"),
+        *("config", "system", "dtype", "data", "stage", "batch", "draws", "micro", "device"),
         *("devices", "compile_seconds", "compile_cached", "steps", "step_ms"),
         *("images_per_second", "flops_per_step", "flops_per_second", "peak_flops_per_second"),
         *("utilization", "program_memory_bytes", "peak_memory_bytes", "input"),
@@ -45,7 +45,7 @@ def test_the_same_config_with_and_without_options(place, capsys):
 
 def test_text(place, capsys):
     lines = bench(capsys, "--vs", "tiny.py", "--steps", "1", "--input").splitlines()
-    assert lines[0] == "tiny.py: TinyGAN, 2, batch 16, float32, on 1 x cpu"
+    assert lines[0] == "tiny.py: TinyGAN, points of 2 numbers, batch 16, float32, on 1 x cpu"
     words = [line.split()[0] for line in lines[1:5]]
     assert words == ["compile", "step", "work", "memory"]
     assert "feeds the step's" in lines[5] or "does not feed the step's" in lines[5]

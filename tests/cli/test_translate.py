@@ -1,5 +1,7 @@
 """jaxgan translate: files and folders through tiny runs, and what a user gets wrong."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -115,11 +117,11 @@ def test_directions(runs, place):
         (["translate", "pix", "photos/a.png", "x.png", "--samples", "0"], "at least 1"),
         (["translate", "pix", "photos/a.png", "x.png", "--seed", "-1"], "0 to 2^32 - 1"),
         (["translate", "pix", "photos/a.png", "x.png", "--direction", "BtoA"], "AtoB only"),
-        (["translate", "pix", "photos/a.png", "x.png", "--direction", "AB"], "--direction"),
+        (["translate", "pix", "photos/a.png", "x.png", "--direction", "AB"], "AtoB only, not 'AB'"),
         (["sample", "pix", "--out", "x.png"], "use `jaxgan translate`"),
         (["sample", "pix", "--interpolate", "8", "--out", "x.gif"], "use `jaxgan translate`"),
         (["sample", "pix", "--attention", "--out", "x.png"], "use `jaxgan translate`"),
-        (["export", "pix", "--out", "x"], "only generators that draw from latents"),
+        (["export", "pix", "--out", "x"], "cannot 'generate': it has AtoB"),
         (["train", "pix.py", "--data", "digits"], "digits holds images alone"),
         (["train", "pix.py", "--data", "unpaired:digits,digits"], "which images belong together"),
         (["train", "pix.py", "--data", "pairs:photos"], "8x8x1"),
@@ -145,4 +147,9 @@ def test_info_tells_what_goes_in(runs, capsys):
     assert main(["info", str(runs / "cycle")]) == 0
     out = capsys.readouterr().out
     assert "generator_ab" in out
-    assert "input_shape: [8, 8, 1]" in out
+    assert "learns from input (image 8x8x1)" in out
+    assert main(["info", str(runs / "cycle"), "--json"]) == 0
+    uses = json.loads(capsys.readouterr().out)["uses"]
+    assert list(uses) == ["cycle", "AtoB", "BtoA"]
+    assert uses["AtoB"]["takes"] == {"input": {"field": "image 8x8x1", "from": "data"}}
+    assert uses["AtoB"]["gives"] == {"image": "image 8x8x1"}

@@ -17,8 +17,10 @@ import pytest
 from rich.console import Console
 
 from jaxgan import Checkpoint, Data, Experiment, Log, Mesh, UserError
-from jaxgan.run import Run, state_sha256
-from jaxgan.trainer import Stopped, _check_written, train
+from jaxgan.run import Run, train
+from jaxgan.run.folder import wait_for
+from jaxgan.run.open import state_sha256
+from jaxgan.run.train import Stopped
 from jaxgan.training.checkpoint import Diverged
 from tests.toys import StagedGAN, TinyGAN
 
@@ -156,16 +158,16 @@ def test_a_run_killed_while_it_was_described_begins_again(tmp_path):
 
 
 def test_a_process_that_would_train_something_else_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxgan.trainer._SEEN_WITHIN", 0)
+    monkeypatch.setattr("jaxgan.run.folder._SEEN_WITHIN", 0)
     settings = {"config.json": "{}", "data.json": "{}"}
     with pytest.raises(UserError, match="give --out on a shared disk"):
-        _check_written(tmp_path, settings)
+        wait_for(tmp_path, settings)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "data.json").write_text("{1}")
     with pytest.raises(UserError, match=r"data.json of process 0 differs: give all"):
-        _check_written(tmp_path, settings)
+        wait_for(tmp_path, settings)
     (tmp_path / "data.json").write_text("{}")
-    _check_written(tmp_path, settings)
+    wait_for(tmp_path, settings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,13 +176,12 @@ class Explodes(TinyGAN):
 
     def generator_loss(self, view, batch, key):
         loss, metrics = super().generator_loss(view, batch, key)
-        late = view.stats["clock"] >= 7
-        view.stats["clock"] += 1
+        late = view.memory["clock"] >= 7
+        view.memory["clock"] += 1
         return loss / jax.numpy.where(late, 0.0, 1.0), metrics
 
-    def init(self, key):
-        params, stats = super().init(key)
-        return params, {**stats, "clock": jax.numpy.zeros((), jax.numpy.int32)}
+    def memory(self, key):
+        return {"clock": jax.numpy.zeros((), jax.numpy.int32)}
 
     def stages(self):
         (stage,) = super().stages()

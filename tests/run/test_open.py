@@ -8,7 +8,7 @@ from rich.console import Console
 
 import jaxgan
 from jaxgan import Checkpoint, Data, Experiment, Log, UserError
-from jaxgan.trainer import train
+from jaxgan.run import train
 from tests.toys import TinyGAN
 
 
@@ -41,7 +41,7 @@ def test_sample_is_a_function_of_seed_and_position(finished):
 
 
 def test_sampling_mistakes_are_told(finished, tmp_path):
-    with pytest.raises(UserError, match="trained without labels"):
+    with pytest.raises(UserError, match="takes z, not label"):
         finished.sample(4, label=1)
     with pytest.raises(UserError, match="at least 1"):
         finished.sample(0)
