@@ -176,7 +176,12 @@ class Experiment:
         _check_positive("", self, "batch", "steps", "micro")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")
-        parse_policy(self.augment)  # raises where it is none
+        seen = any(field.extent for group in self.system.data() for field in group.values())
+        if parse_policy(self.augment) and not seen:
+            raise UserError(
+                f"--augment is {self.augment}, but {type(self.system).__name__} has no "
+                "discriminator of images: leave it out"
+            )
         if self.data.jitter is not None and any(s.resolution for s in stages_of(self.system)):
             raise UserError(
                 f"--jitter is {self.data.jitter}, but {type(self.system).__name__} has stages of "

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxgan.config import from_json, to_json
-from jaxgan.system import check
+from jaxgan.system import given_by, stages_of, taken_by
 from jaxgan.training.step import make_step, state_shapes
 
 FOLDER = Path(__file__).parents[1] / "configs"
@@ -69,8 +69,10 @@ def load(name):
 def test_config_keeps_the_contract_and_tells_its_command(name):
     module = load(name)
     config = module["config"]
-    check(config.system, config.system.stages())
-    assert set(config.system.judges) <= set(config.system.networks())
+    assert stages_of(config.system)
+    for use in config.system.uses().values():
+        assert taken_by(config.system, use) or use.call
+        assert given_by(use)
     assert f"jaxgan train configs/{name}.py" in module["__doc__"]
     assert from_json(to_json(config)) == config
 
@@ -102,13 +104,13 @@ def test_step_in_bfloat16_keeps_its_state_and_metrics_in_float32(name):
     config = load(name)["config"]
     system = dataclasses.replace(config.system, dtype="bfloat16")
     state = state_shapes(system)
-    stage = system.stages()[-1]
+    stage = stages_of(system)[-1]
     lead = (stage.draws, config.batch) if stage.draws > 1 else (config.batch,)
-    batch = {"image": jax.ShapeDtypeStruct((*lead, *system.shape), jnp.float32)}
-    if system.input_shape is not None:
-        batch["input"] = jax.ShapeDtypeStruct((*lead, *system.input_shape), jnp.float32)
-    if system.classes:
-        batch["label"] = jax.ShapeDtypeStruct(lead, jnp.int32)
+    batch = {
+        name: jax.ShapeDtypeStruct((*lead, *field.at(stage.resolution).shape), field.dtype)
+        for group in system.data()
+        for name, field in group.items()
+    }
     after, metrics = jax.eval_shape(make_step(system, stage), state, batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state

@@ -14,7 +14,7 @@ import pytest
 
 from jaxgan.cli import main
 from jaxgan.parallel.mesh import make_mesh
-from jaxgan.run import Run, state_sha256
+from jaxgan.run.open import Run, state_sha256
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import state_shapes
 from tests.test_launch import launch  # noqa: F401 (a fixture)

@@ -1,6 +1,7 @@
 """Minutes of training: what a GAN draws, not what its losses say. Run with `pytest -m slow`."""
 
 import dataclasses
+import functools
 import io
 
 import numpy as np
@@ -9,12 +10,12 @@ from rich.console import Console
 from sklearn.svm import SVC
 
 from jaxgan import Mesh, config, data, init
+from jaxgan.fields import Framing, Image
 from jaxgan.metrics import classifier
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, refer
-from jaxgan.metrics.images import stored
-from jaxgan.run import images_of
-from jaxgan.trainer import train
-from jaxgan.training.sampling import make_sampler
+from jaxgan.metrics.images import of_source
+from jaxgan.run import train
+from jaxgan.run.open import images_of
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +28,15 @@ def trained(name, folder, **system):
         system=dataclasses.replace(experiment.system, **system),
     )
     return train(experiment, folder, console=Console(file=io.StringIO()))
+
+
+def fitted(name, shape):
+    """A data set whose images are of one shape."""
+    source, image = data.open_source(name), Image(shape)
+    columns = {n: image if isinstance(f, Image) else f for n, f in source.columns.items()}
+    fit = functools.partial(image.fit, framing=Framing(resize=True))
+    transforms = {n: fit if isinstance(f, Image) else None for n, f in columns.items()}
+    return source.fitted(transforms, columns)
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 0.97), ("bfloat16", 0.94)])
@@ -44,8 +54,7 @@ def test_quickstart_digits_are_recognised_and_vary(tmp_path, dtype, least):
 
 def test_biggan_tiny_draws_digits_and_truncation_trades_variety_for_them(tmp_path):
     run = trained("biggan_tiny", tmp_path / "run")
-    fit = data.Fit(shape=(32, 32, 1), resize=True)
-    digits = data.open_source("mnist5k").fitted(fit, (32, 32, 1)).take(np.arange(5000))
+    digits = fitted("mnist5k", (32, 32, 1)).take(np.arange(5000))
     real, label = digits["image"].reshape(5000, -1).astype(np.float32), digits["label"]
     judge = SVC(C=5, gamma="scale").fit(real, label)
     asked = np.repeat(np.arange(10), 50)
@@ -63,16 +72,14 @@ def test_biggan_tiny_draws_digits_and_truncation_trades_variety_for_them(tmp_pat
 def judged(images, labels):
     """The share of digits that a classifier of the real ones takes for what they are."""
     shape = images.shape[1:]
-    real = data.open_source("mnist5k").fitted(data.Fit(shape=shape, resize=True), shape)
-    judge = classifier.train(real.images, real.labels, classes=10)
+    real = fitted("mnist5k", shape).take(np.arange(5000))
+    judge = classifier.train(real["image"], real["label"], classes=10)
     return classifier.accuracy(judge, images, labels)
 
 
 def test_edges_become_digits(tmp_path):
     run = trained("pix2pix_digits", tmp_path / "run")
-    fit = data.Fit(shape=(32, 32, 1), resize=True)
-    pairs = data.open_source("edges:mnist5k").fitted(fit, (32, 32, 1), fit, (32, 32, 1))
-    some = pairs.take(np.arange(0, 5000, 10))
+    some = fitted("edges:mnist5k", (32, 32, 1)).take(np.arange(0, 5000, 10))
     made = run.translate(some["input"], samples=2)
     wrong = abs(made[:, 0].astype(float) - some["image"]).mean()
     # An untrained network's images are grey.
@@ -95,12 +102,12 @@ def test_digits_become_their_negatives_without_pairs(tmp_path):
 def test_features_come_five_times_as_near_to_those_of_digits(tmp_path, name):
     run = trained(name, tmp_path / "run")
     untrained = dataclasses.replace(init(run.system), step=run.state.step)
-    against = stored(data.open_source("mnist5k"), run.system.shape)
+    against = of_source(data.open_source("mnist5k"), run.system.shape)
     extractor = choose_extractor("classifier", None, against, tmp_path)
     real = refer(against, "fid", extractor=extractor)
     trained_score, untrained_score = (
         evaluate(
-            images_of(run.system, make_sampler(run.system), state, 1000, name=name),
+            images_of(run.system, state, 1000, name=name),
             real,
             "fid",
             extractor=extractor,

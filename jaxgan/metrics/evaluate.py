@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 
 from jaxgan import data
 from jaxgan.backend import cache
-from jaxgan.fields.pixels import text
 from jaxgan.errors import UserError
+from jaxgan.fields.pixels import text
 from jaxgan.metrics import SCORES, classifier
 from jaxgan.metrics.base import Columns, Score
 from jaxgan.metrics.features import Extractor, extractor

@@ -303,7 +303,8 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
         resumed,
         mesh,
         feeds,
-        functools.partial(table, experiment, source),
+        # A picture shows the same items each time: a set in memory is fitted once a resolution.
+        functools.cache(functools.partial(table, experiment, source)),
         evaluator,
         {files.CONFIG: to_json(experiment), files.DATA: json.dumps(facts, indent=1) + "\n"},
     )

@@ -21,7 +21,7 @@ from jaxgan.metrics.features import from_function
 from jaxgan.metrics.images import Stored
 from jaxgan.metrics.records import read_records
 from jaxgan.parallel.mesh import make_mesh
-from jaxgan.run import state_sha256
+from jaxgan.run.open import state_sha256
 from jaxgan.systems.sngan import SNGAN
 
 QUIET = Console(file=io.StringIO())

@@ -13,7 +13,7 @@ import pytest
 from jaxgan import UserError, data
 from jaxgan.parallel import distributed, sharding
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.run import Run, state_sha256
+from jaxgan.run.open import Run, state_sha256
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import state_shapes
 

@@ -14,10 +14,10 @@ from jaxgan.cli import main
 from jaxgan.parallel import distributed
 from jaxgan.parallel.distributed import LastWords, Processes, StopSignals, by_hand, detect
 from jaxgan.parallel.mesh import make_mesh
-from jaxgan.run import Run, state_sha256
+from jaxgan.run.open import Run, state_sha256
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import state_shapes
-from tests.test_trainer import QUIET, experiment
+from tests.run.test_train import QUIET, experiment
 
 HERE = Path(__file__).parent
 LOCAL = HERE.parent.parent / "launch" / "local"
