@@ -48,6 +48,17 @@ def test_commands_exist(line):
     assert line.split()[1] in COMMANDS
 
 
+def test_ci_installs_what_the_readme_says_and_nothing_else():
+    script = (Path(__file__).parents[1] / ".ci" / "run").read_text()
+    installed = re.findall(r"^\S*pip3? install.*", script, re.M)
+    assert [line.replace(" --quiet", "") for line in installed] == [
+        "pip install '.[demo]'",
+        "pip install -e '.[test]'",
+    ]
+    for line in installed:
+        assert line.replace(" --quiet", "") in README
+
+
 def test_files_and_configs_that_are_named_exist():
     root = Path(__file__).parents[1]
     named = re.findall(r"\b(?:configs|jaxgan|tests)/[\w/]+\.(?:py|png)", README)
