@@ -152,19 +152,37 @@ class Experiment:
             )
 
 
-def load(path: str | Path) -> Experiment:
-    """The `config` of a Python file.
+def load(target: str | Path) -> Experiment:
+    """The `config` of a Python file, or of the config of that name that ships with jaxgan.
 
     Raises:
         UserError: there is no such file, or it has no `config` that is an Experiment.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no config file {path}{_nearest_file(path)}")
+    path = find(target)
+    if path is None:
+        raise UserError(f"no config {target}{_nearest_config(Path(target))}")
     experiment = getattr(_module_at(path), "config", None)
     if not isinstance(experiment, Experiment):
         raise UserError(f"{path} is no config: it must set config = jaxgan.Experiment(...)")
     return experiment
+
+
+def find(target: str | Path) -> Path | None:
+    """The file itself, or the shipped config of which it is the name: NAME, configs/NAME.py."""
+    path = Path(target)
+    if path.is_file():
+        return path
+    if path.parent not in _SHIPPED_AS or path.suffix not in ("", ".py"):
+        return None
+    shipped = shipped_configs() / f"{path.stem}.py"
+    return shipped if shipped.is_file() else None
+
+
+def shipped_configs() -> Path:
+    """The folder of the configs that ship with jaxgan."""
+    package = Path(__file__).parent
+    inside = package / "configs"  # where a wheel has them; in a checkout they lie beside it
+    return inside if inside.is_dir() else package.parent / "configs"
 
 
 def nearest(word: str, known: Any, *, hint: str = "") -> str:
@@ -173,11 +191,17 @@ def nearest(word: str, known: Any, *, hint: str = "") -> str:
     return f"; did you mean {close[0]}?" if close else hint
 
 
-def _nearest_file(path: Path) -> str:
-    folder = path.parent
-    names = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    return f"; did you mean {folder / close[0]}?" if close else "; `jaxgan configs` lists them"
+_SHIPPED_AS = (Path(), Path("configs"))
+"""Folders that the names of shipped configs may carry."""
+
+
+def _nearest_config(path: Path) -> str:
+    known = {}
+    if path.parent in _SHIPPED_AS:
+        known = {shipped.stem: shipped.stem for shipped in shipped_configs().glob("*.py")}
+    known |= {file.stem: str(file) for file in path.parent.glob("*.py")}
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    return f"; did you mean {known[close[0]]}?" if close else "; `jaxgan configs` lists them"
 
 
 def _module_at(path: Path) -> ModuleType:

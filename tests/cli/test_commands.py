@@ -45,6 +45,15 @@ def test_configs_lists_all(capsys):
     assert "configs/quickstart.py" in capsys.readouterr().out
 
 
+def test_configs_that_ship_are_listed_by_name_elsewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["configs", "--json"]) == 0
+    rows = {row["config"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["quickstart"]["system"] == "SNGAN"
+    assert main(["info", "quickstart", "--json"]) == 0
+    assert "discriminator" in capsys.readouterr().out
+
+
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("jaxgan 0.")
