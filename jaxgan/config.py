@@ -21,6 +21,10 @@ from jaxgan.system import System
 FREE = {"changes_result": False}
 """Metadata of fields that a resumed run may change: they leave the numbers as they are."""
 
+FORMAT = 2
+"""Of config.json. It grows when a file of the last one would be misread. Files of format 1 have no
+number."""
+
 
 def _check_positive(prefix: str, settings: Any, *names: str) -> None:
     for name in names:
@@ -223,20 +227,28 @@ def _module_at(path: Path) -> ModuleType:
 
 def to_json(experiment: Experiment) -> str:
     """The experiment as JSON; the system's class stands under "type"."""
-    return json.dumps(_converter().unstructure(experiment), indent=2) + "\n"
+    return json.dumps({"format": FORMAT} | _converter().unstructure(experiment), indent=2) + "\n"
 
 
 def from_json(text: str) -> Experiment:
     """The experiment back from `to_json`.
 
     Raises:
-        UserError: JSON that does not parse, an unknown key, a missing one, or a wrong type.
+        UserError: JSON that does not parse, another format, an unknown key, a missing one, or a
+            wrong type.
     """
     try:
         facts = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"config is not JSON: {error}") from error
-    system = facts.get("system") if isinstance(facts, dict) else None
+    if not isinstance(facts, dict):
+        raise UserError("config: it must be an object")
+    if (found := facts.pop("format", 1)) != FORMAT:
+        raise UserError(
+            f"config of format {found!r}, but this jaxgan reads format {FORMAT}: use the jaxgan "
+            "that wrote it, or train anew"
+        )
+    system = facts.get("system")
     if not isinstance(system, dict):
         raise UserError('config: it must be an object with an object "system"')
     converter, kind = _converter(), _system_class(str(system.pop("type", "")))

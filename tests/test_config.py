@@ -67,6 +67,18 @@ def test_json_is_read_strictly(change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [None, 1, 3, "2"])
+def test_another_format_is_refused(number):
+    facts = json.loads(config.to_json(experiment()))
+    assert next(iter(facts.items())) == ("format", 2)
+    del facts["format"]
+    if number is not None:
+        facts["format"] = number
+    found = repr(number or 1)
+    with pytest.raises(UserError, match=f"of format {found}, but this jaxgan reads format 2"):
+        config.from_json(json.dumps(facts))
+
+
 def test_broken_json_is_told():
     with pytest.raises(UserError, match="not JSON"):
         config.from_json("{")
