@@ -119,12 +119,13 @@ def test_shipped_configs_are_known_by_name_anywhere(tmp_path, monkeypatch, name)
             config.load(name)
 
 
-def test_the_wheel_holds_the_configs(tmp_path):
+def test_the_wheel_holds_the_configs_and_says_that_it_is_typed(tmp_path):
     root = Path(config.__file__).parents[1]
     command = ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
     subprocess.run([sys.executable, "-m", *command, str(root)], check=True, capture_output=True)
     (built,) = tmp_path.glob("jaxgan-*.whl")
     with zipfile.ZipFile(built) as wheel:
+        assert "jaxgan/py.typed" in wheel.namelist()
         names = [name for name in wheel.namelist() if name.endswith(".py")]
         wheel.extractall(tmp_path / "installed")
     assert {path.name for path in (root / "configs").glob("*.py")} == {
