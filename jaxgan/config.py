@@ -53,7 +53,7 @@ class Data:
     workers: int = dataclasses.field(default=0, metadata=FREE)
     """Processes that decode images; 0: threads of this one."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.workers < 0:
             raise UserError(f"--data.workers is {self.workers}: it must be at least 0")
 
@@ -77,7 +77,7 @@ class Checkpoint:
     keep: int = 3
     """Latest checkpoints that stay on disk."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive("checkpoint.", self, "every", "keep")
 
 
@@ -92,7 +92,7 @@ class Log:
     grid: int = 64
     """Images in a sample grid; systems that translate show a row for every eight of them."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive("log.", self, "every", "samples", "grid")
 
 
@@ -110,7 +110,7 @@ class Evaluate:
     extractor: str | None = None
     """Network, as `jaxgan evaluate` takes it; weights lie where JAXGAN_WEIGHTS says."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.every < 0:
             raise UserError(f"--evaluate.every is {self.every}: it must be at least 0")
         _check_positive("evaluate.", self, "num")
@@ -138,7 +138,7 @@ class Experiment:
     log: Log = dataclasses.field(default=Log(), metadata=FREE)
     evaluate: Evaluate = dataclasses.field(default=Evaluate(), metadata=FREE)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive("", self, "batch", "steps", "micro")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")

@@ -206,7 +206,7 @@ class Player:
     writes: tuple[str, ...] = ()
     project: Callable[[dict[str, PyTree]], dict[str, PyTree]] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.slot:
             object.__setattr__(self, "slot", self.name)
 

@@ -309,7 +309,7 @@ class BigGAN(System):
     """Backpropagation computes each block again instead of keeping its maps: less memory, a third
     more work."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         side = self.shape[0]
         if len(self.shape) != 3 or self.shape[1] != side or side not in GENERATOR:
             raise UserError(

@@ -85,7 +85,7 @@ class CGAN(dcgan.DCGAN):
     classes: int = 10
     """Number of classes."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.classes < 1:
             raise UserError(f"classes is {self.classes}: CGAN needs at least 1; DCGAN needs none")

@@ -100,7 +100,7 @@ class CycleGAN(Translation):
     pool: int = 50
     """Fakes of either kind that are kept for the discriminators; 0: they see the newest."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.shape) != 3 or any(side < 8 or side % 4 for side in self.shape[:2]):
             raise UserError(
                 f"image shape {self.shape}: height and width must be multiples of 4, at least 8; "

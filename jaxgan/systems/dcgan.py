@@ -120,7 +120,7 @@ class DCGAN(System):
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         doublings(self.shape)
 
     def networks(self) -> dict[str, nn.Module]:

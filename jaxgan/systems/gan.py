@@ -108,7 +108,7 @@ class GAN(System):
     discriminator_updates: int = 1
     """Updates of the discriminator for one of the generator."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         losses.get(self.loss)  # raises where there is none of this name
 
     def networks(self) -> dict[str, nn.Module]:

@@ -101,7 +101,7 @@ class Growing(System):
     group: int = 4
     """Images over which minibatch standard deviation is taken."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.start not in self._sides():
             raise UserError(
                 f"start is {self.start}: growing begins at one of "

@@ -43,7 +43,7 @@ class Pix2Pix(Translation):
     l1: float = 100.0
     """Weight of the L1 distance in the generator's loss."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         halvings(self.shape)
         super().__post_init__()
 

@@ -157,7 +157,7 @@ class ProGAN(Growing):
     ema_decay: float = 0.999
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.slope <= 0:
             raise UserError(f"slope is {self.slope}: gradients can have norms above 0 only")

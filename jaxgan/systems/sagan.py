@@ -130,7 +130,7 @@ class SAGAN(System):
     betas: tuple[float, float] = (0.0, 0.9)
     """Adam's decay rates."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if doublings(self.shape) < 2:
             raise UserError(f"image shape {self.shape}: attention over two maps needs 16x16 pixels")
 

@@ -145,7 +145,7 @@ class SAGANResNet(System):
     betas: tuple[float, float] = (0.0, 0.9)
     """Adam's decay rates."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         doublings = len(self.generator_channels) - 1
         unit = 2 ** max(doublings, self.halvings)
         if len(self.shape) != 3 or any(side % unit for side in self.shape[:2]):

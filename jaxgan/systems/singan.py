@@ -152,7 +152,7 @@ class SinGAN(Pyramid):
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.shape) != 3 or self.shape[2] not in (1, 3, 4):
             raise UserError(f"shape {self.shape}: give height, width and 1, 3 or 4 channels")
         if self.shortest < FIELD or not 0 < self.factor < 1:

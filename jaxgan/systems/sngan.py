@@ -145,7 +145,7 @@ class SNGAN(System):
 
     conditional: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses images whose sides cannot be halved as often as the blocks do."""
         unit = 2 ** max(len(self.generator_channels) - 1, self.halvings)
         if len(self.shape) != 3 or any(side % unit for side in self.shape[:2]):

@@ -172,7 +172,7 @@ class StyleGAN(Growing):
     ema_decay: float = 0.0
     """What that average keeps in an iteration; 0: as `ema_kimg` says."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.ema_kimg <= 0:
             raise UserError(f"ema_kimg is {self.ema_kimg}: half a weight takes some time to forget")

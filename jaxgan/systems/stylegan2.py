@@ -209,7 +209,7 @@ class StyleGAN2(System):
     ema_rampup: float = 0.0
     """Its half-life is at most this share of the iterations done; 0: it is the same throughout."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         doubled(self.shape, "StyleGAN2")
         for name in ("group", "r1_every", "path_every", "path_shrink", "ada_every"):
             if getattr(self, name) < 1:

@@ -28,7 +28,7 @@ class Translation(System):
     decay: tuple[int, int] = (0, 0)
     """Iterations between which the step size falls linearly to 0; equal ones: it stays."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         least = smallest_side(self.patch_halvings)
         if min(self.shape[:2]) < least:
             raise UserError(

@@ -38,7 +38,7 @@ class WGAN(System):
     discriminator_updates: int = 5
     """Updates of the critic for one of the generator."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         doublings(self.shape)
 
     def networks(self) -> dict[str, nn.Module]:

@@ -337,7 +337,7 @@ class ResNetWGANGP(WGANGP):
     dequantization: float = 1 / 128
     """Width of the uniform noise that real images get."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_halvings(self.shape, max(len(self.generator_channels) - 1, self.halvings))
 
     def networks(self) -> dict[str, nn.Module]:
@@ -367,7 +367,7 @@ class GoodWGANGP(WGANGP):
     channels: tuple[int, ...] = (512, 512, 256, 128, 64)
     """Channels of the generator's first map, then after each doubling; the critic's in reverse."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_halvings(self.shape, len(self.channels) - 1)
 
     def networks(self) -> dict[str, nn.Module]:
