@@ -12,7 +12,7 @@ from jaxgan.errors import UserError
 
 def kernel_distance(
     x: Float[np.ndarray, "n d"],
-    y: Float[np.ndarray, "m d"],
+    y: Float[np.ndarray, "m e"],
     *,
     subsets: int = 100,
     size: int = 1000,

@@ -41,7 +41,7 @@ class DensityCoverage(NamedTuple):
 
 
 def precision_recall(
-    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int = 3
+    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m e"], *, k: int = 3
 ) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2).
 
@@ -67,7 +67,7 @@ def precision_recall(
 
 
 def density_coverage(
-    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int = 5
+    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m e"], *, k: int = 5
 ) -> DensityCoverage:
     """Density and coverage (Naeem et al. 2020, equations 4 and 5).
 
@@ -99,7 +99,7 @@ class _Block(NamedTuple):
     norms: Float[Array, " b"]
 
 
-def _in_blocks(*sets: Float[np.ndarray, "n d"]) -> list[list[_Block]]:
+def _in_blocks(*sets: Float[np.ndarray, "_ d"]) -> list[list[_Block]]:
     """Each set's samples in blocks, all of one size, about the first's sample nearest its mean."""
     size = min(_BLOCK, max(map(len, sets)))
     parts = [[x[i : i + size].astype(np.float32) for i in range(0, len(x), size)] for x in sets]
