@@ -61,7 +61,7 @@ SYM6 = (
 _MARGIN = 6  # pixels around an image that the filters may touch
 _PIVOT = 0.25  # pixels
 
-Matrix = Float[Array, "b n n"]
+Matrix = Float[Array, "b m m"]
 
 
 def augment(

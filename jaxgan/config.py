@@ -23,6 +23,10 @@ from jaxgan.system import System, stages_of
 FREE = {"changes_result": False}
 """Metadata of fields that a resumed run may change: they leave the numbers as they are."""
 
+FORMAT = 2
+"""Of config.json. It grows when a file of the last one would be misread. Files of format 1 have no
+number."""
+
 
 def _check_positive(prefix: str, settings: Any, *names: str) -> None:
     for name in names:
@@ -189,26 +193,50 @@ class Experiment:
             )
 
 
-def load(path: str | Path) -> Experiment:
-    """The `config` of a Python file.
+def load(target: str | Path) -> Experiment:
+    """The `config` of a Python file, or of the config of that name that ships with jaxgan.
 
     Raises:
         UserError: there is no such file, or it has no `config` that is an Experiment.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no config file {path}{_nearest_file(path)}")
+    path = find(target)
+    if path is None:
+        raise UserError(f"no config {target}{_nearest_config(Path(target))}")
     experiment = getattr(_module_at(path), "config", None)
     if not isinstance(experiment, Experiment):
         raise UserError(f"{path} is no config: it must set config = jaxgan.Experiment(...)")
     return experiment
 
 
-def _nearest_file(path: Path) -> str:
-    folder = path.parent
-    names = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    return f"; did you mean {folder / close[0]}?" if close else "; `jaxgan configs` lists them"
+def find(target: str | Path) -> Path | None:
+    """The file itself, or the shipped config of which it is the name: NAME, configs/NAME.py."""
+    path = Path(target)
+    if path.is_file():
+        return path
+    if path.parent not in _SHIPPED_AS or path.suffix not in ("", ".py"):
+        return None
+    shipped = shipped_configs() / f"{path.stem}.py"
+    return shipped if shipped.is_file() else None
+
+
+def shipped_configs() -> Path:
+    """The folder of the configs that ship with jaxgan."""
+    package = Path(__file__).parent
+    inside = package / "configs"  # where a wheel has them; in a checkout they lie beside it
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+_SHIPPED_AS = (Path(), Path("configs"))
+"""Folders that the names of shipped configs may carry."""
+
+
+def _nearest_config(path: Path) -> str:
+    known = {}
+    if path.parent in _SHIPPED_AS:
+        known = {shipped.stem: shipped.stem for shipped in shipped_configs().glob("*.py")}
+    known |= {file.stem: str(file) for file in path.parent.glob("*.py")}
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    return f"; did you mean {known[close[0]]}?" if close else "; `jaxgan configs` lists them"
 
 
 def _module_at(path: Path) -> ModuleType:
@@ -230,20 +258,28 @@ def _module_at(path: Path) -> ModuleType:
 
 def to_json(experiment: Experiment) -> str:
     """The experiment as JSON; the system's class stands under "type"."""
-    return json.dumps(_converter().unstructure(experiment), indent=2) + "\n"
+    return json.dumps({"format": FORMAT} | _converter().unstructure(experiment), indent=2) + "\n"
 
 
 def from_json(text: str) -> Experiment:
     """The experiment back from `to_json`.
 
     Raises:
-        UserError: JSON that does not parse, an unknown key, a missing one, or a wrong type.
+        UserError: JSON that does not parse, another format, an unknown key, a missing one, or a
+            wrong type.
     """
     try:
         facts = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"config is not JSON: {error}") from error
-    system = facts.get("system") if isinstance(facts, dict) else None
+    if not isinstance(facts, dict):
+        raise UserError("config: it must be an object")
+    if (found := facts.pop("format", 1)) != FORMAT:
+        raise UserError(
+            f"config of format {found!r}, but this jaxgan reads format {FORMAT}: use the jaxgan "
+            "that wrote it, or train anew"
+        )
+    system = facts.get("system")
     if not isinstance(system, dict):
         raise UserError('config: it must be an object with an object "system"')
     converter, kind = _converter(), _system_class(str(system.pop("type", "")))

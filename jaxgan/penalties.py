@@ -32,7 +32,7 @@ def _squared_gradient_norms(
 
 
 def _interpolate(
-    real: Float[Array, "b ..."], fake: Float[Array, "b ..."], epsilon: Float[Array, " b"]
+    real: Float[Array, "b ..."], fake: Float[Array, "..."], epsilon: Float[Array, " b"]
 ) -> Float[Array, "b ..."]:
     """ε real + (1 - ε) fake."""
     if real.shape != fake.shape:
@@ -48,7 +48,7 @@ def _interpolate(
 def gradient_penalty(
     critic: Critic,
     real: Float[Array, "b ..."],
-    fake: Float[Array, "b ..."],
+    fake: Float[Array, "..."],
     epsilon: Float[Array, " b"],
     target: float = 1.0,
     *,
@@ -75,7 +75,7 @@ def gradient_penalty(
 def zero_centred(
     critic: Critic,
     real: Float[Array, "b ..."],
-    fake: Float[Array, "b ..."],
+    fake: Float[Array, "..."],
     epsilon: Float[Array, " b"],
 ) -> Float[Array, ""]:
     """E ‖∇ critic(x̂)‖² on x̂ between real and fake (0-GP; Thanh-Tung et al. 2019).
@@ -98,7 +98,7 @@ def r1(critic: Critic, real: Float[Array, "b ..."]) -> Float[Array, ""]:
     return _squared_gradient_norms(critic, real).mean() / 2
 
 
-def r2(critic: Critic, fake: Float[Array, "b ..."]) -> Float[Array, ""]:
+def r2(critic: Critic, fake: Float[Array, "..."]) -> Float[Array, ""]:
     """1/2 E ‖∇ critic(x)‖² on generated samples (Mescheder et al. 2018, equation 10); see `r1`."""
     return _squared_gradient_norms(critic, fake).mean() / 2
 

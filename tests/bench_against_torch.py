@@ -9,7 +9,8 @@ PyTorch side is fair: fakes are detached in the discriminator's step, and the di
 weights are frozen in the generator's. First the networks of both sides are given the same weights
 and their outputs compared. Peak memory is that of a process which does nothing but such steps, and
 has loaded nothing of the other side. For the feature extractors a step is the features of 50
-images of 32x32 pixels, resizing included; Inception has random weights.
+images of 32x32 pixels, resizing included; Inception has random weights, and its other side is
+`pip install --no-deps torch-fidelity`.
 """
 
 import argparse
@@ -235,15 +236,13 @@ def jax_features(name: str) -> Callable[[], np.ndarray]:
 
 
 def torch_inception() -> Any:
-    import pytest
     import torch
 
-    from tests.reference import fidelity
+    from tests.reference import packages
     from tests.reference.port import randomise
 
     torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return randomise(fidelity.inception(monkeypatch))
+    return randomise(packages.inception())
 
 
 def torch_features(name: str) -> Callable[[], np.ndarray]:

@@ -1,5 +1,10 @@
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +67,18 @@ def test_json_is_read_strictly(change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [None, 1, 3, "2"])
+def test_another_format_is_refused(number):
+    facts = json.loads(config.to_json(experiment()))
+    assert next(iter(facts.items())) == ("format", 2)
+    del facts["format"]
+    if number is not None:
+        facts["format"] = number
+    found = repr(number or 1)
+    with pytest.raises(UserError, match=f"of format {found}, but this jaxgan reads format 2"):
+        config.from_json(json.dumps(facts))
+
+
 def test_broken_json_is_told():
     with pytest.raises(UserError, match="not JSON"):
         config.from_json("{")
@@ -84,6 +101,46 @@ def test_differences_name_what_changes_the_result_and_nothing_else():
 def test_jitter_and_stages_of_several_sizes_exclude_each_other():
     with pytest.raises(UserError, match="stages of several sizes"):
         Experiment(system=ProGAN(shape=(8, 8, 1)), data=Data(source="digits", jitter=10))
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.py", "configs/quickstart.py"])
+def test_shipped_configs_are_known_by_name_anywhere(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert config.load(name).data.source == "mnist5k"
+    assert config.find("other/quickstart.py") is None
+    with pytest.raises(UserError, match=r"no config quikstart; did you mean quickstart\?"):
+        config.load("quikstart")
+    with pytest.raises(UserError, match=r"no config xyzzy; `jaxgan configs` lists them"):
+        config.load("xyzzy")
+    # One's own file of that name comes first.
+    (tmp_path / "quickstart.py").write_text("")
+    if name == "quickstart.py":
+        with pytest.raises(UserError, match="must set config"):
+            config.load(name)
+
+
+def test_the_wheel_holds_the_configs_and_says_that_it_is_typed(tmp_path):
+    root = Path(config.__file__).parents[1]
+    command = ["pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", *command, str(root)], check=True, capture_output=True)
+    (built,) = tmp_path.glob("jaxgan-*.whl")
+    with zipfile.ZipFile(built) as wheel:
+        assert "jaxgan/py.typed" in wheel.namelist()
+        names = [name for name in wheel.namelist() if name.endswith(".py")]
+        wheel.extractall(tmp_path / "installed")
+    assert {path.name for path in (root / "configs").glob("*.py")} == {
+        Path(name).name for name in names if name.startswith("jaxgan/configs/")
+    }
+    (tmp_path / "empty").mkdir()
+    found = subprocess.run(
+        [sys.executable, "-c", "from jaxgan.config import find; print(find('quickstart'))"],
+        cwd=tmp_path / "empty",
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(found.stdout.strip()) == tmp_path / "installed/jaxgan/configs/quickstart.py"
 
 
 def test_a_missing_config_names_the_nearest(tmp_path):

@@ -17,7 +17,7 @@ EXPONENTIAL = ("f_gan_kl", "f_gan_reverse_kl", "f_gan_squared_hellinger")
 
 def logits(seed):
     rng = np.random.default_rng(seed)
-    return rng.normal(0, 3, (7, 3)).astype(np.float32), rng.normal(0, 3, (5, 3)).astype(np.float32)
+    return tuple(jnp.asarray(rng.normal(0, 3, shape), jnp.float32) for shape in ((7, 3), (5, 3)))
 
 
 def torch_reference(name):

@@ -10,7 +10,7 @@ import tyro
 from jaxgan import config
 from jaxgan.backend import keep_compilations
 from jaxgan.bench import bench, bench_input
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import load_config, parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
 
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     """Parses, measures, prints."""
     target, options = take_target(argv, "bench", "CONFIG")
     # Here the steps of a run are those that are timed.
-    loaded = dataclasses.replace(config.load(target), steps=10)
+    loaded = dataclasses.replace(load_config(target), steps=10)
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Options:

@@ -17,8 +17,8 @@ from jaxgan.errors import UserError
 class Options:
     """Where to look."""
 
-    folder: Path = Path("configs")
-    """Folder with configs."""
+    folder: Path | None = None
+    """Folder with configs; None: ./configs, or those that ship with jaxgan where there is none."""
     json: bool = False
     """Print JSON."""
 
@@ -31,11 +31,12 @@ def main(argv: list[str]) -> int:
         prog="jaxgan configs",
         description="Lists the configs of a folder with their systems.",
     )
-    paths = sorted(options.folder.glob("*.py"))
+    here = options.folder or Path("configs")
+    shipped = options.folder is None and not here.is_dir()
+    folder = config.shipped_configs() if shipped else here
+    paths = sorted(folder.glob("*.py"))
     if not paths:
-        raise UserError(
-            f"no configs in {options.folder}: run it in a checkout of jaxgan, or give --folder"
-        )
+        raise UserError(f"no configs in {folder}: give --folder one with configs, .py files")
     rows = []
     for path in paths:
         try:
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
             continue
         rows.append(
             {
-                "config": str(path),
+                "config": path.stem if shipped else str(path),  # what `jaxgan train` takes
                 "system": type(experiment.system).__name__,
                 "data": experiment.data.name,
                 "learns from": ", ".join(
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
             }
         )
     if not rows:
-        raise UserError(f"no config in {options.folder} can be loaded")
+        raise UserError(f"no config in {folder} can be loaded")
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0

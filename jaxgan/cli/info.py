@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
     )
     if options.compare is not None:
         return _compare(Run(target), Run(options.compare), options.json)
-    if Path(target).suffix == ".py":
+    path = Path(target)
+    if path.suffix == ".py" or (not path.is_dir() and config.find(path)):
         facts = describe(config.load(target))
     else:
         run = Run(target)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from jaxgan import config
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import load_config, parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.plan import Plan, plan
 
@@ -27,7 +27,7 @@ reaches; taken where the compiler says nothing that can be true. `jaxgan bench` 
 def main(argv: list[str]) -> int:
     """Parses, compiles for each topology in turn, prints a table or JSON."""
     target, options = take_target(argv, "plan", "CONFIG")
-    loaded = config.load(target)
+    loaded = load_config(target)
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Options:

@@ -11,7 +11,7 @@ import tyro
 
 from jaxgan import config
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import load_config, parse, take_target
 from jaxgan.describe import next_command
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     """Parses, trains, and tells where the run is."""
     target, options = take_target(argv, "train", "CONFIG|RUN")
     of_run = (Path(target) / CONFIG).is_file()
-    loaded = Run(target).experiment if of_run else config.load(target)
+    loaded = Run(target).experiment if of_run else load_config(target)
     folder = Path(target) if of_run else Path("runs") / Path(target).stem
 
     # Built here, for the defaults are those of the config file.

@@ -39,7 +39,7 @@ def inception_score(
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def _neg_entropy(p: Float[np.ndarray, "*b classes"]) -> Float[np.ndarray, "*b"]:
+def _neg_entropy(p: Float[np.ndarray, "*b classes"]) -> Float[np.ndarray, "*b"] | np.floating:
     """Σ p ln p, with 0 ln 0 = 0."""
     return (p * np.log(np.where(p > 0, p, 1))).sum(-1)
 

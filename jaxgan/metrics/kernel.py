@@ -13,7 +13,7 @@ from jaxgan.metrics.base import Score, joined
 
 def kernel_distance(
     x: Float[np.ndarray, "n d"],
-    y: Float[np.ndarray, "m d"],
+    y: Float[np.ndarray, "m e"],
     *,
     subsets: int = 100,
     size: int = 1000,

@@ -42,7 +42,7 @@ class DensityAndCoverage(NamedTuple):
 
 
 def precision_recall(
-    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int = 3
+    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m e"], *, k: int = 3
 ) -> PrecisionAndRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2).
 
@@ -68,7 +68,7 @@ def precision_recall(
 
 
 def density_coverage(
-    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"], *, k: int = 5
+    real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m e"], *, k: int = 5
 ) -> DensityAndCoverage:
     """Density and coverage (Naeem et al. 2020, equations 4 and 5).
 
@@ -100,7 +100,7 @@ class _Block(NamedTuple):
     norms: Float[Array, " b"]
 
 
-def _in_blocks(*sets: Float[np.ndarray, "n d"]) -> list[list[_Block]]:
+def _in_blocks(*sets: Float[np.ndarray, "_ d"]) -> list[list[_Block]]:
     """Each set's samples in blocks, all of one size, about the first's sample nearest its mean."""
     size = min(_BLOCK, max(map(len, sets)))
     parts = [[x[i : i + size].astype(np.float32) for i in range(0, len(x), size)] for x in sets]

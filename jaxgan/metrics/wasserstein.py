@@ -25,7 +25,7 @@ _CHUNK = 16  # lines whose projections are in memory
 
 
 def sliced_wasserstein(
-    real: UInt8[np.ndarray, "n h h c"], fake: UInt8[np.ndarray, "n h h c"], *, seed: int = 0
+    real: UInt8[np.ndarray, "n h w c"], fake: UInt8[np.ndarray, "m y x k"], *, seed: int = 0
 ) -> tuple[dict[int, float], float]:
     """Distance at each level, by its side in pixels, and their mean; times 1000, as in the paper.
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jinit
+from jax.typing import DTypeLike
 
 Initializer = Callable[..., jax.Array]
 
@@ -24,7 +25,7 @@ class Init(NamedTuple):
 def symmetric_uniform(limit: float) -> Initializer:
     """U(-limit, limit)."""
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 
     return init
@@ -33,7 +34,7 @@ def symmetric_uniform(limit: float) -> Initializer:
 def shifted_normal(mean: float, std: float) -> Initializer:
     """N(mean, std^2); DCGAN draws the gains of its batch norms from N(1, 0.02^2)."""
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return mean + std * jax.random.normal(key, shape, dtype)
 
     return init
@@ -67,7 +68,7 @@ TORCH = Init(
 
 
 def _torch_transposed(
-    key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32
+    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
     limit = (shape[0] * shape[1] * shape[-1]) ** -0.5
     return jax.random.uniform(key, shape, dtype, -limit, limit)

@@ -47,7 +47,7 @@ def _affine(
     return scale_shift(x, *_scale_and_bias(module, x.shape[-1:], scale_init))
 
 
-def _per_sample(v: Float[Array, "b c"], x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
+def _per_sample(v: Float[Array, "b k"], x: Float[Array, "b *s c"]) -> Float[Array, "b ... k"]:
     """`v` shaped to broadcast over the positions of `x`, float32."""
     return v.astype(jnp.float32).reshape(len(v), *(1,) * (x.ndim - 2), -1)
 

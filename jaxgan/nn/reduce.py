@@ -81,7 +81,7 @@ def batch_normalize(
     x: Float[Array, "b *n c"],
     scale: Float[Array, "..."],
     shift: Float[Array, "..."],
-    epsilon: float,
+    epsilon: float | Float[Array, ""],
 ) -> tuple[Float[Array, "b *n c"], Float[Array, " c"], Float[Array, " c"]]:
     """(x - mean) / sqrt(var + epsilon) * scale + shift; also mean and biased var.
 

@@ -12,7 +12,7 @@ from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import InstanceNorm
 
 
-def reflect(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b h+2*s w+2*s c"]:
+def reflect(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b h+2*{size} w+2*{size} c"]:
     """Mirrors `size` rows and columns outwards; those of the edge are not repeated."""
     return jnp.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
 

@@ -1,28 +1,15 @@
 import jax
 import numpy as np
 import pytest
-import torch
 
 from jaxgan.errors import UserError
 from jaxgan.metrics import inception
-from tests.reference import fidelity
-from tests.reference.port import randomise
+from tests.reference import recorded
 
 
 @pytest.fixture(scope="module")
-def network():
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        network = fidelity.inception(monkeypatch)
-    torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):  # keeps what images differ by through 48 layers
-            torch.nn.init.kaiming_normal_(module.weight)
-    return randomise(network)
-
-
-@pytest.fixture(scope="module")
-def state(network):
-    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+def state():
+    return recorded.inception_state(recorded.recorded()["inception"])
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +26,14 @@ def apply():
         yield inception.apply
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 41, 1), (299, 299, 3), (380, 512, 3)])
-def test_features_and_logits_as_torch_fidelity_has_them(rng, network, variables, apply, shape):
-    images = rng.integers(0, 256, (2, *shape), np.uint8)
-    images[0] //= 4
-    features, logits = apply(variables, images)
-    x = np.broadcast_to(images, (*images.shape[:3], 3))
-    x = torch.from_numpy(np.moveaxis(x, -1, 1).copy())
-    with torch.no_grad():
-        for got, expected in zip((features, logits), network(x), strict=True):
-            assert got.shape == expected.shape
-            scale = expected.abs().max().item()
-            np.testing.assert_allclose(got, expected.numpy(), rtol=1e-4, atol=1e-4 * scale)
+@pytest.mark.parametrize("shape", recorded.SCORED)
+def test_features_and_logits_as_torch_fidelity_has_them(variables, apply, shape):
+    features, logits = apply(variables, recorded.images(shape))
+    assert (features.shape, logits.shape) == ((2, 2048), (2, 1008))
+    for kind, made in (("features", features), ("logits", logits)):
+        expected = recorded.recorded()[f"inception_{kind} {shape}"]
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(recorded.thin(made), expected, rtol=1e-4, atol=1e-4 * scale)
     # Random weights have not lost what the images differ by.
     assert np.linalg.norm(features[0] - features[1]) > 0.01 * np.linalg.norm(features[0])
 

@@ -4,11 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 from jaxgan.errors import UserError
 from jaxgan.metrics.kernel import KID, kernel_distance
-from tests.reference import features as reference
+from tests.reference.recorded import kernel_sets, recorded
 
 
 def test_a_known_case():
@@ -52,24 +51,15 @@ def test_gaussians_whose_distance_is_known(rng):
     assert abs(whole - exact) < 4 * deviation / np.sqrt(10)
 
 
-def test_agrees_with_torch_fidelity(rng):
-    theirs = reference.module("torch_fidelity.metric_kid")
-    x = np.abs(rng.normal(size=(300, 64)))
-    y = np.abs(1.2 * rng.normal(size=(300, 64)))
-    result = theirs.kid_features_to_metric(
-        torch.from_numpy(x), torch.from_numpy(y), kid_subsets=1, kid_subset_size=300, verbose=False
-    )
+def test_agrees_with_torch_fidelity():
+    x, y = kernel_sets()
     mean, _ = kernel_distance(x, y, subsets=1, size=300)
-    np.testing.assert_allclose(mean, result[theirs.KEY_METRIC_KID_MEAN], rtol=1e-10)
-    result = theirs.kid_features_to_metric(
-        torch.from_numpy(x), torch.from_numpy(y), kid_subsets=30, kid_subset_size=60, verbose=False
-    )
+    np.testing.assert_allclose(mean, recorded()["kid 1 300"][0], rtol=1e-10)
     mean, deviation = kernel_distance(x, y, subsets=30, size=60)
+    expected = recorded()["kid 30 60"]
     # Other subsets, so equal up to their error.
-    np.testing.assert_allclose(
-        mean, result[theirs.KEY_METRIC_KID_MEAN], atol=6 * deviation / np.sqrt(30)
-    )
-    np.testing.assert_allclose(deviation, result[theirs.KEY_METRIC_KID_STD], rtol=0.6)
+    np.testing.assert_allclose(mean, expected[0], atol=6 * deviation / np.sqrt(30))
+    np.testing.assert_allclose(deviation, expected[1], rtol=0.6)
 
 
 def test_the_seed_alone_decides(rng):

@@ -5,19 +5,17 @@ from PIL import Image
 
 from jaxgan.errors import UserError
 from jaxgan.metrics import resize
-from tests.reference import fidelity
-from tests.reference.port import images_from_torch, images_to_torch
+from tests.reference import recorded
+from tests.reference.resize import bilinear_tf1
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 7), (28, 28), (299, 299), (310, 480)])
-def test_bilinear_as_tensorflow_1_had_it(rng, size):
-    images = rng.integers(0, 256, (2, *size, 3)).astype(np.float32)
-    theirs = fidelity.submodule("interpolate_compat_tensorflow")
-    expected = theirs.interpolate_bilinear_2d_like_tensorflow1x(
-        images_to_torch(images), size=(299, 299), align_corners=False
-    )
-    got = resize.bilinear_tf1(jnp.asarray(images), 299)
-    np.testing.assert_allclose(got, images_from_torch(expected), rtol=1e-6, atol=1e-4)
+@pytest.mark.parametrize("size", recorded.RESIZED)
+def test_bilinear_as_tensorflow_1_and_torch_fidelity_have_it(size):
+    images = recorded.images((*size, 3)).astype(np.float32)
+    got = np.asarray(resize.bilinear_tf1(jnp.asarray(images), 299))
+    np.testing.assert_allclose(got, bilinear_tf1(images, 299), rtol=1e-6, atol=1e-4)
+    expected = recorded.recorded()[f"bilinear_tf1 {size}"]
+    np.testing.assert_allclose(recorded.thin(got), expected, rtol=1e-6, atol=1e-4)
 
 
 def test_bilinear_repeats_the_last_pixel():

@@ -5,8 +5,8 @@ import torch
 
 from jaxgan.metrics import lpips, vgg
 from jaxgan.metrics.weights import LPIPS, VGG
-from tests.reference import fidelity
 from tests.reference.port import images_to_torch
+from tests.reference.resize import bilinear_tf1
 from tests.reference.vgg import VGG16
 from tests.reference.vgg import lpips as reference_lpips
 
@@ -44,11 +44,8 @@ def distance(network, linear):
 
 def test_fc2_and_logits(rng, network, distance):
     images = rng.integers(0, 256, (2, 40, 31, 3), np.uint8)
-    tf1 = fidelity.submodule("interpolate_compat_tensorflow")
     with torch.no_grad():
-        x = tf1.interpolate_bilinear_2d_like_tensorflow1x(
-            images_to_torch(images).float(), size=(224, 224), align_corners=False
-        )
+        x = images_to_torch(bilinear_tf1(images.astype(np.float32), 224))
         mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
         expected = network((x / 255 - mean) / std)
     got = jax.jit(vgg.apply)(distance.params["vgg"], images)

@@ -147,7 +147,7 @@ def test_momentum_zero_stores_the_statistics_of_the_batch(x):
 
 def test_batch_norm_initialisers():
     x = np.zeros((2, 4000), np.float32)
-    norm = BatchNorm(scale_init=shifted_normal(1, 0.02), bias_init=jinit.constant(3.0))
+    norm = BatchNorm(scale_init=shifted_normal(1.0, 0.02), bias_init=jinit.constant(3.0))
     params = norm.init(jax.random.key(0), x, train=True)["params"]
     assert abs(params["scale"].mean() - 1) < 2e-3
     assert abs(params["scale"].std() - 0.02) < 2e-3

@@ -1,24 +1,21 @@
-"""Scores as torch-fidelity and pytorch-fid compute them from features."""
+"""Modules of torch-fidelity and pytorch-fid, which are compared with and installed for no test."""
 
 import importlib
-import importlib.util
 import sys
 from types import ModuleType
 from unittest import mock
 
-import pytest
+import torch
 
 _TORCHVISION = ("", ".datasets", ".models", ".transforms", ".transforms.functional")
 
 
 def module(name: str) -> ModuleType:
-    """PACKAGE.MODULE with a stand-in for torchvision, which only the packages' networks need.
+    """PACKAGE.MODULE with a stand-in for torchvision, of which nothing here is used.
 
     The real one has to be of the same build as PyTorch, and PyPI has none for CPUs alone.
     """
     package = name.partition(".")[0]
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
     before = _of(package)
     _remove(before)
     sys.modules.update((f"torchvision{part}", mock.MagicMock()) for part in _TORCHVISION)
@@ -27,6 +24,17 @@ def module(name: str) -> ModuleType:
     finally:
         _remove(_of(package))
         sys.modules.update(before)
+
+
+def inception() -> torch.nn.Module:
+    """torch-fidelity's Inception-v3 with the weights of PyTorch's initialisation."""
+    found = module("torch_fidelity.feature_extractor_inceptionv3")
+    network = found.FeatureExtractorInceptionV3
+    with (
+        mock.patch.object(found, "load_state_dict_from_url", return_value={}),
+        mock.patch.object(network, "load_state_dict"),
+    ):
+        return network("inception-v3-compat", ["2048", "logits_unbiased"]).eval()
 
 
 def _of(package: str) -> dict[str, ModuleType]:
