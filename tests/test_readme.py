@@ -59,14 +59,14 @@ def test_a_run_of_arrays_is_trained_and_used(tmp_path, monkeypatch):
 
 
 def test_ci_installs_what_the_readme_says_and_nothing_else():
-    script = (Path(__file__).parents[1] / ".ci" / "run").read_text()
+    script = (ROOT / ".ci" / "run").read_text()
     installed = re.findall(r"^\S*pip3? install.*", script, re.M)
     assert [line.replace(" --quiet", "") for line in installed] == [
         "pip install '.[demo]'",
         "pip install -e '.[test]'",
     ]
     for line in installed:
-        assert line.replace(" --quiet", "") in README
+        assert line.replace(" --quiet", "") in TEXTS["README.md"]
 
 
 LINES = [

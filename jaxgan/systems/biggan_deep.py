@@ -227,7 +227,7 @@ class BigGANDeep(BigGAN):
     latent: int = 128
     """Size of the latent vector."""
     hierarchical: bool = True
-    """The class conditions the dense layer, too, and all of the latent vector every block's norms."""
+    """The class conditions the dense layer, too, and the whole latent vector every norm."""
     generator_rate: float = 5e-5
     """Adam's step size for the generator: 5e-5 at 128 pixels, 2.5e-5 above."""
     discriminator_rate: float = 2e-4

@@ -192,7 +192,7 @@ def projections(monkeypatch):
 
 
 def test_a_path_length_of_features_is_that_of_its_own_loop(run):
-    """By hand: draws as the score's, features of floats, squares; the fixed labels of the run."""
+    """By hand: draws as the score's, features of floats, squares; labels stay as they begin."""
     drawn = run.drawn(100, seed=2)
     (record,) = evaluate(drawn, Stored(data.open_source("digits")), "ppl", extractor=EXTRACTOR)
     assert (record.images, record.real_images, record.extractor) == (100, 0, "projections")
@@ -200,7 +200,8 @@ def test_a_path_length_of_features_is_that_of_its_own_loop(run):
     for index in range(2):
         key = jax.random.fold_in(jax.random.key(2), index)
         a_key, b_key, t_key = jax.random.split(key, 3)
-        a, b = (np.asarray(run.system.draw_latents(k, 50), np.float64) for k in (a_key, b_key))
+        start, end = drawn.latents(a_key, 50), drawn.latents(b_key, 50)
+        a, b = (np.asarray(taken["z"], np.float64) for taken in (start, end))
         t = np.asarray(jax.random.uniform(t_key, (50,)), np.float64)
         cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
         angle = np.arccos(cosine)
@@ -209,7 +210,7 @@ def test_a_path_length_of_features_is_that_of_its_own_loop(run):
             z = (np.sin((1 - at) * angle)[:, None] * a + np.sin(at * angle)[:, None] * b) / np.sin(
                 angle
             )[:, None]
-            pixels = drawn.generate(jnp.asarray(z, jnp.float32))
+            pixels = drawn.generate({**start, "z": jnp.asarray(z, jnp.float32)})
             seen.append(np.asarray(project(WEIGHTS, (pixels + 1) * 127.5)[0], np.float64))
         lengths.append(((seen[1] - seen[0]) ** 2).sum(1) / 1e-8)
     # Of so few none is cut off; float32 in steps of 1e-4.
