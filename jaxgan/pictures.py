@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-
 GAP = 2
 """Pixels between the images of a grid."""
 
