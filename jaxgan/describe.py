@@ -12,10 +12,11 @@ from typing import Any
 import jax
 
 from jaxgan.config import Experiment
-from jaxgan.fields import Drawable, Number, Resolution
+from jaxgan.fields import Number, Resolution
 from jaxgan.run.open import translations
 from jaxgan.system import System, Taken, given_by, stages_of, taken_by
 from jaxgan.training.loop import spans
+from jaxgan.training.show import shown_use
 
 About = Mapping[str, Mapping[str, Any]]
 """What only the data know of fields, by name: `Run.about`."""
@@ -132,7 +133,7 @@ def whence(taken: Taken) -> str:
         return "data"
     if isinstance(taken.field, Number):
         return "default"
-    return "random" if isinstance(taken.field, Drawable) else "given"
+    return "random" if taken.drawn else "given"
 
 
 def docstrings(kind: type) -> dict[str, str]:
@@ -155,15 +156,12 @@ def docstrings(kind: type) -> dict[str, str]:
 
 def next_command(system: System, folder: Any) -> str:
     """The command that shows what a trained system does: the first that works."""
-    known = system.uses()
-    if "generate" in known:
+    if "generate" in system.uses():
         return f"jaxgan sample {folder} --out samples.png"
     if translations(system):
         return f"jaxgan translate {folder} INPUT OUT"
-    for name, use in known.items():
-        given = [n for n, taken in taken_by(system, use).items() if whence(taken) == "given"]
-        if not given:
-            return f"jaxgan apply {folder} {name} --out picture.png"
+    if name := shown_use(system):
+        return f"jaxgan apply {folder} {name} --out picture.png"
     return f"jaxgan info {folder}"
 
 

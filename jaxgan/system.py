@@ -19,7 +19,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxgan.errors import UserError, nearest
-from jaxgan.fields import Field, FromData, Resolution
+from jaxgan.fields import Drawable, Field, FromData, Resolution
 from jaxgan.state import State
 from jaxgan.view import View
 
@@ -136,6 +136,11 @@ class Taken:
 
     field: Field
     origin: str = ""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it is drawn where it is not given."""
+        return bool(self.origin) or isinstance(self.field, Drawable)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -114,7 +114,7 @@ class Given:
                 items[name] = _array(path, name)
                 continue
             if len(each) == 1 and path.is_dir() and not takes[name].typed:
-                each, folder = _files(path), True
+                each, folder = _files(path, takes[name]), True
             items[name] = list(each)
             if not takes[name].typed and all(Path(word).expanduser().is_file() for word in each):
                 rows = max(rows, [Path(word).stem for word in each], key=len)
@@ -144,9 +144,9 @@ class Given:
         return {**items, **self.options}
 
 
-def _files(folder: Path) -> tuple[str, ...]:
+def _files(folder: Path, field: Field) -> tuple[str, ...]:
     """Files of a folder, in order of their names."""
-    known = (*EXTENSIONS, ".gif", ".json")
+    known = EXTENSIONS if field.suffix in EXTENSIONS else (field.suffix,)
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.is_file())
     if not files:
         raise UserError(f"{folder} holds no files in {', '.join(known)}: give another folder")

@@ -7,9 +7,9 @@ import numpy as np
 
 from jaxgan import pictures
 from jaxgan.errors import UserError, writing
-from jaxgan.fields import Field, Label
+from jaxgan.fields import Field, Image, Label
 from jaxgan.training.apply import Applied
-from jaxgan.training.show import kept, picture
+from jaxgan.training.show import kept, picture, visible
 
 HOW = "give a .png, an .npz, a .gif of clips, or a folder"
 
@@ -26,6 +26,9 @@ def check_out(out: Path, gives: Mapping[str, Field]) -> None:
     clips = not gives or any(field.suffix == ".gif" for field in gives.values())
     if out.suffix not in (".png", ".npz", "", *([".gif"] if clips else [])):
         raise UserError(f"--out is {out}: {HOW}")
+    if out.suffix == ".png" and not visible(gives or {"": Image()}):
+        made = ", ".join(gives)
+        raise UserError(f"--out is {out}: {made} cannot be seen; give an .npz, or a folder")
     if out.suffix and not out.parent.is_dir():
         raise UserError(f"--out is {out}: there is no folder {out.parent}")
     if not out.suffix and out.is_dir() and any(out.iterdir()):

@@ -5,7 +5,16 @@ from jaxgan.data.base import Arrays, Columns, Item, Source
 from jaxgan.data.embedded import EMBEDDED, modes
 from jaxgan.data.folder import Folder, open_folder
 from jaxgan.data.match import Match, about, match, refuse_unsuitable
-from jaxgan.data.pairs import Edges, Inverted, SideBySide, TwoSets, Unrelated, edges
+from jaxgan.data.pairs import (
+    Edges,
+    Part,
+    Redrawn,
+    SideBySide,
+    TwoSets,
+    Unrelated,
+    contours,
+    edges,
+)
 from jaxgan.data.photo import PHOTOS, open_image
 from jaxgan.data.pipeline import Batches, Order, Stepwise, batches
 from jaxgan.data.scan import Report, scan
@@ -22,11 +31,12 @@ __all__ = [
     "Edges",
     "Fit",
     "Folder",
-    "Inverted",
     "Item",
     "Match",
     "Order",
     "Packed",
+    "Part",
+    "Redrawn",
     "Report",
     "SideBySide",
     "Source",
@@ -37,6 +47,7 @@ __all__ = [
     "about",
     "as_source",
     "batches",
+    "contours",
     "edges",
     "fingerprint",
     "load",

@@ -1,4 +1,4 @@
-"""Images with what they are to be made from: pairs, unrelated sets, edges; and inverted images.
+"""Images with what they are to be made from: pairs, unrelated sets, edges; sets made of others.
 
 | spec                | image                       | input                              |
 | ------------------- | --------------------------- | ---------------------------------- |
@@ -8,21 +8,24 @@
 | unpaired:A,B        | of B                        | of A, any one                      |
 | edges:DATA          | of DATA                     | its edges, white on black          |
 
-`inverted:DATA` has the negatives of DATA's images, and no inputs. A, B and DATA are data sets as
-`open_source` takes them.
+`inverted:DATA` has the negatives of DATA's images, `contours:DATA` their outer contours; neither
+has inputs. `part:K/N:DATA` is one of N parts of DATA that share no item. A, B and DATA are data
+sets as `open_source` takes them.
 """
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from jaxgan.data.arrayrecord import INDEX, Packed, open_packed
 from jaxgan.data.base import Arrays, Item, Source, Transform
 from jaxgan.data.folder import Folder, listing, open_folder
+from jaxgan.data.order import permutation
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import channels, text
@@ -31,6 +34,9 @@ Opener = Callable[[str], Source]
 
 _EDGE = 64
 """Slope from which a place may be an edge, grey levels a pixel."""
+
+_PARTS = 2**62
+"""Seed of the shuffle before data are cut into parts: not that of any training."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,29 +181,69 @@ def _drawn(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Inverted(Source):
-    """Negatives of the images of a data set.
+class Redrawn(Source):
+    """Images of a data set, each made into another of the same size.
 
     Attributes:
       source: Where they are from.
+      word: What tells these data from others.
+      how: What is done to each.
     """
 
     source: Source
+    word: str
+    how: Callable[[UInt8[np.ndarray, "h w c"]], UInt8[np.ndarray, "h w c"]]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Item:
         item = self.source[index]
-        return {**item, "image": invert(item["image"])}
+        return {**item, "image": self.how(item["image"])}
 
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield those of the images."""
         return self.source.shapes(column)
 
     def identity(self) -> Iterator[bytes]:
-        """Yield that these are negatives, and of what."""
-        yield b"inverted"
+        """Yield what was done to the images, and what tells them."""
+        yield self.word.encode()
+        yield from self.source.identity()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Part(Source):
+    """Some items of a data set.
+
+    Attributes:
+      source: Where they are from.
+      indices: Their numbers there.
+    """
+
+    source: Source
+    indices: Int[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.source[int(self.indices[index])]
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield those of the whole set: which of them are in the part is not known."""
+        return self.source.shapes(column)
+
+    def fitted(
+        self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
+    ) -> Source:
+        """Return the same items of the fitted set."""
+        fitted = self.source.fitted(transforms, columns)
+        return dataclasses.replace(self, source=fitted, columns=fitted.columns)
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield which items these are, and of what."""
+        yield b"part"
+        yield self.indices.astype("<i8").tobytes()
         yield from self.source.identity()
 
 
@@ -230,6 +276,22 @@ def invert(image: UInt8[np.ndarray, "*n h w c"]) -> UInt8[np.ndarray, "*n h w c"
     """Return the negative; alpha stays."""
     alpha = image.shape[-1] in (2, 4)
     return np.concatenate([255 - image[..., :-1], image[..., -1:]], -1) if alpha else 255 - image
+
+
+def contours(image: UInt8[np.ndarray, "*n h w c"]) -> UInt8[np.ndarray, "*n h w c"]:
+    """Return the outer contour: the largest of 3x3 pixels less the pixel itself; alpha stays.
+
+    Grey, not black and white: it is as light as what it goes round (CoGAN's second kind of digits).
+    """
+    colours = image.shape[-1] - (image.shape[-1] in (2, 4))
+    dilated = image[..., :colours]
+    for axis in (-3, -2):
+        zeros = [(0, 0)] * image.ndim
+        zeros[axis] = (1, 1)
+        padded = np.moveaxis(np.pad(dilated, zeros), axis, 0)
+        largest = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+        dilated = np.moveaxis(largest, 0, axis)
+    return np.concatenate([dilated - image[..., :colours], image[..., colours:]], -1)
 
 
 def half_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -321,19 +383,58 @@ def open_edges(spec: str, open_source: Opener) -> Edges:
     return Edges(name=spec, columns=columns, labels=source.labels, source=source)
 
 
-def open_inverted(spec: str, open_source: Opener) -> Source:
-    """Open `inverted:DATA`.
+def open_redrawn(spec: str, open_source: Opener) -> Source:
+    """Open `inverted:DATA` or `contours:DATA`.
 
     Raises:
       UserError: DATA holds points.
     """
-    source = open_source(spec.removeprefix("inverted:"))
+    word, _, name = spec.partition(":")
+    how = {"inverted": invert, "contours": contours}[word]
+    source = open_source(name)
     _check_images(spec, source)
     if isinstance(source, Arrays):
-        label = source.columns.get("label")
-        names = label.names if isinstance(label, Label) else ()
-        return Arrays(invert(source.images), source.labels, names, name=spec)
-    return Inverted(name=spec, columns=source.columns, labels=source.labels, source=source)
+        return Arrays(how(source.images), source.labels, _classes(source), name=spec)
+    columns, labels = source.columns, source.labels
+    return Redrawn(name=spec, columns=columns, labels=labels, source=source, word=word, how=how)
+
+
+def open_part(spec: str, open_source: Opener) -> Source:
+    """Open `part:K/N:DATA`: the K-th of N parts of DATA, K from 1.
+
+    Parts share no item and are of one size; up to N - 1 items are in none. The items of DATA are
+    shuffled before, always in the same way.
+
+    Raises:
+      UserError: No K and N, or K is not from 1 to N; DATA has fewer than N items, or is unpaired.
+    """
+    parsed = re.fullmatch(r"part:(\d+)/(\d+):(.+)", spec)
+    number, count = (int(parsed[1]), int(parsed[2])) if parsed else (0, 0)
+    if parsed is None or not 1 <= number <= count:
+        raise UserError(f"{spec}: give which part of how many, as in part:1/2:mnist5k")
+    source = open_source(parsed[3])
+    if len(source.sets) > 1:
+        raise UserError(f"{spec}: give parts of either set, as in unpaired:part:1/2:A,part:1/2:B")
+    size = len(source) // count
+    if not size:
+        raise UserError(
+            f"{spec}: {source.name} has {len(source)} items, too few for {count} parts: give "
+            "fewer parts"
+        )
+    order = permutation(_PARTS, 0, len(source))
+    indices = order[(number - 1) * size : number * size]
+    if isinstance(source, Arrays):
+        kept = source.take(indices)
+        labels, inputs = kept.get("label"), kept.get("input")
+        return Arrays(kept["image"], labels, _classes(source), name=spec, inputs=inputs)
+    labels = None if source.labels is None else source.labels[indices]
+    return Part(name=spec, columns=source.columns, labels=labels, source=source, indices=indices)
+
+
+def _classes(source: Source) -> tuple[str, ...]:
+    """Names of classes, by label; none where there are no labels."""
+    label = source.columns.get("label")
+    return label.names if isinstance(label, Label) else ()
 
 
 def _check_images(spec: str, source: Source) -> None:

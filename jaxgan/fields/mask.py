@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,3 +81,7 @@ class Mask(Image):
         del beside
         count = self.shape[-1] or 256
         return item if count == 1 else item * np.uint8(255 // (count - 1))
+
+    def write(self, item: UInt8[np.ndarray, "h w 1"], path: Path) -> None:
+        """Writes a PNG of class numbers; of two classes in black and white, which is read so."""
+        super().write(item * np.uint8(255) if self.shape[-1] == 2 else item, path)

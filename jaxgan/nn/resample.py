@@ -21,12 +21,13 @@ from jaxtyping import Array, Float
 from jaxgan.backend import on_cpu
 from jaxgan.errors import UserError
 
-Form = Literal["plain", "native", "phases", "matmul"]
+Form = Literal["plain", "native", "phases", "spread", "matmul"]
 """How a convolution is computed.
 
 plain: resample and convolve one after the other (`conv_up` and `conv_down` only).
 native: one convolution with `lhs_dilation` or `window_strides`.
 phases: going up, stride-1 convolutions on the small grid, one for each place in a cell.
+spread: one matrix product from each place to all that it reaches, and their sum.
 matmul: one matrix product: 1x1 kernels, or where kernel and image meet at a single place.
 """
 
@@ -199,14 +200,19 @@ def conv_transpose(
       padding: as torch's, what is cut from every side of the full result.
       output_padding: rows and columns added at the bottom and right.
       dtype: of the computation and the result; that of `x` by default.
-      form: "native", "phases" or, where the image is one pixel, "matmul"; by default the fastest
-        on the current backend.
+      form: "native", "phases", "spread" or, where the image is one pixel, "matmul"; by default the
+        fastest on the current backend.
     """
     dtype = dtype or x.dtype
     k = kernel.shape[0]
     if form is None:
         if x.shape[1:3] == (1, 1) and output_padding == 0:
             form = "matmul"
+        elif kernel.shape[3] == 1 and on_cpu():
+            # To grey images of 28x28 from 32 channels, batch 64, forward and backward (jaxlib
+            # 0.10.2, 2 cores): 28 ms native and 4 ms spread from 25x25 by 6x6 of stride 1, 4.4 ms
+            # as phases and 0.7 ms spread from 14x14 by 4x4 of stride 2.
+            form = "spread"
         else:
             form = "native" if stride == 1 else _choose()
     if form == "matmul":
@@ -223,7 +229,30 @@ def conv_transpose(
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
     out = [(n - 1) * stride - 2 * padding + k + output_padding for n in x.shape[1:3]]
-    return _in_phases(x.astype(dtype), kernel.astype(dtype), stride, low, out)
+    compute = _spread if form == "spread" else _in_phases
+    return compute(x.astype(dtype), kernel.astype(dtype), stride, low, out)
+
+
+def _spread(x: Array, kernel: Array, stride: int, low: int, out: list[int]) -> Array:
+    """A transposed convolution with `low` zeros before the images, as a product and a sum.
+
+    Place i reaches output s*i + low - t by tap t.
+    """
+    k, _, inputs, outputs = kernel.shape
+    # In two dimensions: XLA's CPU has a slow loop for the gradient of a product in four.
+    taps = kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+    y = jnp.matmul(x.reshape(-1, inputs), taps, preferred_element_type=exact)
+    y = y.reshape(*x.shape[:3], k, k, outputs)
+    for axis, size in enumerate(out, 1):
+        reach = (x.shape[axis] - 1) * stride + 1
+        total = jnp.zeros((), y.dtype)
+        for tap in range(k):
+            edges = [(0, 0, 0)] * (y.ndim - 1)
+            edges[axis] = (low - tap, size - reach - (low - tap), stride - 1)
+            total += lax.pad(y[:, :, :, tap], jnp.zeros((), y.dtype), edges)
+        y = total
+    return y.astype(x.dtype)
 
 
 def _in_phases(x: Array, kernel: Array, stride: int, low: int, out: list[int]) -> Array:

@@ -161,8 +161,11 @@ class Run:
     def _table(self, use: str, given: Mapping[str, Any] | None, options: Any) -> Batches | None:
         """The run's data, where the use takes from them what is not given."""
         taken = taken_by(self.system, use_of(self.system, use), options, self.resolution)
-        needed = any(t.origin and name not in (given or {}) for name, t in taken.items())
-        return self.data if needed else None
+        needed = [name for name, t in taken.items() if t.origin and name not in (given or {})]
+        try:
+            return self.data if needed else None
+        except UserError as error:
+            raise UserError(f"{use} needs {needed[0]}: give it, for the data: {error}") from error
 
     def split(self, use: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         """What a person gives a use, as networks see it, and its options.

@@ -37,7 +37,7 @@ from jaxgan.training.apply import apply, resolution_at
 from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
 from jaxgan.training.loop import Moment, iterate, spans
 from jaxgan.training.report import Report, Watch
-from jaxgan.training.show import picture
+from jaxgan.training.show import picture, shown_use
 from jaxgan.training.step import init, state_shapes, with_pretrained
 
 Hook = Callable[[Moment, bool], None]
@@ -110,7 +110,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         with watch as report:
             hooks: list[Hook] = [
                 _Log(report, experiment.log.every),
-                _Pictures(experiment, ready.table, report),
+                *([_Pictures(experiment, ready.shown, ready.table, report)] if ready.shown else []),
                 _Saves(report, checkpoints, experiment.checkpoint.every),
             ]
             if ready.evaluator:
@@ -156,10 +156,10 @@ class _Log:
 
 
 class _Pictures:
-    """Draws what the system's first use makes: the same examples all the time."""
+    """Draws what one of the system's uses makes: the same examples all the time."""
 
-    def __init__(self, experiment: Experiment, table: TableAt, report: Watch):
-        self._system, self._report = experiment.system, report
+    def __init__(self, experiment: Experiment, name: str, table: TableAt, report: Watch):
+        self._system, self._name, self._report = experiment.system, name, report
         self._every, self._count = experiment.log.samples, experiment.log.grid
         self._table = table
 
@@ -169,7 +169,7 @@ class _Pictures:
 
     def _picture(self, state: State) -> Image.Image:
         system = self._system
-        name, use = next(iter(system.uses().items()))
+        name, use = self._name, use_of(system, self._name)
         resolution = resolution_at(system, state)
         takes, gives = taken_by(system, use, None, resolution), given_by(use, None, resolution)
         fields = {n: taken.field for n, taken in takes.items()}
@@ -262,6 +262,7 @@ class _Ready:
         mesh: devices.
         feeds: this process's batches of each stage.
         table: data to show.
+        shown: the use that pictures are of; None: there are none.
         evaluator: who scores; None: nobody.
         settings: the files that describe the run, by name.
     """
@@ -270,6 +271,7 @@ class _Ready:
     mesh: jax.sharding.Mesh
     feeds: list[Any]
     table: TableAt
+    shown: str | None
     evaluator: Evaluator | None
     settings: dict[str, str]
 
@@ -305,6 +307,7 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
         feeds,
         # A picture shows the same items each time: a set in memory is fitted once a resolution.
         functools.cache(functools.partial(table, experiment, source)),
+        shown_use(experiment.system, data=not isinstance(source, data.Stepwise)),
         evaluator,
         {files.CONFIG: to_json(experiment), files.DATA: json.dumps(facts, indent=1) + "\n"},
     )

@@ -10,6 +10,7 @@ from PIL import Image
 from jaxgan import pictures
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Points
+from jaxgan.system import System, given_by, taken_by
 
 
 def picture(
@@ -40,7 +41,7 @@ def picture(
         UserError: nothing of it can be seen.
     """
     shown = [_shown(takes, {name: taken[name] for name in takes if name in taken})]
-    plane = [name for name, field in gives.items() if type(field) is Points and field.shape == (2,)]
+    plane = _plane(gives)
     if plane and not any(field.visible for field in gives.values()):
         return pictures.scatter(np.asarray(made[plane[0]]))
     shown += [_shown(gives, made), _shown(gives, targets or {})]
@@ -58,6 +59,28 @@ def picture(
         for example in zip(*alike, strict=True)
     ]
     return pictures.grid(np.stack(strips), 1)
+
+
+def visible(gives: Mapping[str, Field]) -> bool:
+    """Whether there is a picture of it."""
+    return bool(_plane(gives)) or any(field.visible for field in gives.values())
+
+
+def shown_use(system: System, *, data: bool = True) -> str | None:
+    """The first use that is shown without anything being given; None: there is none.
+
+    `data`: whether there are data to draw from.
+    """
+    for name, use in system.uses().items():
+        takes = taken_by(system, use).values()
+        if visible(given_by(use)) and all(t.drawn and (data or not t.origin) for t in takes):
+            return name
+    return None
+
+
+def _plane(gives: Mapping[str, Field]) -> list[str]:
+    """Points in the plane."""
+    return [name for name, field in gives.items() if type(field) is Points and field.shape == (2,)]
 
 
 def kept(field: Field, items: Any) -> Any:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from jaxgan.cli import main
 from jaxgan.data import Arrays, Unrelated, edges, fingerprint, open_source
-from jaxgan.data.pairs import invert
+from jaxgan.data.pairs import contours, invert
 from jaxgan.errors import UserError
 from jaxgan.fields import Image as ImageField
 from tests.data.short import batches, scan
@@ -190,6 +190,62 @@ def test_negatives(place, rng):
     assert invert(np.array([[[10, 20, 30, 40]]], np.uint8)).tolist() == [[[245, 235, 225, 40]]]
 
 
+def test_contours_go_round_what_is_light(place):
+    image = np.zeros((5, 6, 1), np.uint8)
+    image[2, 2:4, 0] = 90, 200
+    image[0, 5] = 10  # in a corner: what lies outside counts for nothing
+    assert contours(image)[:, :, 0].tolist() == [
+        [0, 0, 0, 0, 10, 0],
+        [0, 90, 200, 200, 200, 10],
+        [0, 90, 110, 0, 200, 0],
+        [0, 90, 200, 200, 200, 0],
+        [0, 0, 0, 0, 0, 0],
+    ]
+    np.testing.assert_array_equal(contours(np.stack([image, image])), [contours(image)] * 2)
+    clear = np.concatenate([image, image + 1], -1)
+    np.testing.assert_array_equal(contours(clear)[..., :1], contours(image))
+    np.testing.assert_array_equal(contours(clear)[..., 1:], image + 1)
+    plain, drawn = open_source("digits"), open_source("contours:digits")
+    np.testing.assert_array_equal(drawn.images, contours(plain.images))
+    np.testing.assert_array_equal(drawn.labels, plain.labels)
+    save(place / "dots" / "0.png", 7, size=(1, 1))
+    assert open_source("contours:dots")[0]["image"].tolist() == [[[0, 0, 0]]]
+    assert fingerprint(open_source("contours:zebras")) != fingerprint(open_source("zebras"))
+
+
+def test_parts_share_nothing_and_together_are_all(place):
+    whole = open_source("digits")  # 1,797
+    parts = [open_source(f"part:{k}/3:digits") for k in (1, 2, 3)]
+    assert [len(part) for part in parts] == [599] * 3
+    for part in parts:
+        assert part.columns["label"].names == whole.columns["label"].names
+        assert np.bincount(part.labels, minlength=10).min() > 40  # shuffled: all classes
+
+    def rows(source):
+        return [np.append(*each) for each in zip(source.images, source.labels, strict=True)]
+
+    taken = np.concatenate([rows(part) for part in parts])
+    assert not np.array_equal(taken, rows(whole))
+    np.testing.assert_array_equal(np.unique(taken, axis=0), np.unique(rows(whole), axis=0))
+    np.testing.assert_array_equal(open_source("part:2/3:digits").images, parts[1].images)
+    assert len({fingerprint(source) for source in (whole, *parts)}) == 4
+
+
+def test_parts_of_files_are_those_of_arrays(place):
+    """Five horses: two and two, and one in neither."""
+    first, second = (open_source(f"part:{k}/2:horses") for k in (1, 2))
+    assert len(first) == len(second) == 2
+    numbers = [int(part[i]["image"][0, 0, 0]) for part in (first, second) for i in (0, 1)]
+    assert len(set(numbers)) == 4
+    batch = batches(second, batch=4, **{**RGB, "input_shape": None})[0]
+    assert sorted(set(red(batch["image"]))) == sorted(numbers[2:])
+    assert fingerprint(first) != fingerprint(second)
+    both = open_source("unpaired:contours:part:2/2:horses,part:1/2:horses")
+    batch = batches(both, batch=4, aligned=False, **RGB)[0]
+    assert set(red(batch["image"])) == set(numbers[:2])
+    assert set(red(batch["input"])) == {0}  # of one colour
+
+
 def test_inputs_are_dropped_where_none_are_wanted(place):
     for spec in ("pairs:two", "pairs:halves", "unpaired:horses,zebras", "edges:zebras"):
         batch = batches(open_source(spec), shape=(8, 8, 3), classes=0, batch=2)[0]
@@ -226,6 +282,12 @@ def test_what_cannot_be_opened(place):
         "unpaired:ring,zebras": "ring holds points",
         "edges:ring": "ring holds points",
         "inverted:mnist5": "did you mean mnist5k",
+        "contours:ring": "ring holds points",
+        "part:digits": "give which part of how many, as in part:1/2:mnist5k",
+        "part:3/2:digits": "give which part of how many",
+        "part:0/2:digits": "give which part of how many",
+        "part:1/2:unpaired:horses,zebras": "give parts of either set",
+        "part:1/4:zebras": "zebras has 3 items, too few for 4 parts",
     }.items():
         with pytest.raises(UserError) as caught:
             open_source(spec)

@@ -102,7 +102,7 @@ def test_conv_transpose_forms_agree_and_match_torch(name):
     def f(x, kernel, form=None):
         return resample.conv_transpose(x, kernel, **how, form=form)
 
-    forms = ["native", "phases"] + ["matmul"] * (size == (1, 1) and output_padding == 0)
+    forms = ["native", "phases", "spread"] + ["matmul"] * (size == (1, 1) and output_padding == 0)
     assert_equal_forms(f, forms, x, kernel)
     weight = torch.from_numpy(kernel[::-1, ::-1].copy()).permute(2, 3, 0, 1)
     expected = nhwc(F.conv_transpose2d(nchw(x), weight, **how))
