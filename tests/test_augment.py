@@ -187,9 +187,8 @@ def test_discriminators_alone_see_augmented_images(rng):
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Watched(DCGAN):
         def discriminator_loss(self, view, batch, key):
-            first, second = (
-                view.frozen("discriminator", view.augment(batch["image"])) for _ in range(2)
-            )
+            seen = [view.augment(batch["image"]) for _ in range(2)]
+            first, second = (view.frozen("discriminator", images) for images in seen)
             apart = jnp.abs(first - second).mean()
             loss, metrics = super().discriminator_loss(view, batch, key)
             return loss, {**metrics, "apart": apart}
