@@ -190,25 +190,37 @@ class Experiment:
 
 
 def load(path: str | Path) -> Experiment:
-    """The `config` of a Python file.
+    """The `config` of a Python file, or of a config that ships with jaxgan, by its name.
 
     Raises:
-        UserError: there is no such file, or it has no `config` that is an Experiment.
+        UserError: there is no such file or name, or it has no `config` that is an Experiment.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no config file {path}{_nearest_file(path)}")
+    path = _found(Path(path))
     experiment = getattr(_module_at(path), "config", None)
     if not isinstance(experiment, Experiment):
         raise UserError(f"{path} is no config: it must set config = jaxgan.Experiment(...)")
     return experiment
 
 
-def _nearest_file(path: Path) -> str:
-    folder = path.parent
-    names = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    return f"; did you mean {folder / close[0]}?" if close else "; `jaxgan configs` lists them"
+def shipped() -> Path:
+    """The folder of the configs that ship with jaxgan: in an installed package, or beside it."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def _found(path: Path) -> Path:
+    """The file that a path or a name means; a file that is there goes first."""
+    if path.is_file():
+        return path
+    is_name = path.parent == Path() and not path.suffix
+    if is_name and (named := shipped() / f"{path}.py").is_file():
+        return named
+    folder, end = (shipped(), "") if is_name else (path.parent, ".py")
+    known = [each.stem + end for each in folder.glob("*.py")]
+    close = difflib.get_close_matches(path.name, known, n=1, cutoff=0.5)
+    near = f"did you mean {path.with_name(close[0])}?" if close else "`jaxgan configs` lists them"
+    raise UserError(f"no config {path}; {near}")
 
 
 def _module_at(path: Path) -> ModuleType:

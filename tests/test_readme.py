@@ -58,6 +58,14 @@ def test_a_run_of_arrays_is_trained_and_used(tmp_path, monkeypatch):
     assert names["images"].shape == names["made"].shape == (16, 32, 32, 3)
 
 
+def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in CONFIGS:
+        assert config.load(name) == config.load(ROOT / "configs" / f"{name}.py")
+    with pytest.raises(jaxgan.UserError, match="did you mean quickstart"):
+        config.load("quickstrat")
+
+
 LINES = [
     (name, line)
     for name, text in TEXTS.items()

@@ -70,5 +70,5 @@ def _usage() -> str:
     commands = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
     return (
         f"usage: jaxgan COMMAND ...\n\n{commands}\n\n`jaxgan COMMAND --help` tells more.\n"
-        "Start with: jaxgan train configs/quickstart.py"
+        "Start with: jaxgan train quickstart"
     )

@@ -17,8 +17,8 @@ from jaxgan.errors import UserError
 class Options:
     """Where to look."""
 
-    folder: Path = Path("configs")
-    """Folder with configs."""
+    folder: Path | None = None
+    """Folder with configs; None: those that ship with jaxgan, which are known by their names."""
     json: bool = False
     """Print JSON."""
 
@@ -31,11 +31,10 @@ def main(argv: list[str]) -> int:
         prog="jaxgan configs",
         description="Lists the configs of a folder with their systems.",
     )
-    paths = sorted(options.folder.glob("*.py"))
+    folder = options.folder or config.shipped()
+    paths = sorted(folder.glob("*.py"))
     if not paths:
-        raise UserError(
-            f"no configs in {options.folder}: run it in a checkout of jaxgan, or give --folder"
-        )
+        raise UserError(f"no configs in {folder}: give another --folder")
     rows = []
     for path in paths:
         try:
@@ -45,7 +44,7 @@ def main(argv: list[str]) -> int:
             continue
         rows.append(
             {
-                "config": str(path),
+                "config": str(path) if options.folder else path.stem,
                 "system": type(experiment.system).__name__,
                 "data": experiment.data.name,
                 "learns from": ", ".join(
@@ -56,7 +55,7 @@ def main(argv: list[str]) -> int:
             }
         )
     if not rows:
-        raise UserError(f"no config in {options.folder} can be loaded")
+        raise UserError(f"no config in {folder} can be loaded")
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
