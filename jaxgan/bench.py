@@ -160,8 +160,8 @@ def bench(
         For each: `config`, `system`, `dtype`, `data` (fields), `stage`, `batch` (images a draw),
         `draws`, `micro`, `device`, `devices`; `compile_seconds` (tracing, lowering and compiling)
         and whether that was `compile_cached` on disk; `steps` and `step_ms` (`median`, `min`,
-        `max`); `images_per_second` (batch x draws / median); `flops_per_step` over all devices, in which
-        every player moves, `flops_per_second`, `peak_flops_per_second`, `utilization`;
+        `max`); `images_per_second` (batch x draws / median); `flops_per_step` over all devices, in
+        which every player moves, `flops_per_second`, `peak_flops_per_second`, `utilization`;
         `program_memory_bytes` a device, by the compiler; `peak_memory_bytes`, measured (see
         `Stepper.peak_memory`), of one experiment alone; `vs`, for each other one: `ratio` of the
         medians, own by other's, and `min` and `max` of the ratio in a turn. None: unknown.

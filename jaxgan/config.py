@@ -197,7 +197,7 @@ def load(target: str | Path) -> Experiment:
     """The `config` of a Python file, or of the config of that name that ships with jaxgan.
 
     Raises:
-        UserError: there is no such file, or it has no `config` that is an Experiment.
+        UserError: there is no such file or name, or it has no `config` that is an Experiment.
     """
     path = find(target)
     if path is None:

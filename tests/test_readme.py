@@ -69,6 +69,14 @@ def test_ci_installs_what_the_readme_says_and_nothing_else():
         assert line.replace(" --quiet", "") in TEXTS["README.md"]
 
 
+def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in CONFIGS:
+        assert config.load(name) == config.load(ROOT / "configs" / f"{name}.py")
+    with pytest.raises(jaxgan.UserError, match="did you mean quickstart"):
+        config.load("quickstrat")
+
+
 LINES = [
     (name, line)
     for name, text in TEXTS.items()

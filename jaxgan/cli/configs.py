@@ -18,7 +18,7 @@ class Options:
     """Where to look."""
 
     folder: Path | None = None
-    """Folder with configs; None: ./configs, or those that ship with jaxgan where there is none."""
+    """Folder with configs; None: those that ship with jaxgan, which are known by their names."""
     json: bool = False
     """Print JSON."""
 
@@ -31,12 +31,10 @@ def main(argv: list[str]) -> int:
         prog="jaxgan configs",
         description="Lists the configs of a folder with their systems.",
     )
-    here = options.folder or Path("configs")
-    shipped = options.folder is None and not here.is_dir()
-    folder = config.shipped_configs() if shipped else here
+    folder = options.folder or config.shipped_configs()
     paths = sorted(folder.glob("*.py"))
     if not paths:
-        raise UserError(f"no configs in {folder}: give --folder one with configs, .py files")
+        raise UserError(f"no configs in {folder}: give another --folder")
     rows = []
     for path in paths:
         try:
@@ -46,7 +44,7 @@ def main(argv: list[str]) -> int:
             continue
         rows.append(
             {
-                "config": path.stem if shipped else str(path),  # what `jaxgan train` takes
+                "config": str(path) if options.folder else path.stem,
                 "system": type(experiment.system).__name__,
                 "data": experiment.data.name,
                 "learns from": ", ".join(

@@ -71,9 +71,9 @@ def test_help_of_train_shows_units_and_the_configs_defaults(capsys):
 def test_configs_lists_all(capsys):
     assert main(["configs", "--json"]) == 0
     rows = {row["config"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["configs/quickstart.py"]["system"] == "SNGAN"
+    assert rows["quickstart"]["system"] == "SNGAN"
     assert main(["configs"]) == 0
-    assert "configs/quickstart.py" in capsys.readouterr().out
+    assert "quickstart" in capsys.readouterr().out
 
 
 def test_configs_that_ship_are_listed_by_name_elsewhere(tmp_path, monkeypatch, capsys):
