@@ -217,7 +217,7 @@ class Run:
         applied = self.apply(
             name, items, numbers=n, seed=seed, options=options, truncation=truncation
         )
-        return {word: kept(gives[word], made) for word, made in applied.made.items()}
+        return {word: kept(field, applied.made[word]) for word, field in gives.items()}
 
     def sample(
         self,

@@ -40,7 +40,7 @@ def picture(
     Raises:
         UserError: nothing of it can be seen.
     """
-    shown = [_shown(takes, {name: taken[name] for name in takes if name in taken})]
+    shown = [_shown(takes, taken)]
     plane = _plane(gives)
     if plane and not any(field.visible for field in gives.values()):
         return pictures.scatter(np.asarray(made[plane[0]]))
@@ -93,8 +93,8 @@ def kept(field: Field, items: Any) -> Any:
 def _shown(
     fields: Mapping[str, Field], values: Mapping[str, Any]
 ) -> list[list[UInt8[np.ndarray, "h w c"]]]:
-    """Pictures of the items of each field that is visible."""
-    seen = {name: kept(fields[name], items) for name, items in values.items()}
+    """Pictures of the items of each field that is visible, in the fields' order."""
+    seen = {name: kept(field, values[name]) for name, field in fields.items() if name in values}
     return [
         [
             fields[name].show(item, {other: all_[row] for other, all_ in seen.items()})
