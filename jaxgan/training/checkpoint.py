@@ -9,6 +9,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jax.sharding import Mesh
 
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import is_first, told
@@ -95,6 +96,7 @@ class Checkpoints:
         for step in steps:
             complaint = ""
             try:
+                self._check_shapes(step, like)
                 found = self._manager.restore(step, args=ocp.args.StandardRestore(_as_dict(like)))
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -114,6 +116,15 @@ class Checkpoints:
             f"{self._folder}: none of {len(steps)} checkpoints can be read ({reasons[0]})"
         )
 
+    def _check_shapes(self, step: int, like: State) -> None:
+        """Refuses arrays of another system's shapes before reading, which Orbax would abandon."""
+        metadata = self._manager.item_metadata(step)
+        kept = {leaf.name: leaf.shape for leaf in jax.tree.leaves(getattr(metadata, "tree", {}))}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(_as_dict(like)):
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            if kept.get(name, leaf.shape) != leaf.shape:
+                raise ValueError(f"{name} is {kept[name]} there, {leaf.shape} in the system")
+
 
 def save(state: State, folder: str | Path) -> None:
     """Saves a State as `FOLDER/STEP/`, for loops of one's own; returns when it is written.
@@ -132,15 +143,17 @@ def save(state: State, folder: str | Path) -> None:
         raise UserError(f"{folder} cannot be written: {reason}; choose another") from error
 
 
-def restore(system: System, folder: str | Path) -> State:
-    """The newest State in a folder that `save` or a run has written, on all devices.
+def restore(system: System, folder: str | Path, *, mesh: Mesh | None = None) -> State:
+    """The newest State in a folder that `save` or a run has written.
+
+    With a mesh, its arrays are laid out by `jaxgan.parallel.sharding`, on any number of devices.
 
     Raises:
         UserError: there is none, or none of this system that can be read.
     """
     if not Path(folder).is_dir():
         raise UserError(f"{folder} does not exist: give the folder of checkpoints")
-    mesh = make_mesh()
+    mesh = mesh or make_mesh(1, 1)
     with Checkpoints(Path(folder)) as checkpoints:
         state = checkpoints.restore(state_shapes(system, mesh))
     return with_pretrained(system, state, mesh)
