@@ -99,6 +99,19 @@ def test_directions(runs, place):
     np.testing.assert_array_equal(pixels("x.png"), back[0, 0, :, :, 0])
 
 
+def test_uses_draw_from_the_data_what_they_are_not_given(runs, place, capsys):
+    cycle = ["apply", str(runs / "cycle"), "cycle", "--num", "3"]
+    assert main([*cycle, "--out", "all.png"]) == 0
+    assert pixels("all.png").shape == (3 * 8 + 4, 6 * 8 + 10)
+    assert main([*cycle, "--input", "photos", "--out", "mine"]) == 0
+    names = sorted(path.name for path in (place / "mine").iterdir())
+    assert names[::4] == ["a_back_a.png", "b_back_a.png", "c_back_a.png"]
+    assert main(["apply", str(runs / "cycle"), "AtoB", "--input", "photos", "--out", "b"]) == 0
+    assert main(["translate", str(runs / "cycle"), "photos", "out"]) == 0
+    for name in ("a", "b", "c"):
+        np.testing.assert_array_equal(pixels(f"b/{name}.png"), pixels(f"out/{name}.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

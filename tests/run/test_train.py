@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from jaxgan import Checkpoint, Data, Experiment, Log, Mesh, UserError
+from jaxgan.fields import Points
 from jaxgan.run import Run, train
 from jaxgan.run.folder import wait_for
 from jaxgan.run.open import state_sha256
@@ -191,6 +192,23 @@ class Explodes(TinyGAN):
                 stage, players=(d, dataclasses.replace(g, writes=("generator", "clock")))
             ),
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unseen(TinyGAN):
+    """All that it can do needs something to be given."""
+
+    def uses(self):
+        generate = super().uses()["generate"]
+        return {"generate": dataclasses.replace(generate, takes={"z": Points((4,))})}
+
+
+def test_a_run_of_which_nothing_can_be_shown_has_no_pictures(tmp_path):
+    run = train(experiment(system=Unseen(repeats=2), steps=2), tmp_path / "run", console=QUIET)
+    assert not list((run.folder / "samples").glob("*"))
+    with pytest.raises(UserError, match=r"generate needs z \(points of 4 numbers\): give it"):
+        run.sample(2)
+    assert run.sample(2, z=np.zeros((2, 4))).shape == (2, 2)
 
 
 def test_nan_stops_at_its_step_and_keeps_the_last_good_checkpoint(tmp_path):

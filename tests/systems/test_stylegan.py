@@ -221,9 +221,9 @@ def test_psi_of_a_run(run):
     plain = run.sample(3, seed=1)
     np.testing.assert_array_equal(run.sample(3, seed=1, psi=1.0), plain)
     assert (run.sample(3, seed=1, psi=0.5) != plain).any()
-    with pytest.raises(UserError, match="psi is -1"):
+    with pytest.raises(UserError, match="psi: -1 is too far: it goes from 0 to 2"):
         run.sample(3, psi=-1.0)
-    with pytest.raises(UserError, match="psi is 3"):
+    with pytest.raises(UserError, match="psi: 3 is too far"):
         mix(run, psi=3.0)
     with pytest.raises(UserError, match="seed is -1"):
         mix(run, other=-1)

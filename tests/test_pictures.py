@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxgan.training import pictures
+from jaxgan import pictures
 
 
 def test_bytes_round_to_the_nearest_and_stay_in_range():
@@ -28,11 +28,11 @@ def test_scatter_draws_points_where_they_are():
 
 def test_attention_shows_where_each_place_looks():
     """Every query looks at the last key alone: the lower right is bright, all else is dimmed."""
-    images = np.full((2, 16, 16, 1), 100, np.uint8)
-    maps = np.zeros((2, 64, 16), np.float32)
-    maps[:, :, -1] = 1
-    pixels = np.asarray(pictures.attention(images, maps)).astype(int)
-    assert pixels.shape == (2 * 16 + 2, 5 * 16 + 4 * 2, 3)
-    cell = pixels[:16, 18:34]  # beside the marked image, for its first place
+    image = np.full((16, 16, 1), 100, np.uint8)
+    looks = np.zeros((64, 16), np.float32)
+    looks[:, -1] = 1
+    pixels = pictures.attention(image, looks).astype(int)
+    assert pixels.shape == (16, 5 * 16, 3)
+    cell = pixels[:, 16:32]  # beside the marked image, for its first place
     assert cell[14, 14].max() > 150
     assert (cell[:8, :8] <= 40).all()
