@@ -16,7 +16,11 @@ TEXTS = {
     for folder in (".", "configs", "launch", "jaxgan", "jaxgan/*")
     for path in sorted(ROOT.glob(f"{folder}/README.md"))
 }
-PYTHON = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.S)
+PYTHON = [
+    block
+    for name in ("README.md", "jaxgan/README.md")
+    for block in re.findall(r"```python\n(.*?)```", TEXTS[name], re.S)
+]
 CONFIGS = {path.stem for path in (ROOT / "configs").glob("*.py")}
 
 
