@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
         draws = any(isinstance(field, Normal) for field in run.takes(use).values())
         base = Truncated if draws else Options
         kind = with_use(base, run, use)
-    options = parse(
+    options: Any = parse(
         kind,
         rest,
         prog=f"jaxgan apply {folder} {use}",

@@ -105,7 +105,7 @@ def _of_files(target: str, options: Options) -> Stored:
     if path.suffix != ".npz":
         source = data.open_source(target)
         known = source.columns["image"].shape if "image" in source.columns else ()
-        shape = np.shape(source[0]["image"]) if None in known else known
+        shape = np.shape(source[0]["image"]) if None in known else tuple(n or 0 for n in known)
         return of_source(source, shape, resize=False, num=options.num)
     arrays = npz.read(path, "images")
     images = arrays.get("images", arrays.get("image", arrays.get("arr_0")))

@@ -71,12 +71,13 @@ OWN = ("label", "psi", "size")
 def main(argv: list[str]) -> int:
     """Parses, draws, writes."""
     folder, rest = take_target(argv, "sample", "RUN")
-    run, kind = None, Options
+    run: Run | None = None
+    kind: type = Options
     if (Path(folder) / "config.json").is_file() or not {"-h", "--help"} & set(rest):
         run = Run(folder)
         _check_draws(run)
         kind = with_use(Options, run, "generate", known=OWN)
-    options = parse(
+    options: Any = parse(
         kind, rest, prog=f"jaxgan sample {folder}", description="Draws images from a run."
     )
     assert run is not None
