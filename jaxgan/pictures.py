@@ -4,14 +4,14 @@ import math
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw
 
 GAP = 2
 """Pixels between the images of a grid."""
 
 
-def to_uint8(images: Float[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
+def to_uint8(images: Float[Array, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """Images in [-1, 1] as bytes, rounded to the nearest."""
     return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
 

@@ -17,7 +17,7 @@ import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,7 +87,7 @@ class Packed(Source):
     shards: tuple[Shard, ...] = dataclasses.field(repr=False)
     sizes: dict[tuple[int, int, int], int] = dataclasses.field(repr=False)
     sha256: str
-    records: Sequence[bytes] = dataclasses.field(repr=False)
+    records: grain.sources.ArrayRecordDataSource = dataclasses.field(repr=False)
 
     def __len__(self) -> int:
         return len(self.records)

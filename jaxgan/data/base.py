@@ -330,7 +330,7 @@ class Arrays(Columns):
     def __init__(
         self,
         images: np.ndarray,
-        labels: Int[np.ndarray, " n"] | None = None,
+        labels: np.ndarray | None = None,
         classes: Sequence[str] = (),
         *,
         name: str = "arrays",

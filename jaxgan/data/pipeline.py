@@ -22,7 +22,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -260,7 +260,7 @@ class Batches:
         """Items that a field has."""
         return len(self._group(name).source)
 
-    def items(self, name: str, indices: Int[np.ndarray, " n"]) -> np.ndarray:
+    def items(self, name: str, indices: Sequence[int] | Int[np.ndarray, " n"]) -> np.ndarray:
         """Chosen items of a field as networks see them, [n, ...], neither flipped nor cut out."""
         group = self._group(name)
         return group.fields[name].to_network(group.still.take(np.asarray(indices))[name])

@@ -155,7 +155,7 @@ class Field:
 
     # --- from and to people
 
-    def read(self, text: str) -> np.ndarray:
+    def read(self, text: str) -> np.ndarray | np.generic:
         """An item, as `fit` would return it, from what a person types or from a file.
 
         Raises:
@@ -175,7 +175,7 @@ class Field:
             ) from None
         return item
 
-    def accept(self, given: Any) -> np.ndarray | list[np.ndarray]:
+    def accept(self, given: Any) -> np.ndarray | list[np.ndarray | np.generic]:
         """Items as networks see them, of what a Python user gives: one item or several.
 
         Text and paths are read; arrays of whole numbers are fitted as those of data are; arrays of
@@ -191,9 +191,9 @@ class Field:
         alike = len({np.shape(item) for item in items}) == 1
         return np.stack(items) if alike else items
 
-    def _accepted(self, item: Any) -> np.ndarray:
+    def _accepted(self, item: Any) -> np.ndarray | np.generic:
         if isinstance(item, str | Path):
-            return self.to_network(self.read(str(item))[None])[0]
+            return self.to_network(np.asarray(self.read(str(item)))[None])[0]
         array = np.asarray(item)
         whole = np.issubdtype(array.dtype, np.integer)
         if whole and not np.issubdtype(self.dtype, np.integer):

@@ -69,10 +69,10 @@ class Label(Drawable, Field):
         """The classes' names."""
         return {"names": list(self.names)}
 
-    def read(self, text: str) -> Int[np.ndarray, ""]:
+    def read(self, text: str) -> np.int32:
         """A class by its name, or by its number where no class has that name."""
         if text in self.names:
-            return np.int32(self.names.index(text))  # type: ignore[return-value]
+            return np.int32(self.names.index(text))
         try:
             number = int(text)
         except ValueError:
@@ -81,13 +81,13 @@ class Label(Drawable, Field):
             ) from None
         return self._numbered(number)
 
-    def _accepted(self, item: Any) -> Int[np.ndarray, ""]:
+    def _accepted(self, item: Any) -> np.int32:
         return self.read(item) if isinstance(item, str) else self._numbered(int(item))
 
-    def _numbered(self, number: int) -> Int[np.ndarray, ""]:
+    def _numbered(self, number: int) -> np.int32:
         if not 0 <= number < self.classes:
             raise UserError(f"no class {number}: there are {self._known()}")
-        return np.int32(number)  # type: ignore[return-value]
+        return np.int32(number)
 
     def _known(self) -> str:
         """The classes, for messages."""

@@ -89,7 +89,7 @@ class Number(Drawable, Field):
         """On the straight line."""
         return lerp(a, b, t)
 
-    def read(self, text: str) -> np.ndarray:
+    def read(self, text: str) -> np.float32:
         """A number within the range."""
         try:
             value = float(text)
@@ -99,12 +99,12 @@ class Number(Drawable, Field):
             ) from None
         return self._accepted(value)
 
-    def _accepted(self, item: Any) -> np.ndarray:
+    def _accepted(self, item: Any) -> np.float32:
         if isinstance(item, str):
             return self.read(item)
         if not self.low <= item <= self.high:
             raise UserError(f"{item:g} is too far: it goes from {self.low:g} to {self.high:g}")
-        return np.float32(item)  # type: ignore[return-value]
+        return np.float32(item)
 
     def along(
         self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None

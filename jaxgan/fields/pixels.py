@@ -4,7 +4,6 @@ import dataclasses
 import io
 import os
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,7 +12,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from jaxgan.errors import UserError
 
 
-def read(file: str | os.PathLike[str] | BinaryIO) -> UInt8[np.ndarray, "h w c"]:
+def read(
+    file: str | os.PathLike[str] | io.BytesIO | io.BufferedReader,
+) -> UInt8[np.ndarray, "h w c"]:
     """Decode an image file, upright (EXIF orientation applied) and with the channels it has.
 
     c is 1 for grey, 2 for grey with alpha, 3 for RGB, 4 for RGBA. Palettes are looked up, bilevel

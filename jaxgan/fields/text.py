@@ -44,7 +44,7 @@ class Text(Field):
     def read(self, text: str) -> Float[np.ndarray, " d"]:
         """The vector of a typed sentence."""
         if self.encode is None:
-            return super().read(text)
+            return np.asarray(super().read(text))
         vector = np.asarray(self.encode(text), np.float32)
         if vector.shape != self.shape:
             raise UserError(

@@ -39,11 +39,11 @@ _BLUR = 5
 
 def edit(
     run: Run,
-    image: UInt8[np.ndarray, "h w c"],
+    image: UInt8[np.ndarray, "h w i"],
     task: str,
     *,
     scale: int | None = None,
-    mask: UInt8[np.ndarray, "h w c"] | None = None,
+    mask: UInt8[np.ndarray, "v u m"] | None = None,
     factor: float = 4.0,
     frames: int = 50,
     alpha: float = 0.1,
