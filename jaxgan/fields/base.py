@@ -204,16 +204,14 @@ class Field:
         """What networks made, [n, ...], in the form that is kept and shown."""
         return np.asarray(items)
 
-    def show(
-        self, item: np.ndarray, beside: Mapping[str, np.ndarray]
-    ) -> UInt8[np.ndarray, "h w c"]:
+    def show(self, item: np.ndarray, beside: Mapping[str, Any]) -> UInt8[np.ndarray, "h w c"]:
         """A picture of an item, as `from_network` returns it; `beside`: what was made with it."""
         raise UserError(f"{self.kind()} has no picture")
 
     suffix: ClassVar[str] = ".json"
     """Of the file that `write` writes."""
 
-    def write(self, item: np.ndarray, path: Path) -> None:
+    def write(self, item: Any, path: Path) -> None:
         """Keeps an item, as `from_network` returns it, in a file."""
         path.write_text(json.dumps(np.asarray(item).tolist()) + "\n")
 
@@ -252,7 +250,11 @@ class Drawable(abc.ABC):
 
     @abc.abstractmethod
     def along(
-        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+        self,
+        item: np.ndarray | np.generic,
+        count: int,
+        place: int = 0,
+        span: tuple[float, float] | None = None,
     ) -> np.ndarray:
         """Items [n, ...] that go through what the field can be, the rest of them as in `item`.
 

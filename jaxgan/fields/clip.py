@@ -53,9 +53,7 @@ class Clip(Image):
             raise UserError(f"{text} cannot be read as a clip ({error}): give a GIF") from error
         return self.fit(frames, Framing(resize=True))
 
-    def show(
-        self, item: np.ndarray, beside: Mapping[str, np.ndarray]
-    ) -> UInt8[np.ndarray, "h w c"]:
+    def show(self, item: np.ndarray, beside: Mapping[str, Any]) -> UInt8[np.ndarray, "h w c"]:
         """The frames side by side."""
         del beside
         return np.concatenate(list(item), 1)

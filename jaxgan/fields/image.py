@@ -169,9 +169,7 @@ class Image(Field):
             raise UserError(f"{text} is {what}: give an image")
         return self.fit(load(path)[1], Framing(resize=True))
 
-    def show(
-        self, item: np.ndarray, beside: Mapping[str, np.ndarray]
-    ) -> UInt8[np.ndarray, "h w c"]:
+    def show(self, item: np.ndarray, beside: Mapping[str, Any]) -> UInt8[np.ndarray, "h w c"]:
         """The image itself."""
         del beside
         return item

@@ -110,7 +110,11 @@ class Label(Drawable, Field):
         return jax.random.randint(key, (), 0, self.classes)
 
     def along(
-        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+        self,
+        item: np.ndarray | np.generic,
+        count: int,
+        place: int = 0,
+        span: tuple[float, float] | None = None,
     ) -> Int[np.ndarray, " n"]:
         """All classes."""
         del item, count, place, span

@@ -28,7 +28,11 @@ class Normal(Drawable, Field):
         return slerp(a, b, t)
 
     def along(
-        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+        self,
+        item: np.ndarray | np.generic,
+        count: int,
+        place: int = 0,
+        span: tuple[float, float] | None = None,
     ) -> np.ndarray:
         """One of the numbers from -2 to 2, between which 95% of them are."""
         return _swept(item, count, place, span or (-2.0, 2.0))
@@ -52,7 +56,11 @@ class Uniform(Drawable, Field):
         return lerp(a, b, t)
 
     def along(
-        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+        self,
+        item: np.ndarray | np.generic,
+        count: int,
+        place: int = 0,
+        span: tuple[float, float] | None = None,
     ) -> np.ndarray:
         """One of the numbers from `low` to `high`."""
         return _swept(item, count, place, span or (self.low, self.high))
@@ -107,7 +115,11 @@ class Number(Drawable, Field):
         return np.float32(item)
 
     def along(
-        self, item: np.ndarray, count: int, place: int = 0, span: tuple[float, float] | None = None
+        self,
+        item: np.ndarray | np.generic,
+        count: int,
+        place: int = 0,
+        span: tuple[float, float] | None = None,
     ) -> np.ndarray:
         """From `low` to `high`."""
         low, high = span or (self.low, self.high)
@@ -120,7 +132,9 @@ class Number(Drawable, Field):
         return f"number from {self.low:g} to {self.high:g}, {self.default:g} by default"
 
 
-def _swept(item: np.ndarray, count: int, place: int, span: tuple[float, float]) -> np.ndarray:
+def _swept(
+    item: np.ndarray | np.generic, count: int, place: int, span: tuple[float, float]
+) -> np.ndarray:
     """Copies of an item in which one number goes from one end to the other."""
     if not 0 <= place < item.size:
         raise UserError(f"number {place} of {item.size}: they count from 0 to {item.size - 1}")

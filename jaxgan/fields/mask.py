@@ -74,9 +74,7 @@ class Mask(Image):
         most = 256 if classes == 1 else classes
         return rng.integers(0, most, (count, height, width, 1), np.uint8)
 
-    def show(
-        self, item: np.ndarray, beside: Mapping[str, np.ndarray]
-    ) -> UInt8[np.ndarray, "h w 1"]:
+    def show(self, item: np.ndarray, beside: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 1"]:
         """Classes in shades of grey."""
         del beside
         count = self.shape[-1] or 256

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -38,9 +38,7 @@ class Attention(Field):
 
     visible: ClassVar[bool] = True
 
-    def show(
-        self, item: np.ndarray, beside: Mapping[str, np.ndarray]
-    ) -> UInt8[np.ndarray, "h w c"]:
+    def show(self, item: np.ndarray, beside: Mapping[str, Any]) -> UInt8[np.ndarray, "h w c"]:
         """Where four places of the image that was made with it look."""
         from jaxgan import pictures
 

@@ -47,7 +47,7 @@ def table(
     if not isinstance(field, Image):
         raise UserError(f"{run.name} draws {field.text()}: tables are of images")
     fixed = run.draw("generate", items, numbers=1, seed=seed, options=options)
-    cells: list[dict[str, np.ndarray]] = []
+    cells: list[dict[str, np.ndarray | np.generic]] = []
     downwards = _along(takes[down], fixed[down][0], num, down_at, None)
     for below in downwards:
         row = {**{each: x[0] for each, x in fixed.items()}, down: below}
@@ -77,7 +77,11 @@ def _found(run: Run, takes: dict[str, Field], name: str) -> tuple[str, int]:
 
 
 def _along(
-    field: Field, item: np.ndarray, num: int, place: int, span: tuple[float, float] | None
+    field: Field,
+    item: np.ndarray | np.generic,
+    num: int,
+    place: int,
+    span: tuple[float, float] | None,
 ) -> np.ndarray:
     assert isinstance(field, Drawable)
     return field.along(item, num, place, span)

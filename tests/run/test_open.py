@@ -43,7 +43,9 @@ def test_sample_is_a_function_of_seed_and_position(finished):
 def test_sampling_mistakes_are_told(finished, tmp_path):
     with pytest.raises(UserError, match="takes z, not label"):
         finished.sample(4, label=1)
-    with pytest.raises(UserError, match=r"cannot .generat.: it has generate; did you mean generate"):
+    with pytest.raises(
+        UserError, match=r"cannot .generat.: it has generate; did you mean generate"
+    ):
         finished.use("generat")
     with pytest.raises(UserError, match=r"z: 'a' is no normal 4: give its numbers with commas"):
         finished.use("generate", z="a")

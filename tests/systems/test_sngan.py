@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jaxgan.systems.sngan import SNGAN, Discriminator, Generator
+from jaxgan.view import View
 from tests.reference import sngan as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax, to_torch
 
@@ -118,7 +119,7 @@ def test_class_without_embedding_is_the_unconditional_discriminator(projection):
     np.testing.assert_array_equal(conditional, plain)
 
 
-class Recorder:
+class Recorder(View):
     """A view that notes how many rows are drawn."""
 
     def __init__(self):
