@@ -31,7 +31,7 @@ from jaxgan.systems.common.translation import Translation
 from jaxgan.view import View
 
 Pool = dict[str, Array]
-"""images [size, h, w, c], and their count, an int32 scalar."""
+"""images [size, ...], and their count, an int32 scalar."""
 
 GENERATORS = ("generator_ab", "generator_ba")
 DISCRIMINATORS = ("discriminator_a", "discriminator_b")
@@ -48,8 +48,8 @@ def draw_words(keys: Key[Array, " b"]) -> UInt32[Array, "b 2"]:
 
 
 def exchange(
-    pool: Pool, images: Float[Array, "b h w c"], words: UInt32[Array, "b 2"]
-) -> tuple[Pool, Float[Array, "b h w c"]]:
+    pool: Pool, images: Float[Array, "b *item"], words: UInt32[Array, "b 2"]
+) -> tuple[Pool, Float[Array, "b *item"]]:
     """Shows a pool new images, one after the other; the pool after it, and what it gives back.
 
     While there is room, an image is kept and given back. Then, with probability 1/2, it is given

@@ -63,7 +63,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(
         self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
-    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b hw/4 hw/16"]]]:
+    ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b h*w//4 h*w//16"]]]:
         """[b, latent] and, for a conditional generator, labels [b] to images and one map."""
         common: dict[str, Any] = {
             "initializer": WEIGHTS,
@@ -108,7 +108,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
-    ) -> tuple[Float[Array, " b"], Float[Array, "b hw/16 hw/64"]]:
+    ) -> tuple[Float[Array, " b"], Float[Array, "b h*w//16 h*w//64"]]:
         """Images and, for a conditional discriminator, labels [b] to logits [b] and the map."""
         del train
         h = x
