@@ -19,8 +19,8 @@ from jaxgan.nn.norm import PixelNorm
 
 EPSILON = 1e-8  # of demodulation
 
-Noise = tuple[Float[Array, "b n n 1"], ...] | None
-"""Maps, one for each layer; None: those that are fixed."""
+Noise = tuple[Float[Array, "b _ _ 1"], ...] | None
+"""Square maps, one for each layer; None: those that are fixed."""
 
 
 class Mapping(nn.Module):
@@ -173,7 +173,7 @@ def truncate(
     return jnp.where(early & (share != 1), near, styles)
 
 
-def draw_noise(keys: Key[Array, " b"], sides: Sequence[int]) -> tuple[Float[Array, "b n n 1"], ...]:
+def draw_noise(keys: Key[Array, " b"], sides: Sequence[int]) -> tuple[Float[Array, "b _ _ 1"], ...]:
     """Standard normal maps, one for each layer, of these sides; of the key of each row."""
 
     def maps(layer: int, side: int) -> Float[Array, "b n n 1"]:

@@ -48,8 +48,8 @@ def draw_words(keys: Key[Array, " b"]) -> UInt32[Array, "b 2"]:
 
 
 def exchange(
-    pool: Pool, images: Float[Array, "b *item"], words: UInt32[Array, "b 2"]
-) -> tuple[Pool, Float[Array, "b *item"]]:
+    pool: Pool, images: Float[Array, "b ..."], words: UInt32[Array, "b 2"]
+) -> tuple[Pool, Float[Array, "b ..."]]:
     """Shows a pool new images, one after the other; the pool after it, and what it gives back.
 
     While there is room, an image is kept and given back. Then, with probability 1/2, it is given

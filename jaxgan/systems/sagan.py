@@ -34,7 +34,7 @@ from jaxgan.systems.common.generative import Attentive, duel, mean_logits
 from jaxgan.systems.dcgan import doublings
 from jaxgan.view import View
 
-Maps = tuple[Float[Array, "b n n"], ...]
+Maps = tuple[Float[Array, "b _ _"], ...]
 
 
 class Generator(nn.Module):

@@ -159,7 +159,9 @@ def test_samples_have_the_resolution_of_the_stage():
 def test_moments_are_forgotten_at_a_new_resolution():
     state = init(TINY)
     moved = dataclasses.replace(state, opt=jax.tree.map(lambda x: x + 1, state.opt))
-    jax.tree.map(np.testing.assert_array_equal, forget_moments(moved, {}, None).opt, state.opt)
+    jax.tree.map(
+        np.testing.assert_array_equal, forget_moments(moved, {}, jax.random.key(0)).opt, state.opt
+    )
     assert [stage.enter for stage in stages_of(TINY)] == [None, forget_moments]
 
 

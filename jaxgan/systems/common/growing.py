@@ -28,7 +28,7 @@ from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import Generative, duel
 from jaxgan.view import View
 
-Fade = Float[Array, ""] | None
+Fade = float | Float[Array, ""] | None
 """From 0, the lower resolution alone, to 1; None where nothing is blended."""
 
 
@@ -180,7 +180,7 @@ class Growing(Generative):
     def size(self, view: View) -> dict[str, Any]:
         """What networks need to know of the moment: {"resolution": side, "fade": how far}."""
         side = view.resolution or self.shape[0]
-        fade: Fade = None
+        fade: Float[Array, ""] | None = None
         for level in self.levels():
             if level.resolution == view.resolution and level.fade:
                 done = jnp.asarray(view.step - level.begin, jnp.float32)
@@ -205,7 +205,7 @@ def faded(images: Float[Array, "b h w c"], fade: Fade) -> Float[Array, "b h w c"
     return images if fade is None else blend(upsample(downsample(images)), images, fade)
 
 
-def progress(fade: Fade) -> Metrics:
+def progress(fade: Float[Array, ""] | None) -> Metrics:
     """The metric `fade`, while there is one."""
     return {} if fade is None else {"fade": fade}
 
