@@ -287,7 +287,7 @@ def _sharding(
 def _random_batch(experiment: Experiment, number: int, mesh: jax.sharding.Mesh) -> Examples:
     """A batch of noise, as the pipeline arranges the real ones."""
     stage = stages_of(experiment.system)[number]
-    lead = tuple(n for n in (stage.draws, experiment.micro) if n > 1)
+    lead = stage.lead(experiment.micro)
     rows = batch_of(experiment, stage) // experiment.micro // part(mesh)[1]
     rng = np.random.default_rng(0)
     batch: dict[str, np.ndarray] = {}

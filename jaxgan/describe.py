@@ -13,6 +13,7 @@ import jax
 
 from jaxgan.config import Experiment
 from jaxgan.fields import Number, Resolution
+from jaxgan.run.batches import batch_of
 from jaxgan.run.open import translations
 from jaxgan.system import System, Taken, given_by, stages_of, taken_by
 from jaxgan.training.loop import spans
@@ -79,7 +80,7 @@ def describe(
         "stages": [
             {
                 "steps": end - begin,
-                "batch": stage.batch or experiment.batch,
+                "batch": batch_of(experiment, stage),
                 "draws": stage.draws,
                 "resolution": stage.resolution,
             }

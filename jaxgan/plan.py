@@ -22,8 +22,9 @@ from jaxgan.config import Experiment
 from jaxgan.errors import UserError
 from jaxgan.parallel.hardware import CHIPS, Chip
 from jaxgan.parallel.hlo import Program, flops_and_share
-from jaxgan.parallel.mesh import AXES, batch_sharding, check_batch, mesh_shape
-from jaxgan.system import Stage, stages_of
+from jaxgan.parallel.mesh import AXES, check_batch, mesh_shape
+from jaxgan.run.batches import batch_of, shapes_of
+from jaxgan.system import stages_of
 from jaxgan.training.step import make_step, state_shapes
 
 # XLA's description of a GPU: what its compiler asks the driver for where there is one.
@@ -219,7 +220,7 @@ def plan(experiment: Experiment, topology: str, *, stage: int = -1) -> Plan:
     sizes = mesh_shape(len(place.devices), experiment.mesh.data, experiment.mesh.fsdp)
     used = np.array(place.devices[: math.prod(sizes)])
     mesh = Mesh(used.reshape(sizes), AXES)
-    batch = part.batch or experiment.batch
+    batch = batch_of(experiment, part)
     check_batch(batch, experiment.micro, mesh)
 
     begin = time.perf_counter()
@@ -233,7 +234,7 @@ def plan(experiment: Experiment, topology: str, *, stage: int = -1) -> Plan:
             mesh=mesh,
             augment=experiment.augment,
         )
-        lowered = step.lower(state, _batch(experiment, part, batch, mesh))  # type: ignore[attr-defined]
+        lowered = step.lower(state, shapes_of(experiment, part, mesh))  # type: ignore[attr-defined]
     options = {"xla_gpu_autotune_level": "0"} if place.platform == "gpu" else None
     compiled = lowered.compile(options)
     seconds = time.perf_counter() - begin
@@ -271,22 +272,6 @@ def plan(experiment: Experiment, topology: str, *, stage: int = -1) -> Plan:
         bandwidth_used=traffic / guess / chip.bandwidth if guess and chip and traffic else None,
         compile_seconds=seconds,
     )
-
-
-def _batch(
-    experiment: Experiment, stage: Stage, batch: int, mesh: Mesh
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what one iteration consumes, laid out as training lays it out."""
-    lead = tuple(n for n in (stage.draws, experiment.micro) if n > 1)
-    layout = batch_sharding(mesh, leading=len(lead))
-    rows = (*lead, batch // experiment.micro)
-    return {
-        name: jax.ShapeDtypeStruct(
-            (*rows, *field.at(stage.resolution).shape), field.dtype, sharding=layout
-        )
-        for group in experiment.system.data()
-        for name, field in group.items()
-    }
 
 
 def _step_seconds(

@@ -94,6 +94,10 @@ class Stage:
         """Fresh batches that one iteration consumes; at least one, for those who reuse it."""
         return max(1, sum(p.repeats for p in self.players if not p.reuse))
 
+    def lead(self, micro: int) -> tuple[int, ...]:
+        """The axes of a batch before that of examples: draws and micro-batches, where above 1."""
+        return tuple(n for n in (self.draws, micro) if n > 1)
+
 
 Fields = Mapping[str, Field]
 
@@ -182,7 +186,10 @@ class System(ABC):
 
     @abstractmethod
     def inputs(self) -> dict[str, tuple]:
-        """{network: positional inputs with a leading axis of 1}, zeros: enough to initialise it."""
+        """{network: positional inputs with a leading axis of 1}, zeros: enough to initialise it.
+
+        Of pretrained networks, too.
+        """
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
@@ -282,6 +289,8 @@ def _check_contract(system: System, stages: Sequence[Stage]) -> None:
     memory = set(jax.eval_shape(system.memory, jax.random.key(0)))
     if both := networks & (memory | set(system.pretrained())):
         raise ValueError(f"{sorted(both)} name a network and something else: rename one")
+    if missing := (networks | set(system.pretrained())) - set(system.inputs()):
+        raise ValueError(f"inputs has nothing for {sorted(missing)}: give zeros of what they take")
     names = [name for group in system.data() for name in group]
     if len(set(names)) < len(names):
         raise ValueError(f"fields of data need names of their own, not {names}")

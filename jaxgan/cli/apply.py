@@ -13,7 +13,9 @@ from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.fields import Normal
 from jaxgan.run import Run
+from jaxgan.run.folder import CONFIG
 from jaxgan.run.open import check_numbers
+from jaxgan.training.apply import CHUNK
 
 _PORTION = 64
 """Rows in memory at a time, where they go to a folder."""
@@ -48,7 +50,7 @@ class Truncated(Options):
 def main(argv: list[str]) -> int:
     """Parses, applies, writes."""
     folder, rest = take_target(argv, "apply", "RUN USE")
-    is_run = (Path(folder) / "config.json").is_file()
+    is_run = (Path(folder) / CONFIG).is_file()
     if is_run and not rest:
         uses = ", ".join(Run(folder).system.uses())
         raise UserError(f"no USE given: {folder} has {uses}; usage: jaxgan apply RUN USE [options]")
@@ -88,8 +90,11 @@ def main(argv: list[str]) -> int:
             seed=options.seed,
             options=static,
             truncation=getattr(options, "truncation", None),
+            # A chunk is computed whole, and what is given may be large.
+            chunk=min(len(rows), 16) if given.items else CHUNK,
         )
-        names = [given.names[r] if given.names else f"{r:06d}" for r in rows]
+        named = given.names if given.names and len(given.names) == count else None
+        names = [named[r] if named else f"{r:06d}" for r in rows]
         write(options.out, run.takes(use, static), run.gives(use, static), applied, names=names)
     print(f"{options.out}: {count} x {use} by {folder}")
     return 0

@@ -19,6 +19,8 @@ from jaxgan.metrics.images import Drawn, Stored, of_source
 from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
 from jaxgan.run import Run
+from jaxgan.run.batches import real_images
+from jaxgan.run.folder import CONFIG
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def main(argv: list[str]) -> int:
     )
     find(options.metrics)  # before weights are read
     keep_compilations()
-    run = Run(target, best=options.best) if (Path(target) / "config.json").is_file() else None
+    run = Run(target, best=options.best) if (Path(target) / CONFIG).is_file() else None
     if run is None and (options.truncation is not None or options.best):
         raise UserError(f"{target} holds images: --truncation and --best are for runs")
     sides = list(_of_run(run, options)) if run else [_of_files(target, options)]
@@ -126,7 +128,7 @@ def _against(options: Options, run: Run | None, shape: tuple[int, ...]) -> Store
         source = data.as_source(own.source)
         if isinstance(source, data.Stepwise):
             raise UserError(f"{own.name} has batches alone: give --against")
-        return of_source(source, shape, resize=own.resize, crop=own.crop)
+        return real_images(run.experiment, source, shape)
     if name.endswith(".npz"):
         return Path(name)
     return of_source(data.open_source(name), shape)

@@ -1,6 +1,7 @@
 """What a use takes, and its options, as options of the command line."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,10 +114,10 @@ class Given:
             if len(each) == 1 and path.suffix == ".npz":
                 items[name] = _array(path, name)
                 continue
-            if len(each) == 1 and path.is_dir() and not takes[name].typed:
+            if len(each) == 1 and os.path.isdir(path) and not takes[name].typed:
                 each, folder = _files(path, takes[name]), True
             items[name] = list(each)
-            if not takes[name].typed and all(Path(word).expanduser().is_file() for word in each):
+            if not takes[name].typed and all(map(_is_file, each)):
                 rows = max(rows, [Path(word).stem for word in each], key=len)
         return cls(items, options, rows if len(set(rows)) == len(rows) > 0 else None, folder)
 
@@ -142,6 +143,11 @@ class Given:
             for name, each in self.items.items()
         }
         return {**items, **self.options}
+
+
+def _is_file(word: str) -> bool:
+    # pathlib's raises for words that are longer than a name can be.
+    return os.path.isfile(os.path.expanduser(word))
 
 
 def _files(folder: Path, field: Field) -> tuple[str, ...]:

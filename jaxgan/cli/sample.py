@@ -18,6 +18,7 @@ from jaxgan.latent.mixing import mix
 from jaxgan.latent.table import table
 from jaxgan.latent.walk import walk
 from jaxgan.run import Run
+from jaxgan.run.folder import CONFIG
 from jaxgan.run.open import check_numbers
 
 
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
     folder, rest = take_target(argv, "sample", "RUN")
     run: Run | None = None
     kind: type = Options
-    if (Path(folder) / "config.json").is_file() or not {"-h", "--help"} & set(rest):
+    if (Path(folder) / CONFIG).is_file() or not {"-h", "--help"} & set(rest):
         run = Run(folder)
         _check_draws(run)
         kind = with_use(Options, run, "generate", known=OWN)

@@ -258,11 +258,9 @@ def _write(
             writer.close()
         shards.append(Shard(file=path.name, images=images, bytes=path.stat().st_size))
     counts = [] if source.labels is None else np.bincount(source.labels).tolist()
-    classes = source.columns.get("label")
-    names = classes.names if isinstance(classes, Label) else ()
     return _Index(
         version=_VERSION,
-        classes=list(zip(names, counts, strict=True)),
+        classes=list(zip(source.classes, counts, strict=True)),
         shards=shards,
         shapes=[(*shape, item) for shape, item in shapes.items()],
         sha256=digest.hexdigest(),

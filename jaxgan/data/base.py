@@ -367,9 +367,3 @@ class Arrays(Columns):
     def images(self) -> np.ndarray:
         """All images [n, h, w, c], or points [n, d]."""
         return self.items["image"]  # type: ignore[return-value]
-
-    def identity(self) -> Iterator[bytes]:
-        """Yield the arrays' shape, type and bytes."""
-        # Without names, as in runs that began before columns had any.
-        for items in self.items.values():
-            yield from _content(items)

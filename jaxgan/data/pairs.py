@@ -27,7 +27,7 @@ from jaxgan.data.base import Arrays, Item, Source, Transform
 from jaxgan.data.folder import Folder, listing, open_folder
 from jaxgan.data.order import permutation
 from jaxgan.errors import UserError
-from jaxgan.fields import Field, Image, Label
+from jaxgan.fields import Field, Image
 from jaxgan.fields.pixels import channels, text
 
 Opener = Callable[[str], Source]
@@ -393,9 +393,12 @@ def open_redrawn(spec: str, open_source: Opener) -> Source:
     how = {"inverted": invert, "contours": contours}[word]
     source = open_source(name)
     _check_images(spec, source)
+    if len(source.sets) > 1:
+        raise UserError(f"{spec}: give either set by itself, as in unpaired:A,{word}:B")
     if isinstance(source, Arrays):
-        return Arrays(how(source.images), source.labels, _classes(source), name=spec)
-    columns, labels = source.columns, source.labels
+        return Arrays(how(source.images), source.labels, source.classes, name=spec)
+    columns = {n: field for n, field in source.columns.items() if n != "input"}
+    labels = source.labels
     return Redrawn(name=spec, columns=columns, labels=labels, source=source, word=word, how=how)
 
 
@@ -426,15 +429,9 @@ def open_part(spec: str, open_source: Opener) -> Source:
     if isinstance(source, Arrays):
         kept = source.take(indices)
         labels, inputs = kept.get("label"), kept.get("input")
-        return Arrays(kept["image"], labels, _classes(source), name=spec, inputs=inputs)
+        return Arrays(kept["image"], labels, source.classes, name=spec, inputs=inputs)
     labels = None if source.labels is None else source.labels[indices]
     return Part(name=spec, columns=source.columns, labels=labels, source=source, indices=indices)
-
-
-def _classes(source: Source) -> tuple[str, ...]:
-    """Names of classes, by label; none where there are no labels."""
-    label = source.columns.get("label")
-    return label.names if isinstance(label, Label) else ()
 
 
 def _check_images(spec: str, source: Source) -> None:

@@ -4,7 +4,7 @@ Features are taken batch by batch, on all devices. What is kept of a batch is up
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import partial
 
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Float, PRNGKeyArray, PyTree, UInt8
 
 from jaxgan import data
 from jaxgan.errors import UserError
-from jaxgan.fields import Framing, Image
+from jaxgan.fields import Field, Framing, Image
 from jaxgan.metrics.base import Columns
 from jaxgan.metrics.features import Extractor
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
@@ -111,6 +111,7 @@ def of_source(
     resize: bool = True,
     crop: int | None = None,
     num: int | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Stored:
     """Images of a data set, brought to a shape as training does it.
 
@@ -120,18 +121,24 @@ def of_source(
         resize: bring the shorter side to it; otherwise images of other sizes are refused.
         crop: side of a centre crop taken first.
         num: how many; None: all.
+        columns: what the data call "image" and "label", where it is otherwise.
     """
-    found = [part for part in source.sets if "image" in part.columns]
+    called = {"image": "image", "label": "label", **(columns or {})}
+    found = [part for part in source.sets if called["image"] in part.columns]
     if not found:
         raise UserError(f"{source.name} has {', '.join(source.columns)}: scores are for images")
-    (source,), field, framing = found, Image(shape), Framing(resize=resize, crop=crop)
-    if source.columns["image"].shape == shape and crop is None:
+    (source, *_), field, framing = found, Image(shape), Framing(resize=resize, crop=crop)
+    images = source.columns[called["image"]]
+    if images.shape == shape and crop is None and called["image"] == "image":
         return Stored(source, num)
-    if refusal := field.refusal(source.columns["image"], framing):
+    if refusal := field.refusal(images, framing):
         raise UserError(f"{source.name} {refusal}")
-    columns = {"image": field, **{n: source.columns[n] for n in source.columns if n == "label"}}
-    transforms = {**dict.fromkeys(columns), "image": partial(field.fit, framing=framing)}
-    return Stored(source.fitted(transforms, columns), num, f"{shape} {framing}")
+    wanted: dict[str, Field] = {"image": dataclasses.replace(field, column=called["image"])}
+    if called["label"] in source.columns:
+        labels = source.columns[called["label"]]
+        wanted["label"] = dataclasses.replace(labels, column=called["label"])
+    transforms = {**dict.fromkeys(wanted), "image": partial(field.fit, framing=framing)}
+    return Stored(source.fitted(transforms, wanted), num, f"{shape} {framing}")
 
 
 Images = Drawn | Stored

@@ -3,16 +3,37 @@
 import dataclasses
 from typing import Any
 
+import jax
+from jax.sharding import Mesh
+
 from jaxgan import data
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
 from jaxgan.fields import Resolution
-from jaxgan.system import Stage, stages_of
+from jaxgan.metrics.images import Stored, of_source
+from jaxgan.parallel.mesh import batch_sharding
+from jaxgan.system import Stage, given_by, stages_of, use_of
 
 
 def batch_of(experiment: Experiment, stage: Stage) -> int:
     """Examples a draw in a stage."""
     return stage.batch or experiment.batch
+
+
+def shapes_of(
+    experiment: Experiment, stage: Stage, mesh: Mesh | None = None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what an iteration of a stage consumes, laid out as training lays it out."""
+    lead = stage.lead(experiment.micro)
+    layout = None if mesh is None else batch_sharding(mesh, leading=len(lead))
+    rows = (*lead, batch_of(experiment, stage) // experiment.micro)
+    return {
+        name: jax.ShapeDtypeStruct(
+            (*rows, *field.at(stage.resolution).shape), field.dtype, sharding=layout
+        )
+        for group in experiment.system.data()
+        for name, field in group.items()
+    }
 
 
 def stage_feed(
@@ -68,4 +89,24 @@ def table(
         framing=framing,
         columns=settings.renames,
         resolution=resolution,
+    )
+
+
+def real_images(experiment: Experiment, source: data.Source, shape: tuple[int, ...]) -> Stored:
+    """The data's images that the use "generate" imitates, with their labels, in a shape.
+
+    Raises:
+        UserError: the data have none, or they cannot be brought to it.
+    """
+    system, settings = experiment.system, experiment.data
+    made, field = next(iter(given_by(use_of(system, "generate")).items()))
+    matches = data.match(system.data(), source, settings.renames)
+    found = next((each for each in matches if made in each.columns), matches[0])
+    columns = {name: column for name, column in found.columns.items() if name == "label"}
+    return of_source(
+        found.source,
+        shape,
+        resize=settings.resize or shape != field.shape,
+        crop=settings.crop,
+        columns={**columns, "image": found.columns.get(made, "image")},
     )

@@ -322,6 +322,7 @@ class Run:
             {name: np.repeat(given, samples, 0)},
             numbers=np.tile(np.arange(samples), len(given)),
             seed=seed,
+            chunk=min(samples * len(given), 16),  # it is computed whole
         )
         made, out = next(iter(self.gives(direction).items()))
         pixels = out.from_network(applied.made[made])
@@ -389,12 +390,11 @@ def images_of(
     Raises:
         UserError: the system has no such use, or it draws no images.
     """
+    scored(system)
     use, resolution = use_of(system, "generate"), resolution_at(system, state)
     takes = {n: taken.field for n, taken in taken_by(system, use, None, resolution).items()}
     made, field = next(iter(given_by(use, None, resolution).items()))
-    if type(field) is not Image:
-        raise UserError(f"{type(system).__name__} draws {field.text()}: scores are for images")
-    label = next((n for n, taken in takes.items() if isinstance(taken, Label)), None)
+    label = _label(system, takes)
 
     def sample(count: int, start: int) -> dict[str, np.ndarray]:
         numbers = np.arange(start, start + count)
@@ -430,6 +430,33 @@ def images_of(
         truncation=truncation,
         seed=seed,
     )
+
+
+def scored(system: System) -> tuple[tuple[int, ...], int]:
+    """Shape of the images that the use "generate" is scored by, and their classes, 0 for none.
+
+    Raises:
+        UserError: the system has no such use, it draws no images, or it must be given something.
+    """
+    use = use_of(system, "generate")
+    takes, (_, field) = taken_by(system, use), next(iter(given_by(use).items()))
+    if type(field) is not Image:
+        raise UserError(f"{type(system).__name__} draws {field.text()}: scores are for images")
+    if needed := [n for n, taken in takes.items() if taken.origin or not taken.drawn]:
+        raise UserError(
+            f"{type(system).__name__} draws from {needed[0]}, which is not drawn at random: "
+            "only what is drawn of latents and labels is scored"
+        )
+    fields = {n: taken.field for n, taken in takes.items()}
+    label = _label(system, fields)
+    classes = fields[label].classes if label else 0  # type: ignore[attr-defined]
+    return tuple(n or 0 for n in field.shape), classes
+
+
+def _label(system: System, takes: Mapping[str, Field]) -> str | None:
+    """Which of these is the class that the data have, too; a code that is drawn alone is none."""
+    known = {name for group in system.data() for name in group}
+    return next((n for n, f in takes.items() if isinstance(f, Label) and n in known), None)
 
 
 def check_numbers(num: int | None, truncation: float | None, seed: int) -> None:

@@ -25,12 +25,11 @@ from jaxgan.config import Experiment, differences, to_json
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Resolution
 from jaxgan.metrics.evaluator import Evaluator
-from jaxgan.metrics.images import of_source
 from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.run import folder as files
-from jaxgan.run.batches import batch_of, stage_feed, table
-from jaxgan.run.open import Run, images_of
+from jaxgan.run.batches import batch_of, real_images, shapes_of, stage_feed, table
+from jaxgan.run.open import Run, images_of, scored
 from jaxgan.state import State
 from jaxgan.system import Stage, System, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import apply, resolution_at
@@ -38,7 +37,7 @@ from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
 from jaxgan.training.loop import Moment, iterate, spans
 from jaxgan.training.report import Report, Watch
 from jaxgan.training.show import picture, shown_use
-from jaxgan.training.step import init, state_shapes, with_pretrained
+from jaxgan.training.step import init, make_step, state_shapes, with_pretrained
 
 Hook = Callable[[Moment, bool], None]
 """What is called after an iteration, with whether it is the last one."""
@@ -284,6 +283,9 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
     for stage in stages:
         check_batch(batch_of(experiment, stage), experiment.micro, mesh)
     _check_own_batches(experiment, stages)
+    if experiment.augment:  # a system whose losses augment nothing is found when they are traced
+        step = make_step(experiment.system, micro=experiment.micro, augment=experiment.augment)
+        jax.eval_shape(step, state_shapes(experiment.system), shapes_of(experiment, stages[0]))
     resumed = _resumes(experiment, folder)
     settings = experiment.data
     source = data.as_source(settings.source)
@@ -299,8 +301,10 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
     evaluator = _evaluator(experiment, folder, source, mesh) if experiment.evaluate.every else None
     if resumed:
         _check_same_data(folder, fingerprint)
+        _check_same_weights(folder, experiment.system)
     console.print(text, highlight=False, soft_wrap=True, emoji=False)
-    facts = {"fingerprint": fingerprint, "fields": about}
+    published = {name: each.sha256 for name, each in experiment.system.pretrained().items()}
+    facts = {"fingerprint": fingerprint, "fields": about, "pretrained": published}
     return _Ready(
         resumed,
         mesh,
@@ -338,30 +342,21 @@ def _evaluator(
     """Who scores what is drawn against the data."""
     if isinstance(source, data.Stepwise):
         raise UserError("--evaluate.every: batches of one's own have no images to score against")
-    system, settings = experiment.system, experiment.data
+    system = experiment.system
     uses = system.uses()
     if "generate" not in uses:
         raise UserError(
             f"--evaluate.every: {type(system).__name__} draws no images of its own (it has "
             f"{', '.join(uses)}) and is not scored while it trains: leave it out"
         )
-    use = use_of(system, "generate")
-    field = next(iter(given_by(use).values()))
-    shape = tuple(n or 0 for n in field.shape)
-    takes = taken_by(system, use)
-    classes = [t.field.classes for t in takes.values() if isinstance(t.field, Label)]
+    shape, classes = scored(system)
     return Evaluator(
         folder,
-        lambda wanted: of_source(
-            source,
-            wanted,
-            resize=settings.resize or wanted != shape,
-            crop=settings.crop,
-        ),
+        functools.partial(real_images, experiment, source),
         experiment.evaluate.metrics,
         extractor=experiment.evaluate.extractor,
         shape=shape,
-        classes=classes[0] if classes else 0,
+        classes=classes,
         mesh=mesh,
     )
 
@@ -416,6 +411,17 @@ def _check_buildable(system: System) -> None:
         raise UserError(
             f"{type(system).__name__} cannot be built with these settings: {error}"
         ) from error
+
+
+def _check_same_weights(folder: Path, system: System) -> None:
+    """Refuses to resume with other published weights than the run began with."""
+    former = files.read_data(folder).get("pretrained", {})
+    for name, each in system.pretrained().items():
+        if former.get(name, each.sha256) != each.sha256:
+            raise UserError(
+                f"{folder} was trained with weights of {name} of sha256 {former[name][:12]}, these "
+                f"are {each.sha256[:12]}: restore them, or choose another --out"
+            )
 
 
 def _check_same_data(folder: Path, fingerprint: str) -> None:

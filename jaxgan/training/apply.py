@@ -302,6 +302,8 @@ class _Plan:
         data: Table | None,
     ) -> "_Plan":
         """Checks what is given, and draws from the data what is not."""
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed is {seed}: it goes from 0 to 2^32 - 1")
         chosen, given = use_of(system, use), dict(given or {})
         options = chosen.options if options is None else options
         resolution = resolution_at(system, state)

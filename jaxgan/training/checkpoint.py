@@ -103,7 +103,12 @@ class Checkpoints:
                 complaint = lines[0][:200]
             reasons = [text for text in told(complaint) if text]
             if not reasons:
-                del found["format"]
+                version = int(found.pop("format"))
+                if version != FORMAT:
+                    raise UserError(
+                        f"{self._folder / str(step)} is a checkpoint of format {version}, this "
+                        f"version of jaxgan reads {FORMAT}"
+                    )
                 return dataclasses.replace(like, **found)
             self._unreadable.add(step)
             if is_first():

@@ -111,7 +111,8 @@ def make_step(
     `System.data()` by name, as networks see them (images float32 in [-1, 1]), with leading axes
     [draws, micro, b], of which those that are 1 are left out: draws is `stage.draws`, the fresh
     batches that one iteration consumes (1 + n_critic and the like). Each update averages its
-    gradient over `micro` micro-batches. A batch that is anything else is refused (UserError).
+    gradient over `micro` micro-batches. A batch that is anything else is refused (UserError), but
+    for the range of its numbers, which is not looked at.
 
     Metrics of a player that moves lazily are zeros in the iterations in which it rests.
 
@@ -139,7 +140,7 @@ def make_step(
     def step(state: State, batch: Examples) -> tuple[State, dict[str, Metrics]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         _check_examples(system, stage, micro, batch)
-        draws = _with_all_axes(batch, stage.draws, micro)
+        draws = _with_all_axes(batch, stage, micro)
         augmentation = Augmentation(policy) if policy else None
         emitted: dict[str, Array] = {}
         metrics: dict[str, Metrics] = {}
@@ -191,9 +192,11 @@ def _check_examples(system: System, stage: Stage, micro: int, batch: Any) -> Non
             f"the batch has {', '.join(batch) or 'nothing'}, but {type(system).__name__} learns "
             f"from {names}: give these by name"
         )
-    lead = _lead(stage.draws, micro)
+    lead = stage.lead(micro)
     for name, field in fields.items():
         found, wanted = batch[name], np.dtype(field.dtype)
+        if not hasattr(found, "dtype"):
+            raise UserError(f"batch[{name!r}] is no array: give one of {wanted}")
         if jnp.issubdtype(found.dtype, jnp.integer) != jnp.issubdtype(wanted, jnp.integer):
             hint = " in [-1, 1]: x / 127.5 - 1 of bytes" if isinstance(field, Image) else ""
             raise UserError(f"batch[{name!r}] is {found.dtype}, expected {wanted}{hint}")
@@ -210,15 +213,10 @@ def _check_examples(system: System, stage: Stage, micro: int, batch: Any) -> Non
             )
 
 
-def _lead(draws: int, micro: int) -> tuple[int, ...]:
-    """The axes of a batch before that of examples."""
-    return tuple(n for n in (draws, micro) if n > 1)
-
-
-def _with_all_axes(batch: Examples, draws: int, micro: int) -> Examples:
+def _with_all_axes(batch: Examples, stage: Stage, micro: int) -> Examples:
     """Puts back the axes `draws` and `micro` where they were left out for being 1."""
-    skip = len(_lead(draws, micro))
-    return {name: x.reshape(draws, micro, *x.shape[skip:]) for name, x in batch.items()}
+    skip = len(stage.lead(micro))
+    return {name: x.reshape(stage.draws, micro, *x.shape[skip:]) for name, x in batch.items()}
 
 
 def _batches_for(player: Player, draws: Examples, used: int) -> Examples:

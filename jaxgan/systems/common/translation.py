@@ -7,6 +7,7 @@ import optax
 from jaxgan.errors import UserError
 from jaxgan.nn.patchgan import smallest_side
 from jaxgan.system import System
+from jaxgan.systems.common.generative import falling_adam
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,4 @@ class Translation(System):
 
     def adam(self) -> optax.GradientTransformation:
         """Adam with the declared schedule."""
-        start, end = self.decay
-        rate = optax.linear_schedule(self.learning_rate, 0.0, end - start, start)
-        return optax.adam(rate, *self.betas)
+        return falling_adam(self.learning_rate, self.betas, self.decay)
