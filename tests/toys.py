@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -127,7 +128,7 @@ class Guide(nn.Module):
         return jnp.square(x - self.param("middle", nn.initializers.zeros, (2,))).sum(-1)
 
 
-GUIDE = {"params": {"middle": jnp.array([3.0, -3.0])}}  # one copy, as a cache would have it
+GUIDE = {"params": {"middle": np.array([3.0, -3.0], np.float32)}}  # one, as a cache would have it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

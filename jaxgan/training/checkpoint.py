@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
@@ -190,4 +191,5 @@ def _as_dict(state: State) -> dict[str, Any]:
     """What a checkpoint holds: all but the pretrained networks, under names that do not depend on
     the State's class."""
     names = ("step", "params", "stats", "memory", "opt", "ema")
-    return {"format": jnp.int32(FORMAT), **{name: getattr(state, name) for name in names}}
+    # On the host: among many processes a device's own array belongs to none of them.
+    return {"format": np.array(FORMAT, np.int32), **{name: getattr(state, name) for name in names}}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxgan import UserError, data
+from jaxgan.fields import Image, Label
 from jaxgan.parallel import distributed, sharding
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.run.open import Run, state_sha256
@@ -42,17 +43,11 @@ def a_batch_is_that_of_one_process() -> None:
         for draws, micro in ((1, 1), (3, 1), (1, 2), (3, 2)):
 
             def batches(process, processes, draws=draws, micro=micro):
-                return data.batches(
-                    data.open_source("digits"),
-                    shape=(8, 8, 1),
-                    classes=10,
-                    batch=16,
-                    flip=True,
-                    draws=draws,
-                    micro=micro,
-                    process=process,
-                    processes=processes,
-                )[5]
+                order = data.Order(
+                    batch=16, draws=draws, micro=micro, process=process, processes=processes
+                )
+                group = {"image": Image((8, 8, 1)), "label": Label(classes=10)}
+                return data.batches(data.open_source("digits"), (group,), order, flip=True)[5]
 
             layout = batch_sharding(mesh, leading=(draws > 1) + (micro > 1))
             whole = batches(0, 1)

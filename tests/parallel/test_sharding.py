@@ -10,11 +10,13 @@ import pytest
 from flax import linen as nn
 
 from jaxgan import Player, init, make_step
+from jaxgan.fields import Points
 from jaxgan.nn.style import ModulatedConv
 from jaxgan.parallel import sharding
 from jaxgan.parallel.hlo import Program
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.parallel.sharding import state_shardings
+from jaxgan.system import stages_of
 from jaxgan.training.step import state_shapes
 from tests.toys import Numbers, TinyGAN
 
@@ -34,14 +36,14 @@ from tests.toys import Numbers, TinyGAN
 )
 def test_the_rule(data, fsdp, shape, parameter, update):
     mesh, x = make_mesh(data, fsdp), jax.ShapeDtypeStruct(shape, jnp.float32)
-    assert sharding._stored(mesh, x).shard_shape(shape) == parameter
+    assert sharding._kept(mesh, x).shard_shape(shape) == parameter
     assert sharding._shared_out(mesh, x).shard_shape(shape) == update
 
 
 @pytest.mark.parametrize("shape", [(8, 1), (4, 2), (2, 4)])
 def test_a_share_of_the_update_lies_where_the_parameters_lie(shape):
     mesh, x = make_mesh(*shape), jax.ShapeDtypeStruct((128, 256), jnp.float32)
-    held = sharding._stored(mesh, x).devices_indices_map(x.shape)
+    held = sharding._kept(mesh, x).devices_indices_map(x.shape)
     shares = sharding._shared_out(mesh, x).devices_indices_map(x.shape)
     for device, (_, columns) in shares.items():
         start, stop, _ = held[device][-1].indices(256)
@@ -55,7 +57,7 @@ def test_a_state_keeps_its_layout(rng, monkeypatch):
     state = init(system, mesh=mesh)
     expected = state_shardings(mesh, state)
     assert not expected.params["generator"]["out"]["kernel"].is_fully_replicated
-    images = rng.normal(size=(system.stages()[0].draws, 32, 2)).astype(np.float32).squeeze()
+    images = rng.normal(size=(stages_of(system)[0].draws, 32, 2)).astype(np.float32).squeeze()
     batch = {"image": jax.device_put(images, batch_sharding(mesh, leading=images.ndim - 2))}
     step = make_step(system, mesh=mesh)
     for _ in range(2):
@@ -80,6 +82,9 @@ class Modulated(nn.Module):
 class Maps(Numbers):
     """A network of modulated convolutions that is moved towards zero."""
 
+    def data(self):
+        return ({"image": Points((8,))},)
+
     def networks(self):
         return {"a": Modulated()}
 
@@ -97,7 +102,7 @@ def test_no_map_travels():
         return jnp.square(view("a", batch["image"])).mean(), {}
 
     player = Player(name="a", owns=("a",), loss=loss, optimizer=optax.adam(0.1))
-    system, mesh = Maps(shape=(8,), players=(player,)), make_mesh(8, 1)
+    system, mesh = Maps(players=(player,)), make_mesh(8, 1)
     layout = batch_sharding(mesh, leading=0)
     batch = {"image": jax.ShapeDtypeStruct((32, 8), jnp.float32, sharding=layout)}
     lowered = make_step(system, mesh=mesh).lower(state_shapes(system, mesh), batch)
