@@ -1,7 +1,7 @@
 """BigGAN on CIFAR-10 at the paper's width, with shared embedding, hierarchical latents, attention.
 
 Expected: Inception score 9.22 and a Frechet distance of 14.73, published by Brock et al. 2019
-(appendix C.2), who tell no more of this network than that it is BigGAN for 32 pixels.
+(appendix C.2), who say no more of this network than that it is BigGAN for 32 pixels.
 Hardware: one GPU; a guess: two days on an A100. On a TPU add `--system.dtype bfloat16`.
 
     jaxgan train configs/biggan_cifar10_paper.py

@@ -97,7 +97,7 @@ def cache() -> Path:
 
 
 def keep_compilations() -> None:
-    """Compiled programs survive the process, in `cache()` unless JAX is told a place."""
+    """Compiled programs survive the process, in `cache()` unless JAX has another place."""
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

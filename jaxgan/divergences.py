@@ -57,7 +57,7 @@ class Divergence:
 
 def _no_ratio(v: Float[Array, "..."]) -> Float[Array, "..."]:
     raise UserError(
-        "total_variation has no density ratio: its optimal discriminator tells only the sign of "
+        "total_variation has no density ratio: its optimal discriminator gives only the sign of "
         "p - q; train with another divergence (kl, gan, pearson, ...)"
     )
 

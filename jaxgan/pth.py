@@ -46,7 +46,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     Names of nested dictionaries and places in lists are joined with ".". Numbers, strings and other
     plain values that stand among the tensors are passed over; but the group size of minibatch
-    standard deviation, which no tensor tells, is read from objects with persistence, as a scalar.
+    standard deviation, which no tensor holds, is read from objects with persistence, as a scalar.
 
     Raises:
         UserError: the file is missing, cut short, of another format, or names anything but tensors;

@@ -69,6 +69,6 @@ def _run(argv: list[str]) -> int:
 def _usage() -> str:
     commands = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
     return (
-        f"usage: jaxgan COMMAND ...\n\n{commands}\n\n`jaxgan COMMAND --help` tells more.\n"
+        f"usage: jaxgan COMMAND ...\n\n{commands}\n\n`jaxgan COMMAND --help` lists its options.\n"
         "Start with: jaxgan train quickstart"
     )

@@ -28,7 +28,7 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    """Parses, packs, tells what there is."""
+    """Parses, packs, prints what was packed."""
     if not argv or argv[0] in ("-h", "--help"):
         print(f"{_USAGE}\n\n`jaxgan data pack FOLDER OUT --help` lists the options.")
         return 0

@@ -32,7 +32,7 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    """Parses, converts, tells what there is."""
+    """Parses, converts, prints what was converted."""
     if not argv or argv[0] in ("-h", "--help"):
         print(f"{_USAGE}\n\n`jaxgan import FORMAT FILE --help` lists the options.")
         return 0

@@ -17,7 +17,7 @@ from jaxgan.run.open import largest_difference, state_sha256
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to tell it."""
+    """What to print."""
 
     compare: Path | None = None
     """Another run: print the largest difference of any array of the two States, and stop."""

@@ -24,7 +24,7 @@ ALONE = distributed.Processes()
 
 
 def main(argv: list[str]) -> int:
-    """Parses, trains, and tells where the run is."""
+    """Parses, trains, and prints where the run is."""
     target, options = take_target(argv, "train", "CONFIG|RUN")
     of_run = (Path(target) / CONFIG).is_file()
     loaded = Run(target).experiment if of_run else load_config(target)

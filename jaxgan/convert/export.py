@@ -56,7 +56,7 @@ def stablehlo(run: Run, use: str = "generate") -> bytes:
         name: jax.ShapeDtypeStruct((b, *field.shape), field.dtype) for name, field in takes.items()
     }
     with target("gpu"):
-        # One sample at a time under vmap: no network has to know of sizes that are symbols.
+        # One sample at a time under vmap: no network has to handle sizes that are symbols.
         program = export.export(jax.jit(jax.vmap(call)), platforms=PLATFORMS)
         return bytes(program(inputs, jax.ShapeDtypeStruct((b,), jnp.uint32)).serialize())
 

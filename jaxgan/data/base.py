@@ -48,7 +48,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def identity(self) -> Iterator[bytes]:
-        """Yield what tells this data set from another; `fingerprint` hashes it."""
+        """Yield what identifies this data set; `fingerprint` hashes it."""
 
     @property
     def classes(self) -> tuple[str, ...]:

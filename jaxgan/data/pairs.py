@@ -67,7 +67,7 @@ class SideBySide(Source):
                 yield name, half_shape(name, shape)
 
     def identity(self) -> Iterator[bytes]:
-        """Yield which half is which, and what tells the files."""
+        """Yield which half is which, and what identifies the files."""
         yield b"right to left" if self.swap else b"left to right"
         yield from self.source.identity()
 
@@ -104,7 +104,7 @@ class TwoSets(Source):
         return super().fitted(transforms, columns)
 
     def identity(self) -> Iterator[bytes]:
-        """Yield what tells either set."""
+        """Yield what identifies either set."""
         yield from self.images.identity()
         yield b"from"
         yield from self.inputs.identity()
@@ -121,7 +121,7 @@ class Unrelated(TwoSets):
         return images, self.inputs.fitted({"input": None}, {"input": field})
 
     def identity(self) -> Iterator[bytes]:
-        """Yield what tells either set, and that they are unrelated."""
+        """Yield what identifies either set, and that they are unrelated."""
         yield b"unrelated"
         yield from super().identity()
 
@@ -186,7 +186,7 @@ class Redrawn(Source):
 
     Attributes:
       source: Where they are from.
-      word: What tells these data from others.
+      word: What was done to the images.
       how: What is done to each.
     """
 
@@ -206,7 +206,7 @@ class Redrawn(Source):
         return self.source.shapes(column)
 
     def identity(self) -> Iterator[bytes]:
-        """Yield what was done to the images, and what tells them."""
+        """Yield what was done to the images, and what identifies them."""
         yield self.word.encode()
         yield from self.source.identity()
 

@@ -145,7 +145,7 @@ def _look(matches: tuple[Match, ...], framing: Framing) -> dict[str, str]:
         for name, field in each.fields.items():
             column = each.columns[name]
             if (id(each.source), column) not in seen:
-                # By shape, the first item that has it. What has no axes has no shape to tell of.
+                # By shape, the first item that has it. What has no axes has no shape to show.
                 firsts: dict[tuple[int, ...], str] = {}
                 for what, shape in each.source.shapes(column) if field.shape else ():
                     firsts.setdefault(shape, what)

@@ -93,7 +93,7 @@ def as_source(value: Any) -> Source | Stepwise:
 
 
 def fingerprint(source: Source | Stepwise) -> str:
-    """Return 16 hexadecimal digits that tell this data set from another.
+    """Return 16 hexadecimal digits that identify this data set.
 
     They come from the bytes of arrays, from names and sizes of files (not from where the folder
     lies), from a packed folder's records, or from TFDS's name, version and split.

@@ -141,7 +141,7 @@ class Field:
         return np.asarray(items, self.dtype)
 
     def bind(self, about: Mapping[str, Any]) -> "Field":
-        """The field with what only the data know, as `about` of their column tells it."""
+        """The field with what only the data know, as `about` of their column has it."""
         del about
         return self
 

@@ -107,7 +107,7 @@ class Run:
 
     @functools.cached_property
     def about(self) -> dict[str, dict[str, Any]]:
-        """What only the run's data know of its fields, such as the names of classes, by name."""
+        """What only the run's data say of its fields, such as the names of classes, by name."""
         return files.read_data(self.folder).get("fields", {})
 
     @functools.cached_property

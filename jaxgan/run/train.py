@@ -61,7 +61,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
 
     Everything that can be wrong with what the user gave is found before the first file is written.
     Among many processes (`jaxgan.parallel.distributed`) all of them call this; the first one writes
-    and speaks, all save, and an error or a signal at one of them ends all.
+    and prints, all save, and an error or a signal at one of them ends all.
 
     Args:
         experiment: what to train.

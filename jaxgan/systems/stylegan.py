@@ -1,4 +1,4 @@
-"""StyleGAN: a generator that is told at every layer, and at every scale, what style to paint in.
+"""StyleGAN: a generator that takes a style at every layer, from coarse to fine.
 
 Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks",
 CVPR 2019. A mapping network makes styles of latents; the synthesis network starts from a constant,

@@ -178,7 +178,7 @@ class Growing(Generative):
         )
 
     def size(self, view: View) -> dict[str, Any]:
-        """What networks need to know of the moment: {"resolution": side, "fade": how far}."""
+        """What networks take of the stage and the step: {"resolution": side, "fade": how far}."""
         side = view.resolution or self.shape[0]
         fade: Float[Array, ""] | None = None
         for level in self.levels():
