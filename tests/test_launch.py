@@ -17,7 +17,8 @@ import yaml
 from PIL import Image
 
 from jaxgan.cli import main
-from jaxgan.run.open import Run, state_sha256
+from jaxgan.run.open import Run
+from jaxgan.training.digest import state_sha256
 
 LAUNCH = Path(__file__).parent.parent / "launch"
 SCRIPTS = ("tpu", "slurm")

@@ -14,8 +14,9 @@ import pytest
 
 from jaxgan.cli import main
 from jaxgan.parallel.mesh import make_mesh
-from jaxgan.run.open import Run, state_sha256
+from jaxgan.run.open import Run
 from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.digest import state_sha256
 from jaxgan.training.step import state_shapes
 from tests.test_launch import launch  # noqa: F401 (a fixture)
 

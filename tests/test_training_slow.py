@@ -15,7 +15,7 @@ from jaxgan.metrics import classifier
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, refer
 from jaxgan.metrics.images import of_source
 from jaxgan.run import train
-from jaxgan.run.open import images_of
+from jaxgan.run.scored import images_of
 
 pytestmark = pytest.mark.slow
 

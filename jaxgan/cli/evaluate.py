@@ -19,8 +19,8 @@ from jaxgan.metrics.images import Drawn, Stored, of_source
 from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
 from jaxgan.run import Run
-from jaxgan.run.batches import real_images
 from jaxgan.run.folder import CONFIG
+from jaxgan.run.scored import real_images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

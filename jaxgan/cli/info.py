@@ -12,7 +12,7 @@ from jaxgan import config
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.describe import WHENCE, describe
 from jaxgan.run import Run
-from jaxgan.run.open import largest_difference, state_sha256
+from jaxgan.training.digest import largest_difference, state_sha256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,8 @@ from jaxgan import data
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
 from jaxgan.fields import Resolution
-from jaxgan.metrics.images import Stored, of_source
 from jaxgan.parallel.mesh import batch_sharding
-from jaxgan.system import Stage, given_by, stages_of, use_of
+from jaxgan.system import Stage, stages_of
 
 
 def batch_of(experiment: Experiment, stage: Stage) -> int:
@@ -89,24 +88,4 @@ def table(
         framing=framing,
         columns=settings.renames,
         resolution=resolution,
-    )
-
-
-def real_images(experiment: Experiment, source: data.Source, shape: tuple[int, ...]) -> Stored:
-    """The data's images that the use "generate" imitates, with their labels, in a shape.
-
-    Raises:
-        UserError: the data have none, or they cannot be brought to it.
-    """
-    system, settings = experiment.system, experiment.data
-    made, field = next(iter(given_by(use_of(system, "generate")).items()))
-    matches = data.match(system.data(), source, settings.renames)
-    found = next((each for each in matches if made in each.columns), matches[0])
-    columns = {name: column for name, column in found.columns.items() if name == "label"}
-    return of_source(
-        found.source,
-        shape,
-        resize=settings.resize or shape != field.shape,
-        crop=settings.crop,
-        columns={**columns, "image": found.columns.get(made, "image")},
     )

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxgan.config import Experiment, from_json
 from jaxgan.data import Batches, as_source
 from jaxgan.errors import UserError, nearest
-from jaxgan.fields import Field, Image, Label, Normal, Resolution, draw_items
+from jaxgan.fields import Field, Image, Normal, Resolution
 from jaxgan.metrics.images import Drawn
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.run import folder as files
 from jaxgan.run.batches import table
+from jaxgan.run.scored import images_of
 from jaxgan.state import State
 from jaxgan.system import System, Use, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import (
     Applied,
     apply,
-    call_keys,
     draw,
     evaluation_view,
     resolution_at,
@@ -376,89 +373,6 @@ def _accepted(name: str, field: Field, given: Any) -> Any:
         raise UserError(f"{name}: {error}") from error
 
 
-def images_of(
-    system: System,
-    state: State,
-    num: int,
-    *,
-    name: str,
-    truncation: float | None = None,
-    seed: int = 0,
-) -> Drawn:
-    """Images of a state, to score: what the use "generate" gives first.
-
-    Raises:
-        UserError: the system has no such use, or it draws no images.
-    """
-    scored(system)
-    use, resolution = use_of(system, "generate"), resolution_at(system, state)
-    takes = {n: taken.field for n, taken in taken_by(system, use, None, resolution).items()}
-    made, field = next(iter(given_by(use, None, resolution).items()))
-    label = _label(system, takes)
-
-    def sample(count: int, start: int) -> dict[str, np.ndarray]:
-        numbers = np.arange(start, start + count)
-        applied = apply(
-            system, state, "generate", numbers=numbers, seed=seed, truncation=truncation
-        )
-        labels = {} if label is None else {"label": applied.taken[label]}
-        return {"image": field.from_network(applied.made[made]), **labels}
-
-    def generate(taken: dict[str, jax.Array]) -> jax.Array:
-        count = len(next(iter(taken.values())))
-        keys = call_keys(seed, jnp.arange(count, dtype=jnp.uint32))
-        view = evaluation_view(system, state, resolution)
-        return use.call(view, taken, keys, use.options)[made]
-
-    def latents(key: jax.Array, count: int) -> dict[str, jax.Array]:
-        level = None if truncation is None else jnp.float32(truncation)
-        return draw_items(takes, jax.random.split(key, count), level)
-
-    def between(a: dict[str, Any], b: dict[str, Any], t: jax.Array) -> dict[str, jax.Array]:
-        return {n: taken.between(a[n], b[n], t) for n, taken in takes.items()}  # type: ignore[attr-defined]
-
-    return Drawn(
-        sample=sample,
-        generate=generate,
-        latents=latents,
-        between=between,
-        num=num,
-        name=name,
-        shape=tuple(n or 0 for n in field.shape),
-        step=int(state.step),
-        ema=bool(system.ema()),
-        truncation=truncation,
-        seed=seed,
-    )
-
-
-def scored(system: System) -> tuple[tuple[int, ...], int]:
-    """Shape of the images that the use "generate" is scored by, and their classes, 0 for none.
-
-    Raises:
-        UserError: the system has no such use, it draws no images, or it must be given something.
-    """
-    use = use_of(system, "generate")
-    takes, (_, field) = taken_by(system, use), next(iter(given_by(use).items()))
-    if type(field) is not Image:
-        raise UserError(f"{type(system).__name__} draws {field.text()}: scores are for images")
-    if needed := [n for n, taken in takes.items() if taken.origin or not taken.drawn]:
-        raise UserError(
-            f"{type(system).__name__} draws from {needed[0]}, which is not drawn at random: "
-            "only what is drawn of latents and labels is scored"
-        )
-    fields = {n: taken.field for n, taken in takes.items()}
-    label = _label(system, fields)
-    classes = fields[label].classes if label else 0  # type: ignore[attr-defined]
-    return tuple(n or 0 for n in field.shape), classes
-
-
-def _label(system: System, takes: Mapping[str, Field]) -> str | None:
-    """Which of these is the class that the data have, too; a code that is drawn alone is none."""
-    known = {name for group in system.data() for name in group}
-    return next((n for n, f in takes.items() if isinstance(f, Label) and n in known), None)
-
-
 def check_numbers(num: int | None, truncation: float | None, seed: int) -> None:
     """Refuses numbers that no drawing can have."""
     if num is not None and num < 1:
@@ -480,41 +394,3 @@ def open_run(folder: str | Path, *, best: bool = False) -> Run:
         UserError: there is no run in the folder, or no best checkpoint.
     """
     return Run(folder, best=best)
-
-
-def state_sha256(state: State) -> str:
-    """A digest over every array of a State, with its name, type and shape, in order of names."""
-    digest = hashlib.sha256()
-    for name, value in _named_arrays(state):
-        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
-
-
-def _named_arrays(state: State) -> list[tuple[str, np.ndarray]]:
-    """Every array of a State on the host, in order of names."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    named = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
-    return [(name, np.ascontiguousarray(jax.device_get(leaf))) for name, leaf in sorted(named)]
-
-
-def largest_difference(state: State, other: State) -> tuple[float, str]:
-    """The largest absolute difference between arrays of two States, and which array has it.
-
-    NaN counts as the largest of all where the other State has a number; the name is empty where
-    nothing differs.
-
-    Raises:
-        UserError: the States are not of one system.
-    """
-    ours, theirs = (dict(_named_arrays(each)) for each in (state, other))
-    if {n: x.shape for n, x in ours.items()} != {n: x.shape for n, x in theirs.items()}:
-        raise UserError("the runs hold arrays of other names or shapes: compare runs of one system")
-    largest, where = 0.0, ""
-    for name, value in ours.items():
-        mine, its = (np.asarray(x, np.float64) for x in (value, theirs[name]))
-        apart = np.where(np.isnan(mine) & np.isnan(its), 0.0, np.abs(mine - its))
-        most = float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
-        if most > largest:
-            largest, where = most, name
-    return largest, where

@@ -28,8 +28,9 @@ from jaxgan.metrics.evaluator import Evaluator
 from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.run import folder as files
-from jaxgan.run.batches import batch_of, real_images, shapes_of, stage_feed, table
-from jaxgan.run.open import Run, images_of, scored
+from jaxgan.run.batches import batch_of, shapes_of, stage_feed, table
+from jaxgan.run.open import Run
+from jaxgan.run.scored import images_of, real_images, scored
 from jaxgan.state import State
 from jaxgan.system import Stage, System, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import apply, resolution_at

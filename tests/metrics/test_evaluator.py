@@ -21,8 +21,8 @@ from jaxgan.metrics.features import from_function
 from jaxgan.metrics.images import Stored
 from jaxgan.metrics.records import read_records
 from jaxgan.parallel.mesh import make_mesh
-from jaxgan.run.open import state_sha256
 from jaxgan.systems.sngan import SNGAN
+from jaxgan.training.digest import state_sha256
 
 QUIET = Console(file=io.StringIO())
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 12)).astype(np.float32) / 8

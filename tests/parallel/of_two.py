@@ -14,8 +14,9 @@ from jaxgan import UserError, data
 from jaxgan.fields import Image, Label
 from jaxgan.parallel import distributed, sharding
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
-from jaxgan.run.open import Run, state_sha256
+from jaxgan.run.open import Run
 from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.digest import state_sha256
 from jaxgan.training.step import state_shapes
 
 

@@ -20,9 +20,9 @@ from jaxgan import Checkpoint, Data, Experiment, Log, Mesh, UserError
 from jaxgan.fields import Points
 from jaxgan.run import Run, train
 from jaxgan.run.folder import wait_for
-from jaxgan.run.open import state_sha256
 from jaxgan.run.train import Stopped
 from jaxgan.training.checkpoint import Diverged
+from jaxgan.training.digest import state_sha256
 from tests.toys import StagedGAN, TinyGAN
 
 QUIET = Console(file=io.StringIO())

@@ -17,11 +17,11 @@ from jaxgan.nn.resample import downsample, upsample
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.run import Run, train
 from jaxgan.run.batches import stage_feed
-from jaxgan.run.open import state_sha256
 from jaxgan.system import stages_of
 from jaxgan.systems.common.growing import faded, forget_moments
 from jaxgan.systems.progan import ProGAN
 from jaxgan.training.apply import apply, evaluation_view, resolution_at
+from jaxgan.training.digest import state_sha256
 from jaxgan.view import View
 
 # Levels of 4 and 8 pixels: steps 0 to 2; 3 to 8, of which those before 7 fade.

@@ -18,10 +18,10 @@ from jaxgan.describe import describe, parameter_counts
 from jaxgan.latent.one_image import reconstruct
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.run import Run, train
-from jaxgan.run.open import state_sha256
 from jaxgan.system import given_by, stages_of, use_of
 from jaxgan.systems.singan import Discriminator, Generator, Injection, SinGAN, Size, resample
 from jaxgan.training.apply import apply, evaluation_view
+from jaxgan.training.digest import state_sha256
 from jaxgan.view import View
 from tests.reference import singan as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax
