@@ -8,7 +8,7 @@ minutes on two CPU cores that do nothing else.
 
     jaxgan train configs/infogan_mnist5k.py
     jaxgan sample runs/infogan_mnist5k --table category code --out table.png
-    jaxgan sample runs/infogan_mnist5k --num 16 --category 3 --code 0.5,-1 --out alike.png
+    jaxgan sample runs/infogan_mnist5k --num 16 --category 3 --code 0.5 -1 --out alike.png
     jaxgan apply runs/infogan_mnist5k infer --image digit.png --out what.npz
 
 Networks are half as wide as the published ones, dense layers a quarter, and steps twice as large.

@@ -116,6 +116,7 @@ class Given:
                 continue
             if len(each) == 1 and os.path.isdir(path) and not takes[name].typed:
                 each, folder = _files(path, takes[name]), True
+            each = _joined(each, takes[name])
             items[name] = list(each)
             if not takes[name].typed and all(map(_is_file, each)):
                 rows = max(rows, [Path(word).stem for word in each], key=len)
@@ -143,6 +144,18 @@ class Given:
             for name, each in self.items.items()
         }
         return {**items, **self.options}
+
+
+def _joined(words: Sequence[str], field: Field) -> Sequence[str]:
+    """As many numbers as one item has are one item: --code 0.5 -1."""
+    alone = len(words) > 1 and field.shape == (len(words),)
+    if not alone or any("," in word for word in words):
+        return words
+    try:
+        [float(word) for word in words]
+    except ValueError:
+        return words
+    return (",".join(words),)
 
 
 def _is_file(word: str) -> bool:

@@ -95,6 +95,17 @@ def test_classes_have_names(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["classes"] == {"label": ["cat", "dog"]}
 
 
+def test_numbers_of_one_item_may_stand_apart(tmp_path):
+    given = ["sample", "pet", "--num", "3", "--out"]
+    assert main([*given, "a.npz", "--z", "0.5", "-1", "2", "0"]) == 0
+    assert main([*given, "b.npz", "--z", "0.5,-1,2,0"]) == 0
+    assert main([*given, "c.npz", "--z", "0.5,-1,2,0", "0,0,0,0", "1,1,1,1"]) == 0
+    one, same, three = (np.load(tmp_path / f"{name}.npz")["images"] for name in "abc")
+    np.testing.assert_array_equal(one, same)
+    np.testing.assert_array_equal(three[0], one[0])  # equal labels: they are drawn by number
+    assert (three[1] != one[1]).any()
+
+
 def test_styles_are_mixed_and_brought_nearer_to_their_average(capsys):
     assert (
         main(["sample", "style", "--mix", "3", "--num", "2", "--psi", "0.5", "--out", "m.png"]) == 0
