@@ -294,6 +294,10 @@ def _check_contract(system: System, stages: Sequence[Stage]) -> None:
     names = [name for group in system.data() for name in group]
     if len(set(names)) < len(names):
         raise ValueError(f"fields of data need names of their own, not {names}")
+    if not stages or not all(stage.players for stage in stages):
+        raise ValueError("stages are missing, or one has no players: declare at least one of each")
+    for name, use in system.uses().items():
+        _check_use(name, use, set(names))
     owners: dict[str, tuple[str, ...]] = {}
     for stage in stages:
         names = [player.name for player in stage.players]
@@ -312,6 +316,22 @@ def _check_contract(system: System, stages: Sequence[Stage]) -> None:
         raise ValueError(f"ema names {sorted(unknown)}; networks are {sorted(networks)}")
     if jnp.dtype(system.dtype) not in (jnp.float32, jnp.bfloat16):
         raise ValueError(f"dtype is {system.dtype}; it can be float32 or bfloat16")
+
+
+def _check_use(name: str, use: Use, data: set[str]) -> None:
+    if use.options is not None and not dataclasses.is_dataclass(use.options):
+        raise ValueError(f"options of the use {name!r} are no dataclass: give a frozen one")
+    if callable(use.takes):
+        return
+    known = {field.name for field in dataclasses.fields(use.options)} if use.options else set()
+    if both := known & set(use.takes):
+        raise ValueError(f"the use {name!r} has {sorted(both)} among takes and options: rename one")
+    for take, field in use.takes.items():
+        if isinstance(field, FromData) and field.column not in data:
+            raise ValueError(
+                f"the use {name!r} takes {take} from the data's {field.column!r}, but data "
+                f"declares {sorted(data)}"
+            )
 
 
 def _check_player(player: Player, networks: set[str], memory: set[str]) -> None:

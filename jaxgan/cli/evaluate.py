@@ -99,7 +99,8 @@ def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
                 f"--truncation is {options.truncation!r}: give numbers with commas, such as "
                 "0.5,1.0,none"
             ) from None
-        yield run.drawn(options.num or 10_000, truncation=truncation, seed=options.seed)
+        num = 10_000 if options.num is None else options.num
+        yield run.drawn(num, truncation=truncation, seed=options.seed)
 
 
 def _of_files(target: str, options: Options) -> Stored:

@@ -180,4 +180,6 @@ def _array(path: Path, name: str) -> np.ndarray:
         (found,) = arrays.values()
     if found is None:
         raise UserError(f"{path} holds {', '.join(arrays)}: expected {name}")
+    if not found.ndim or not len(found):
+        raise UserError(f"{path} holds no items of {name}: expected an array [n, ...]")
     return found

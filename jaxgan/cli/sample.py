@@ -225,4 +225,4 @@ def _check_out(options: Options, gives: dict[str, Field]) -> None:
         raise UserError(f"--out is {out}: --interpolate writes a .gif")
     if (options.mix is not None or options.table is not None) and out.suffix != ".png":
         raise UserError(f"--out is {out}: a table is drawn as a .png")
-    check_out(out, {} if options.interpolate else gives)
+    check_out(out, gives if options.interpolate is None else {})

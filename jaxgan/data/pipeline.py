@@ -354,7 +354,12 @@ class Stepwise:
         self.name = getattr(function, "__name__", type(function).__name__)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        return {name: np.asarray(value) for name, value in self._function(step).items()}
+        batch = self._function(step)
+        if not isinstance(batch, Mapping):
+            raise UserError(
+                f"{self.name}({step}) gave a {type(batch).__name__}: expected a dict of arrays"
+            )
+        return {name: np.asarray(value) for name, value in batch.items()}
 
     def iterate(self, start: int | None = None) -> Iterator[dict[str, np.ndarray]]:
         """Iterate over batches `start`, `start + 1`, ... without end."""

@@ -93,6 +93,7 @@ class Image(Field):
 
     def fit(self, raw: Any, framing: Framing = PLAIN) -> UInt8[np.ndarray, "h w c"]:
         """Channels, size and reduction; of any size where the field's is open."""
+        raw = _pixels(raw)
         if self.extent is None:
             return raw if self.shape[-1] is None else channels(raw, self.shape[-1])
         image = self._fit(framing)(raw)
@@ -177,3 +178,17 @@ class Image(Field):
     def write(self, item: UInt8[np.ndarray, "h w c"], path: Path) -> None:
         """Writes a PNG, or what the name's ending says."""
         pictures.as_image(item).save(path)
+
+
+def _pixels(raw: Any) -> UInt8[np.ndarray, "h w c"]:
+    """The pixels of an image; refuses arrays that are none."""
+    array = np.asarray(raw)
+    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
+        raise UserError(
+            f"an array of shape {array.shape} is no image: expected height, width, 1 to 4 channels"
+        )
+    if array.dtype != np.uint8:
+        if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > 255:
+            raise UserError(f"pixels of {array.dtype} are none: expected whole numbers of 0 to 255")
+        array = array.astype(np.uint8)
+    return array

@@ -82,7 +82,11 @@ class Label(Drawable, Field):
         return self._numbered(number)
 
     def _accepted(self, item: Any) -> np.int32:
-        return self.read(item) if isinstance(item, str) else self._numbered(int(item))
+        if isinstance(item, str):
+            return self.read(str(item))
+        if item != int(item):
+            raise UserError(f"no class {item}: there are {self._known()}")
+        return self._numbered(int(item))
 
     def _numbered(self, number: int) -> np.int32:
         if not 0 <= number < self.classes:

@@ -47,9 +47,16 @@ def read_data(folder: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is broken ({error}): restore it, or remove it") from error
-    if not isinstance(facts, dict) or not isinstance(facts.get("fields", {}), dict):
+    fields = facts.get("fields", {}) if isinstance(facts, dict) else None
+    if not isinstance(fields, dict) or not all(map(_is_about, fields.values())):
         raise UserError(f"{path} is broken: expected an object of objects; restore or remove it")
     return facts
+
+
+def _is_about(each: Any) -> bool:
+    """Whether this is what `Field.about` gives."""
+    names = each.get("names", []) if isinstance(each, dict) else None
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def take(folder: Path, settings: Mapping[str, str]) -> IO[str]:

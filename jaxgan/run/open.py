@@ -55,7 +55,10 @@ class Run:
         if not config.is_file():
             what = "holds no run (no config.json)" if self.folder.is_dir() else "does not exist"
             raise UserError(f"{self.folder} {what}: give the folder that `jaxgan train` wrote")
-        self.experiment: Experiment = from_json(config.read_text())
+        try:
+            self.experiment: Experiment = from_json(config.read_text())
+        except (UserError, UnicodeDecodeError) as error:
+            raise UserError(f"{config}: {error}") from error
         if best and not self._checkpoints.is_dir():
             raise UserError(
                 f"{self.folder} has no best checkpoint: train it with --evaluate.every, or leave "
@@ -371,11 +374,13 @@ def _accepted(name: str, field: Field, given: Any) -> Any:
         return field.accept(given)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
+    except (TypeError, ValueError, IndexError) as error:  # of whatever was given instead
+        raise UserError(f"{name}: this is no {field.text()}") from error
 
 
 def check_numbers(num: int | None, truncation: float | None, seed: int) -> None:
     """Refuses numbers that no drawing can have."""
-    if num is not None and num < 1:
+    if num is not None and (not isinstance(num, int | np.integer) or num < 1):
         raise UserError(f"asked for {num} images: ask for at least 1")
     if truncation is not None and not truncation > 0:
         raise UserError(f"truncation is {truncation}: it must be above 0, such as 0.5")

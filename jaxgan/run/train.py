@@ -110,8 +110,9 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         with watch as report:
             hooks: list[Hook] = [
                 _Log(report, experiment.log.every),
-                *([_Pictures(experiment, ready.shown, ready.table, report)] if ready.shown else []),
+                # Before pictures: a use that fails must not cost what was trained.
                 _Saves(report, checkpoints, experiment.checkpoint.every),
+                *([_Pictures(experiment, ready.shown, ready.table, report)] if ready.shown else []),
             ]
             if ready.evaluator:
                 ready.evaluator.resume(start)

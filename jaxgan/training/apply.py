@@ -318,7 +318,9 @@ class _Plan:
                 raise UserError(f"{name} is one item alone: give items [n, ...], or [item] for all")
         if numbers is None:
             numbers = max((len(items) for items in given.values()), default=1)
-        numbers = np.arange(numbers) if isinstance(numbers, int) else np.asarray(numbers)
+        if isinstance(numbers, int | np.integer):
+            numbers = np.arange(numbers)
+        numbers = np.asarray(numbers)
         if not len(numbers):
             raise UserError(f"asked for 0 rows of {use}: ask for at least 1")
         for name, items in given.items():
@@ -380,6 +382,9 @@ def _check_given(use: str, name: str, field: Field, items: Any, count: int) -> N
             w is not None and w != f for w, f in zip(want, found, strict=True)
         ):
             raise UserError(f"{use} takes {name} of {field.text()}, not of shape {found}")
+    for item in items if isinstance(items, list) else [items]:
+        if np.issubdtype(np.asarray(item).dtype, np.inexact) and not np.isfinite(item).all():
+            raise UserError(f"{name} has numbers that are not finite: {use} needs finite ones")
 
 
 def _mesh_of(state: State) -> Mesh | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,11 +40,18 @@ class Checkpoints:
             keep: how many of the latest stay; None keeps all.
             create: whether the folder is made; None: where `keep` is given, for readers do not.
         """
+        writes = keep is not None if create is None else create
+        if writes:
+            # Before Orbax has it, which fails in threads of its own and then never ends.
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                raise UserError(f"{folder} cannot be written: {error.strerror}") from error
         self._manager = ocp.CheckpointManager(
             folder.resolve(),
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, create=keep is not None if create is None else create
-            ),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes),
             item_handlers=ocp.StandardCheckpointHandler(),
         )
         self._folder = folder

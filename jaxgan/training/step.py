@@ -80,9 +80,9 @@ def state_shapes(system: System, mesh: Mesh | None = None) -> State:
 
 
 def _first_state(system: System, seed: int) -> State:
+    players = {player.slot: player for stage in stages_of(system) for player in stage.players}
     key = jax.random.fold_in(jax.random.key(seed), _INIT)
     params, stats = system.init(key)
-    players = {player.slot: player for stage in stages_of(system) for player in stage.players}
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,

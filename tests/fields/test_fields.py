@@ -320,3 +320,22 @@ def test_vectors_are_typed_and_kept(field, tmp_path):
 def test_a_pictures_field_is_what_pillow_reads(tmp_path):
     Pillow.new("RGBA", (6, 4), (10, 20, 30, 255)).save(tmp_path / "a.png")
     assert Image((None, None, 3)).read(str(tmp_path / "a.png"))[0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((3, 8, 8), np.uint8), "no image"),  # grey ones without their axis of channels
+        (np.zeros((8, 8), np.uint8), "no image"),
+        (np.full((8, 8, 1), 300), "0 to 255"),
+        (np.full((8, 8, 1), -1), "0 to 255"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        Image((8, 8, 1)).fit(given)
+
+
+def test_half_a_class_is_none():
+    with pytest.raises(UserError, match=r"no class 1\.5"):
+        Label(classes=3).accept(1.5)

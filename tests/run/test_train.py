@@ -275,3 +275,41 @@ def test_killed_at_a_random_moment_and_resumed_is_bit_identical(tmp_path):
     rows = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(row)["step"] for row in rows]
     assert steps == sorted(set(steps))
+
+
+def test_a_checkpoint_folder_that_cannot_be_one_is_told_before_training(tmp_path):
+    folder = tmp_path / "run"
+    train(experiment(steps=1), folder, console=QUIET)
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "checkpoints").write_text("")
+    with pytest.raises(UserError, match="checkpoints cannot be written"):
+        train(experiment(steps=1), folder, console=QUIET)
+
+
+def test_a_use_that_fails_does_not_cost_what_was_trained(tmp_path):
+    class Failing(Exception):
+        pass
+
+    def broken(view, taken, keys, options):
+        raise Failing
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Shy(TinyGAN):
+        def uses(self):
+            uses = super().uses()
+            return {"generate": dataclasses.replace(uses["generate"], call=broken)}
+
+    with pytest.raises(Failing):
+        train(experiment(system=Shy(), steps=2), tmp_path / "run", console=QUIET)
+    assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
+
+
+@pytest.mark.parametrize(
+    "text", ['{"fields": {"label": [1]}}', '{"fields": {"label": {"names": 5}}}']
+)
+def test_broken_facts_of_the_data_are_told(finished, tmp_path, text):
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    (folder / "data.json").write_text(text)
+    with pytest.raises(UserError, match=r"data\.json is broken"):
+        Run(folder).sample(1)

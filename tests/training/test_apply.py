@@ -320,3 +320,10 @@ def test_what_is_taken_from_data_has_the_fields_of_the_data():
 
     made = apply(Renamed(), init(Renamed()), "grow", numbers=3, data=Rows()).made["image"]
     assert made.shape == (3, 16, 8, 1)
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    system = TinyGAN()
+    z = np.full((1, system.latent), np.nan, np.float32)
+    with pytest.raises(UserError, match="not finite"):
+        apply(system, init(system), "generate", {"z": z})
