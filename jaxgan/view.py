@@ -84,7 +84,7 @@ class View:
             return self.frozen(network, *inputs, **options)
         stats = self.stats.get(network, {})
         mutable = [name for name in stats if name != "spectral"] if self.train else []
-        outputs, written = self._apply(network, inputs, options, mutable)
+        outputs, written, _ = self._apply(network, inputs, options, mutable)
         self.stats[network] = {**stats, **written}
         return outputs
 
@@ -140,15 +140,8 @@ class View:
         Raises:
             UserError: no module was called at one of the paths.
         """
-        module, variables, train = self._module(network)
-        outputs, written = module.apply(
-            variables,
-            *split_over_devices(inputs, self._mesh),
-            capture_intermediates=_at(paths),
-            mutable=["intermediates"],
-            **{"train": train, **options},
-        )
-        return outputs, _outputs(network, paths, written.get("intermediates", {}))
+        outputs, _, found = self._apply(network, inputs, options, [], paths)
+        return outputs, {path: found[path] for path in paths}
 
     def _module(self, network: str) -> tuple[nn.Module, dict[str, PyTree], bool]:
         """A network, its variables, and whether it runs in training mode."""
@@ -157,11 +150,21 @@ class View:
         variables = {"params": self._params[network], **self.stats.get(network, {})}
         return self._networks[network], variables, self.train
 
-    def _apply(self, network: str, inputs: tuple, options: dict, mutable: list[str]) -> Any:
+    def _apply(
+        self,
+        network: str,
+        inputs: tuple,
+        options: dict,
+        mutable: list[str],
+        wanted: Sequence[str] = (),
+    ) -> tuple[Any, Any, dict[str, Array]]:
+        """A network's outputs, what it wrote, and the outputs of modules that were asked for."""
         self.applied.add(network)
         module, variables, train = self._module(network)
         options = {"train": train, **options}
-        if paths := [path for name, path in self._captures if name == network]:
+        asked = [path for name, path in self._captures if name == network]
+        found: dict[str, Array] = {}
+        if paths := [*asked, *wanted]:
             options["capture_intermediates"] = _at(paths)
             mutable = [*mutable, "intermediates"]
         with self._edited(network):
@@ -171,8 +174,8 @@ class View:
         if paths:
             written = dict(written)
             found = _outputs(network, paths, written.pop("intermediates", {}))
-            self.captured |= {(network, path): output for path, output in found.items()}
-        return outputs, written
+            self.captured |= {(network, path): found[path] for path in asked}
+        return outputs, written, found
 
     @contextlib.contextmanager
     def _edited(self, network: str) -> Iterator[None]:

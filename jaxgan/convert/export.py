@@ -15,7 +15,8 @@ from jaxgan.backend import target
 from jaxgan.config import to_json
 from jaxgan.describe import summary
 from jaxgan.errors import UserError, writing
-from jaxgan.run.folder import EVALUATIONS, IMPORT
+from jaxgan.metrics import records
+from jaxgan.run.folder import IMPORT
 from jaxgan.run.open import Run
 from jaxgan.system import use_of
 from jaxgan.training.apply import call_keys, evaluation_view
@@ -128,7 +129,7 @@ library_name: jaxgan
 
 def _scores(run: Run) -> str:
     """The run's records as a table: what was measured, its value, and how."""
-    path = run.folder / EVALUATIONS
+    path = run.folder / records.FILE
     if not path.is_file():
         return "Not evaluated.\n"
     rows = ["| metric | value | protocol |", "|---|---|---|"]

@@ -85,7 +85,6 @@ class Number(Drawable, Field):
     low: float = -np.inf
     high: float = np.inf
 
-    mirrors: ClassVar[bool] = True
     typed: ClassVar[bool] = True
 
     def draw(self, key: PRNGKeyArray, truncation: Float[Array, ""] | None) -> Array:

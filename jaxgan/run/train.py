@@ -179,22 +179,21 @@ class _Pictures:
         given, columns = {}, None
         origins = {n: taken.origin for n, taken in takes.items() if taken.origin}
         shown = self._table(resolution) if origins else None
-        for n, origin in origins.items():
+
+        def spread(column: str) -> np.ndarray:
+            """Items from all over the data, neither mirrored nor cut at random."""
             assert shown is not None
-            # From all over the data, neither mirrored nor cut at random.
-            chosen = np.linspace(0, shown.count(origin) - 1, rows).astype(int)
-            given[n] = shown.items(origin, chosen)
+            return shown.items(column, np.linspace(0, shown.count(column) - 1, rows).astype(int))
+
+        for n, origin in origins.items():
+            given[n] = spread(origin)
         for n, field in fields.items():
             if isinstance(field, Label) and n not in given:
                 given[n] = np.arange(rows) % field.classes
                 columns = field.classes if field.classes <= 16 else None
         applied = apply(system, state, name, given, numbers=rows, chunk=rows)
         group = {n for each in system.data() if set(origins.values()) & set(each) for n in each}
-        targets = {
-            n: shown.items(n, np.linspace(0, shown.count(n) - 1, rows).astype(int))
-            for n in gives
-            if shown is not None and n in group
-        }
+        targets = {n: spread(n) for n in gives if n in group}
         final = next(iter(given_by(use).values())).extent
         return picture(
             fields,

@@ -327,3 +327,15 @@ def test_numbers_that_are_not_finite_are_refused():
     z = np.full((1, system.latent), np.nan, np.float32)
     with pytest.raises(UserError, match="not finite"):
         apply(system, init(system), "generate", {"z": z})
+
+
+def test_a_view_captures_what_its_edits_made():
+    system = TinyGAN()
+    state, z = init(system), jnp.ones((2, system.latent))
+    place = ("generator", "hidden")
+    view = evaluation_view(system, state, edits=[(place, lambda x, by: by * x, 0.0)])
+    outputs, found = view.capture("generator", ["hidden"], z)
+    np.testing.assert_array_equal(found["hidden"], np.zeros_like(found["hidden"]))
+    np.testing.assert_array_equal(outputs, view.frozen("generator", z))
+    assert view.applied == {"generator"}
+    assert view.captured == {}
