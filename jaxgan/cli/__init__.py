@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     others (134).
     """
     logging.basicConfig(format="jaxgan: %(message)s")
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax raises is told here
     argv = sys.argv[1:] if argv is None else argv
     try:
         return _run(argv)

@@ -8,6 +8,7 @@ parameters are gathered once. (Rajbhandari et al. 2020, "ZeRO"; Xu et al. 2020, 
 Cross-Replica Sharding of Weight Update in Data-Parallel Training".)
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,19 @@ _WHOLE_BELOW = 2**14  # elements
 def replicated(mesh: Mesh) -> NamedSharding:
     """Every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def whole(x: Any) -> Any:
+    """An array that this process can read: itself, or its copy where it is split over processes."""
+    if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+        return x
+    assert isinstance(x.sharding, NamedSharding)
+    return _gather(x, replicated(x.sharding.mesh))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _gather(x: jax.Array, layout: NamedSharding) -> jax.Array:
+    return jax.lax.with_sharding_constraint(x, layout)
 
 
 def state_shardings(mesh: Mesh, state: State) -> State:

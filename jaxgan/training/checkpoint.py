@@ -1,8 +1,13 @@
 """Checkpoints: the whole State through Orbax, written in the background, read back with care."""
 
+import contextlib
 import dataclasses
+import gc
 import logging
+import sys
 import tempfile
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +23,15 @@ from jaxgan.parallel.distributed import is_first, told
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.state import State
 from jaxgan.system import System
+from jaxgan.training.digest import saved_sha256
 from jaxgan.training.step import state_shapes, with_pretrained
 
-FORMAT = 2
-"""Of the dictionary that a checkpoint is; 1 was the State itself, when it had no memory."""
+FORMAT = 3
+"""Of the dictionary that a checkpoint is; 1 was the State itself, when it had no memory; 2 had no
+digest, and is still read."""
+
+_DIGEST = "state_sha256"
+"""Where a checkpoint's metadata hold the digest of its State."""
 
 
 class Checkpoints:
@@ -85,7 +95,10 @@ class Checkpoints:
             self._unreadable.remove(step)
         if step not in self._manager.all_steps():
             _check_finite(state)
-            self._manager.save(step, args=ocp.args.StandardSave(_as_dict(state)))
+            about = {_DIGEST: saved_sha256(state)}
+            self._manager.save(
+                step, args=ocp.args.StandardSave(_as_dict(state), custom_metadata=about)
+            )
 
     def restore(self, like: State) -> State:
         """The newest State that can be read, on the devices that `like` names.
@@ -102,42 +115,101 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         if not steps:
             raise UserError(f"{self._folder} holds no checkpoint: train the run first")
-        for step in steps:
-            complaint = ""
-            try:
-                self._check_shapes(step, like)
-                found = self._manager.restore(step, args=ocp.args.StandardRestore(_as_dict(like)))
-            except Exception as error:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                complaint = lines[0][:200]
-            reasons = [text for text in told(complaint) if text]
-            if not reasons:
-                version = int(found.pop("format"))
-                if version != FORMAT:
-                    raise UserError(
-                        f"{self._folder / str(step)} is a checkpoint of format {version}, this "
-                        f"version of jaxgan reads {FORMAT}"
-                    )
-                return dataclasses.replace(like, **found)
+        for number, step in enumerate(steps, 1):
+            with _unheard():
+                found = self._read(step, like)
+            if isinstance(found, State):
+                return found
             self._unreadable.add(step)
-            if is_first():
+            if is_first() and number < len(steps):
                 logging.getLogger("jaxgan").warning(
                     "checkpoint %s cannot be read (%s); falling back to the one before",
                     self._folder / str(step),
-                    reasons[0],
+                    found,
                 )
         raise UserError(
-            f"{self._folder}: none of {len(steps)} checkpoints can be read ({reasons[0]})"
+            f"{self._folder}: none of {len(steps)} checkpoints can be read ({found}): restore one "
+            "from a copy, or train anew in another folder"
         )
 
-    def _check_shapes(self, step: int, like: State) -> None:
-        """Refuses arrays of another system's shapes before reading, which Orbax would abandon."""
+    def _read(self, step: int, like: State) -> State | str:
+        """The State of a step, or the first complaint of a process that cannot read it."""
+        state, complaint = like, ""
+        try:
+            digest = self._checked(step, like)
+            found = self._manager.restore(step, args=ocp.args.StandardRestore(_as_dict(like)))
+            version = int(found.pop("format"))
+            state = dataclasses.replace(like, **found)
+            if version not in (2, FORMAT):
+                complaint = f"it is of format {version}, this jaxgan reads {FORMAT}"
+            elif version == FORMAT and digest is None:
+                complaint = "its digest is missing"
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            complaint = lines[0][:200]
+        if reasons := [text for text in told(complaint) if text]:
+            return reasons[0]
+        # A disk, a copy or a cable may change bits of an array that still looks like one.
+        if version == FORMAT and saved_sha256(state) != digest:
+            return "its arrays are not those that were saved: a bit has changed"
+        return state
+
+    def _checked(self, step: int, like: State) -> str | None:
+        """The digest of a step, whose arrays have the names and shapes that are looked for.
+
+        Orbax would say what differs in hundreds of lines, and abandon what it has begun to read.
+        """
         metadata = self._manager.item_metadata(step)
-        kept = {leaf.name: leaf.shape for leaf in jax.tree.leaves(getattr(metadata, "tree", {}))}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(_as_dict(like)):
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            if kept.get(name, leaf.shape) != leaf.shape:
-                raise ValueError(f"{name} is {kept[name]} there, {leaf.shape} in the system")
+        kept = {leaf.name: leaf.shape for leaf in jax.tree.leaves(metadata.tree)}
+        wanted = {
+            jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape
+            for path, leaf in jax.tree_util.tree_leaves_with_path(_as_dict(like))
+        }
+        if missing := sorted(set(wanted) - set(kept)):
+            raise ValueError(f"it lacks {_few(missing)}")
+        if strange := sorted(set(kept) - set(wanted)):
+            raise ValueError(f"it has {_few(strange)}, which the system has not")
+        for name, shape in wanted.items():
+            if kept[name] != shape:
+                raise ValueError(f"{name} is {kept[name]} there, {shape} in the system")
+        return (metadata.custom_metadata or {}).get(_DIGEST)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Without the hundreds of lines that are printed of what Orbax abandons when a read fails."""
+    logger = logging.getLogger("asyncio")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    if not isinstance(sys.unraisablehook, _Hook):
+        sys.unraisablehook = _Hook(sys.unraisablehook)  # for good: reading threads come back late
+    _Hook.silent = True
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+        try:
+            yield
+        finally:
+            gc.collect()  # abandoned tasks speak as they are collected
+            _Hook.silent = False
+            logger.setLevel(level)
+
+
+class _Hook:
+    """Passes on what no code could catch, but for threads that have read and find nobody."""
+
+    silent = False
+
+    def __init__(self, hook: Callable[[Any], Any]):
+        self._hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        if not self.silent and str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
+
+
+def _few(names: list[str]) -> str:
+    """The first of the names, and how many more there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def save(state: State, folder: str | Path) -> None:

@@ -1,28 +1,41 @@
 """States compared: a digest of all arrays, and where two States differ most."""
 
+import dataclasses
 import hashlib
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from jaxgan.errors import UserError
+from jaxgan.parallel.sharding import whole
 from jaxgan.state import State
 
 
 def state_sha256(state: State) -> str:
-    """A digest over every array of a State, with its name, type and shape, in order of names."""
+    """A digest over every array of a State, with its name, type and shape, in order of names.
+
+    It is the same however the arrays lie on devices. Arrays that are split over processes are
+    gathered one at a time, so all processes call it.
+    """
     digest = hashlib.sha256()
     for name, value in _named_arrays(state):
         digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
-        digest.update(value.tobytes())
+        digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
-def _named_arrays(state: State) -> list[tuple[str, np.ndarray]]:
+def saved_sha256(state: State) -> str:
+    """The digest of what a checkpoint holds of a State: all but the pretrained networks."""
+    return state_sha256(dataclasses.replace(state, pretrained={}))
+
+
+def _named_arrays(state: State) -> Iterator[tuple[str, np.ndarray]]:
     """Every array of a State on the host, in order of names."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     named = [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
-    return [(name, np.ascontiguousarray(jax.device_get(leaf))) for name, leaf in sorted(named)]
+    for name, leaf in sorted(named, key=lambda pair: pair[0]):
+        yield name, np.ascontiguousarray(jax.device_get(whole(leaf)))
 
 
 def largest_difference(state: State, other: State) -> tuple[float, str]:
