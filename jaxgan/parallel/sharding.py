@@ -32,7 +32,7 @@ def whole(x: Any) -> Any:
     if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
         return x
     assert isinstance(x.sharding, NamedSharding)
-    return _gather(x, replicated(x.sharding.mesh))
+    return _gather(x, NamedSharding(x.sharding.mesh, PartitionSpec()))
 
 
 @functools.partial(jax.jit, static_argnums=1)
