@@ -129,6 +129,9 @@ class Log:
     """Iterations between sample grids; there is always one at the end."""
     grid: int = 64
     """Images in a sample grid; systems that translate show a row for every eight of them."""
+    to: str = "tensorboard"
+    """Programs that show the run, with commas: tensorboard, wandb (offline, unless WANDB_MODE is
+    online)."""
 
     def __post_init__(self) -> None:
         _check_positive("log.", self, "every", "samples", "grid")

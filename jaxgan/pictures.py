@@ -35,6 +35,17 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> Im
     return as_image(canvas)
 
 
+def beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two pictures side by side, tops aligned, on white."""
+    mode = max(left.mode, right.mode, key=("L", "RGB", "RGBA").index)
+    gap = 8 * GAP
+    size = (left.width + gap + right.width, max(left.height, right.height))
+    canvas = Image.new(mode, size, "white")
+    canvas.paste(left.convert(mode), (0, 0))
+    canvas.paste(right.convert(mode), (left.width + gap, 0))
+    return canvas
+
+
 def animate(frames: UInt8[np.ndarray, "f n h w c"], path: Path, milliseconds: int = 80) -> None:
     """Writes an endless GIF, each frame a grid of n images shown for so long."""
     first, *rest = (grid(images).convert("RGB") for images in frames)

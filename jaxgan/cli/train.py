@@ -4,7 +4,7 @@ import dataclasses
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import tyro
@@ -17,10 +17,11 @@ from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
 from jaxgan.run import Run, train
 from jaxgan.run.folder import CHECKPOINTS, CONFIG
-from jaxgan.run.train import Stopped
+from jaxgan.run.train import Look, Stopped
 from jaxgan.training.checkpoint import Diverged, saved_steps
 
 ALONE = distributed.Processes()
+LOOK = Look()
 
 
 def main(argv: list[str]) -> int:
@@ -36,6 +37,9 @@ def main(argv: list[str]) -> int:
         experiment: Annotated[config.Experiment, tyro.conf.arg(name="")] = loaded
         out: Path = folder
         """Folder of the run; an existing run of the same settings is resumed."""
+        overfit: int | None = None
+        """Learn from so many items alone, from all over the data: whether the system can."""
+        look: Annotated[Look, tyro.conf.arg(name="")] = LOOK
         join: Annotated[distributed.Processes, tyro.conf.arg(name="")] = ALONE
 
     given = parse(
@@ -44,10 +48,11 @@ def main(argv: list[str]) -> int:
         prog=f"jaxgan train {target}",
         description="Trains a system. Every field of the config can be set here.",
     )
+    experiment = given.experiment if given.overfit is None else _few(given)
     distributed.start(given.join)
     keep_compilations()
     try:
-        run = train(given.experiment, given.out)
+        run = train(experiment, given.out, look=given.look)
     except Stopped as stopped:
         print(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
         return 75 if stopped.signal == signal.SIGTERM else 130
@@ -68,3 +73,12 @@ def main(argv: list[str]) -> int:
         print(f"{run.folder}: trained to step {step}; see {run.folder}/samples, or")
         print(f"  {next_command(run.system, run.folder)}")
     return 0
+
+
+def _few(given: Any) -> config.Experiment:
+    """The experiment on as few items as were asked for."""
+    settings = given.experiment.data
+    if not isinstance(settings.source, str):
+        raise UserError("--overfit takes items of data that have a name: leave it out")
+    source = f"few:{given.overfit}:{settings.source}"
+    return dataclasses.replace(given.experiment, data=dataclasses.replace(settings, source=source))

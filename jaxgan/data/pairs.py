@@ -434,6 +434,31 @@ def open_part(spec: str, open_source: Opener) -> Source:
     return Part(name=spec, columns=source.columns, labels=labels, source=source, indices=indices)
 
 
+def open_few(spec: str, open_source: Opener) -> Source:
+    """Open `few:N:DATA`: N items from all over DATA, to see whether a system can learn them.
+
+    Raises:
+      UserError: No N, or DATA has fewer items.
+    """
+    parsed = re.fullmatch(r"few:(\d+):(.+)", spec)
+    count = int(parsed[1]) if parsed else 0
+    if parsed is None or not count:
+        raise UserError(f"{spec}: give how many items of what, as in few:16:mnist5k")
+    return _few(spec, open_source(parsed[2]), count)
+
+
+def _few(name: str, source: Source, count: int) -> Source:
+    if isinstance(source, Unrelated):
+        both = (_few(each.name, each, count) for each in (source.images, source.inputs))
+        images, inputs = both
+        return dataclasses.replace(source, name=name, images=images, inputs=inputs)
+    if len(source) < count:
+        raise UserError(f"{name}: {source.name} has {len(source)} items: ask for at most these")
+    indices = np.arange(count) * len(source) // count
+    labels = None if source.labels is None else source.labels[indices]
+    return Part(name=name, columns=source.columns, labels=labels, source=source, indices=indices)
+
+
 def _check_images(spec: str, source: Source) -> None:
     image = source.columns.get("image")
     if not isinstance(image, Image):

@@ -12,7 +12,14 @@ from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Arrays, Columns, Source
 from jaxgan.data.embedded import EMBEDDED
 from jaxgan.data.folder import open_folder
-from jaxgan.data.pairs import open_edges, open_pairs, open_part, open_redrawn, open_unpaired
+from jaxgan.data.pairs import (
+    open_edges,
+    open_few,
+    open_pairs,
+    open_part,
+    open_redrawn,
+    open_unpaired,
+)
 from jaxgan.data.photo import open_image
 from jaxgan.data.pipeline import Stepwise
 from jaxgan.data.tfds import open_tfds, tfds_names
@@ -24,6 +31,7 @@ _MADE_OF = {
     "inverted:": open_redrawn,
     "contours:": open_redrawn,
     "part:": open_part,
+    "few:": open_few,
 }
 """By prefix, what makes a data set of others."""
 
@@ -34,8 +42,8 @@ def open_source(spec: str) -> Source:
     An embedded one (mnist5k, digits, ring, grid; see `jaxgan.data.embedded`), tfds:NAME[:SPLIT]
     (see `open_tfds`), or a path to a folder of images (see `open_folder`) or to one that was packed
     (see `jaxgan.data.arrayrecord`). A folder that is called like an embedded one is ./mnist5k.
-    pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA (see
-    `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`).
+    pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA,
+    few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`).
 
     Raises:
       UserError: Nothing of that name, or it cannot be used; the message says what to do.

@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from jaxgan import data
-from jaxgan.config import Experiment, differences, to_json
+from jaxgan import data, pictures
+from jaxgan.config import Experiment, Mesh, differences, to_json
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Resolution
 from jaxgan.metrics.evaluator import Evaluator
@@ -35,10 +35,12 @@ from jaxgan.state import State
 from jaxgan.system import Stage, System, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import apply, resolution_at
 from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
+from jaxgan.training.debug import debugged_step
 from jaxgan.training.loop import Moment, iterate, spans
 from jaxgan.training.report import Report, Watch
 from jaxgan.training.show import picture, shown_use
-from jaxgan.training.step import init, make_step, state_shapes, with_pretrained
+from jaxgan.training.step import Step, init, make_step, state_shapes, with_pretrained
+from jaxgan.training.trackers import TRACKERS, named
 
 Hook = Callable[[Moment, bool], None]
 """What is called after an iteration, with whether it is the last one."""
@@ -57,7 +59,40 @@ class Stopped(Exception):
         self.signal, self.step = number, step
 
 
-def train(experiment: Experiment, folder: str | Path, *, console: Console | None = None) -> Run:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
+    """How closely training is looked at; what it learns is the same.
+
+    Attributes:
+        debug: look at all numbers of every step, on one device: the first step's parameters and
+            gradients are shown, and what is not finite is traced to its operation.
+        eager: run operation by operation, without jit, so that `print` and `breakpoint()` in a
+            system's code see numbers; looks at all of them, too.
+        profile: iterations whose profile is kept in the run's folder for TensorBoard, from the
+            fourth on; 0: none.
+    """
+
+    debug: bool = False
+    eager: bool = False
+    profile: int = 0
+
+    def __post_init__(self) -> None:
+        if self.profile < 0:
+            raise UserError(f"--profile is {self.profile}: it must be at least 0")
+
+    @property
+    def closely(self) -> bool:
+        """Whether all numbers are looked at."""
+        return self.debug or self.eager
+
+
+def train(
+    experiment: Experiment,
+    folder: str | Path,
+    *,
+    console: Console | None = None,
+    look: Look = Look(),  # frozen
+) -> Run:
     """Trains to `experiment.steps`, from the newest checkpoint if the folder holds this run.
 
     Everything that can be wrong with what the user gave is found before the first file is written.
@@ -68,6 +103,7 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
         experiment: what to train.
         folder: where the run is, or will be; the same for all processes.
         console: where progress is shown; standard error by default.
+        look: how closely it is looked at.
 
     Raises:
         UserError: the experiment, its data or the folder cannot be used.
@@ -77,6 +113,8 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
     folder = Path(folder)
     console = console or Console(file=sys.stderr, emoji=False)  # image:china is no flag
     console = console if is_first() else Console(quiet=True)
+    if look.closely:
+        experiment = _alone(experiment)
     ready = together(lambda: _prepare(experiment, folder, console))
     lock = together(
         lambda: files.take(folder, ready.settings) if is_first() else contextlib.nullcontext()
@@ -103,16 +141,27 @@ def train(experiment: Experiment, folder: str | Path, *, console: Console | None
             micro=experiment.micro,
             mesh=ready.mesh,
             augment=experiment.augment,
+            step_of=_looking(experiment, look, console) if look.closely else None,
         )
         watch = Watch()
         if is_first():
-            watch = Report(folder, start=start, steps=_end(experiment), console=console)
+            watch = Report(
+                folder,
+                start=start,
+                steps=_end(experiment),
+                console=console,
+                trackers=[
+                    TRACKERS[name](folder, start, json.loads(ready.settings[files.CONFIG]))
+                    for name in named(experiment.log.to)
+                ],
+            )
         with watch as report:
             hooks: list[Hook] = [
                 _Log(report, experiment.log.every),
                 # Before pictures: a use that fails must not cost what was trained.
                 _Saves(report, checkpoints, experiment.checkpoint.every),
-                *([_Pictures(experiment, ready.shown, ready.table, report)] if ready.shown else []),
+                *([_Pictures(experiment, ready, report)] if ready.shown else []),
+                *([_Profile(folder, start, look.profile, console)] if look.profile else []),
             ]
             if ready.evaluator:
                 ready.evaluator.resume(start)
@@ -159,14 +208,35 @@ class _Log:
 class _Pictures:
     """Draws what one of the system's uses makes: the same examples all the time."""
 
-    def __init__(self, experiment: Experiment, name: str, table: TableAt, report: Watch):
-        self._system, self._name, self._report = experiment.system, name, report
+    def __init__(self, experiment: Experiment, ready: _Ready, report: Watch):
+        assert ready.shown is not None
+        self._system, self._name, self._report = experiment.system, ready.shown, report
         self._every, self._count = experiment.log.samples, experiment.log.grid
-        self._table = table
+        self._table, self._feeds, self._first = ready.table, ready.feeds, not ready.resumed
 
     def __call__(self, moment: Moment, last: bool) -> None:
         if last or moment.step % self._every == 0:
-            self._report.picture(moment.step, self._picture(moment.state))
+            shown = self._picture(moment.state)
+            if self._first:  # so that crops, flips and transparency are seen as networks see them
+                shown = pictures.beside(self._batch(moment), shown)
+            self._first = False
+            self._report.picture(moment.step, shown)
+
+    def _batch(self, moment: Moment) -> Image.Image:
+        """Real items of this iteration's batch."""
+        feed, stage = self._feeds[moment.number], moment.stage
+        fields = {
+            name: field.at(stage.resolution)
+            for group in self._system.data()
+            for name, field in group.items()
+        }
+        seen = sum(field.visible or field.shape == (2,) for field in fields.values())
+        rows = self._count if seen == 1 else max(1, self._count // 8)
+        items = {
+            name: x.reshape(-1, *fields[name].shape)[:rows]
+            for name, x in feed[moment.step - 1].items()
+        }
+        return picture({}, fields, {}, items)
 
     def _picture(self, state: State) -> Image.Image:
         system = self._system
@@ -204,6 +274,31 @@ class _Pictures:
             columns=columns,
             whole=final,
         )
+
+
+class _Profile:
+    """Keeps a profile of some iterations, after those that compile and warm up."""
+
+    _WARM_UPS = 3
+
+    def __init__(self, folder: Path, start: int, count: int, console: Console):
+        self._folder, self._console = folder, console
+        self._begin, self._end = start + self._WARM_UPS, start + self._WARM_UPS + count
+
+    def __call__(self, moment: Moment, last: bool) -> None:
+        if moment.step == self._begin and not last:
+            jax.block_until_ready(moment.state)
+            jax.profiler.start_trace(str(self._folder))
+        elif self._begin < moment.step <= self._end and (last or moment.step == self._end):
+            jax.block_until_ready(moment.state)
+            jax.profiler.stop_trace()
+            self._console.print(
+                f"profile of steps {self._begin + 1} to {moment.step}: tensorboard --logdir "
+                f"{self._folder} (pip install tensorboard-plugin-profile)",
+                highlight=False,
+                soft_wrap=True,
+                emoji=False,
+            )
 
 
 class _Saves:
@@ -284,6 +379,7 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
     for stage in stages:
         check_batch(batch_of(experiment, stage), experiment.micro, mesh)
     _check_own_batches(experiment, stages)
+    named(experiment.log.to)
     if experiment.augment:  # a system whose losses augment nothing is found when they are traced
         step = make_step(experiment.system, micro=experiment.micro, augment=experiment.augment)
         jax.eval_shape(step, state_shapes(experiment.system), shapes_of(experiment, stages[0]))
@@ -315,6 +411,26 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
         shown_use(experiment.system, data=not isinstance(source, data.Stepwise)),
         evaluator,
         {files.CONFIG: to_json(experiment), files.DATA: json.dumps(facts, indent=1) + "\n"},
+    )
+
+
+def _alone(experiment: Experiment) -> Experiment:
+    """The experiment on one device."""
+    if jax.process_count() > 1:
+        raise UserError("--debug looks at one process: leave out the others")
+    return dataclasses.replace(experiment, mesh=Mesh(data=1, fsdp=1))
+
+
+def _looking(experiment: Experiment, look: Look, console: Console) -> Callable[[Stage], Step]:
+    """What makes a stage's step, with all its numbers looked at."""
+    return functools.partial(
+        debugged_step,
+        experiment.system,
+        eager=look.eager,
+        tell=console.print,
+        seed=experiment.seed,
+        micro=experiment.micro,
+        augment=experiment.augment,
     )
 
 

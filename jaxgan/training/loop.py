@@ -70,6 +70,7 @@ def iterate(
     micro: int = 1,
     mesh: Mesh,
     augment: str = "",
+    step_of: Callable[[Stage], Step] | None = None,
 ) -> Iterator[Moment]:
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
@@ -86,6 +87,7 @@ def iterate(
         micro: micro-batches an update.
         mesh: devices, over which `state` is laid out by `jaxgan.parallel.sharding`.
         augment: what discriminators see augmented by, as `make_step` takes it.
+        step_of: what advances the State in a stage, instead of a step that is compiled ahead.
     """
     start = int(state.step)
     shapes = jax.tree.map(
@@ -98,6 +100,8 @@ def iterate(
         batches = batches_of(number)
         sharding = batch_sharding(mesh, leading=(stage.draws > 1) + (micro > 1))
         first = _place(batches[max(begin, start)], sharding)
+        if step_of is not None:
+            return batches, first, sharding, step_of(stage)
         step = make_step(system, stage, seed=seed, micro=micro, mesh=mesh, augment=augment)
         return batches, first, sharding, compile_step(step, shapes, first)
 

@@ -1,8 +1,9 @@
-"""What a run reports: metrics.jsonl, TensorBoard events, sample pictures, a progress line."""
+"""What a run reports: metrics.jsonl, sample pictures, a progress line, and what trackers show."""
 
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -17,6 +18,7 @@ from jaxgan.state import State
 from jaxgan.system import Metrics, Stage
 from jaxgan.training.checkpoint import Diverged
 from jaxgan.training.loop import Moment
+from jaxgan.training.trackers import Tracker
 
 
 class Watch:
@@ -79,7 +81,15 @@ class Watch:
 class Report(Watch):
     """Also writes metrics: rows, events, pictures, and a progress line."""
 
-    def __init__(self, folder: Path, *, start: int, steps: int, console: Console):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        start: int,
+        steps: int,
+        console: Console,
+        trackers: Sequence[Tracker] = (),
+    ):
         """Opens the files of a run for appending.
 
         Args:
@@ -87,14 +97,12 @@ class Report(Watch):
             start: iterations done before this process.
             steps: iterations of the whole run.
             console: where progress is shown: a live line on a terminal, else a line a row.
+            trackers: other programs that show the run; they are closed with it.
         """
         super().__init__()
         self._folder, self._console, self._images = folder, console, 0
         self._rows = _rows_up_to(folder / "metrics.jsonl", start)
-        # Not at the top: it loads PyTorch wherever that is installed, which takes seconds.
-        from tensorboardX import SummaryWriter
-
-        self._events = SummaryWriter(str(folder), purge_step=start + 1)
+        self._trackers = trackers
         self._clock = time.perf_counter()
         self._steps = steps
         self._progress = Progress(
@@ -122,7 +130,8 @@ class Report(Watch):
     ) -> None:
         self._progress.stop()
         self._rows.close()
-        self._events.close()
+        for tracker in self._trackers:
+            tracker.close()
 
     def record(self, moment: Moment, images: int) -> None:
         """Keeps an iteration's metrics, and shows that it is done."""
@@ -144,9 +153,8 @@ class Report(Watch):
         self._clock, self._images = now, 0
         self._rows.write(json.dumps(row) + "\n")
         self._rows.flush()
-        for name, value in row.items():
-            if name != "step":
-                self._events.add_scalar(name, value, moment.step)
+        for tracker in self._trackers:
+            tracker.scalars({n: v for n, v in row.items() if n != "step"}, moment.step)
         where = ""
         if size is not None:
             height, width = (size, size) if isinstance(size, int) else size
@@ -163,17 +171,16 @@ class Report(Watch):
             )
 
     def picture(self, step: int, image: Image.Image) -> None:
-        """Saves a picture of samples as samples/STEP.png and as an event."""
+        """Saves a picture of samples as samples/STEP.png, and shows it."""
         (self._folder / "samples").mkdir(exist_ok=True)
         image.save(self._folder / "samples" / f"{step:08d}.png")
-        pixels = np.asarray(image)
-        layout = "HWC" if pixels.ndim == 3 else "HW"
-        self._events.add_image("samples", pixels, step, dataformats=layout)
+        for tracker in self._trackers:
+            tracker.picture("samples", np.asarray(image), step)
 
     def scores(self, step: int, values: dict[str, float]) -> None:
-        """Shows an evaluation, {metric: score}, and keeps it as events."""
-        for name, value in values.items():
-            self._events.add_scalar(f"scores/{name}", value, step)
+        """Shows an evaluation, {metric: score}."""
+        for tracker in self._trackers:
+            tracker.scalars({f"scores/{name}": value for name, value in values.items()}, step)
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._console.print(
             f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True, emoji=False

@@ -342,3 +342,27 @@ def test_inputs_of_arrays_are_checked():
     for inputs in (np.zeros((2, 4, 4, 1), np.uint8), np.zeros((3, 4, 4, 1), np.float32)):
         with pytest.raises(UserError, match="with n = 3, as there are images"):
             Arrays(images, inputs=inputs)
+
+
+def test_few_items_are_from_all_over_the_data():
+    whole, few = open_source("mnist5k"), open_source("few:10:mnist5k")
+    assert len(few) == 10
+    assert few.labels is not None
+    assert sorted(few.labels) == list(range(10))  # they are sorted by class
+    np.testing.assert_array_equal(few[3]["image"], whole[1500]["image"])
+    assert fingerprint(few) != fingerprint(whole)
+    both = open_source("unpaired:few:4:digits,few:3:digits")
+    assert [len(each) for each in both.sets] == [3, 4]  # images, inputs
+    inside = open_source("few:4:unpaired:digits,mnist5k")
+    assert [len(each) for each in inside.sets] == [4, 4]
+
+
+@pytest.mark.parametrize("spec", ["few:0:digits", "few:digits", "few:-1:digits", "few:3:"])
+def test_few_needs_a_number_and_data(spec):
+    with pytest.raises(UserError, match="as in few:16:mnist5k"):
+        open_source(spec)
+
+
+def test_more_than_there_are_is_no_few():
+    with pytest.raises(UserError, match="has 1797 items: ask for at most these"):
+        open_source("few:2000:digits")

@@ -14,13 +14,15 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from jaxgan import Checkpoint, Data, Experiment, Log, Mesh, UserError
 from jaxgan.fields import Points
 from jaxgan.run import Run, train
 from jaxgan.run.folder import wait_for
-from jaxgan.run.train import Stopped
+from jaxgan.run.train import Look, Stopped
+from jaxgan.systems.dcgan import DCGAN
 from jaxgan.training.checkpoint import Diverged
 from jaxgan.training.digest import state_sha256
 from tests.toys import StagedGAN, TinyGAN
@@ -313,3 +315,40 @@ def test_broken_facts_of_the_data_are_told(finished, tmp_path, text):
     (folder / "data.json").write_text(text)
     with pytest.raises(UserError, match=r"data\.json is broken"):
         Run(folder).sample(1)
+
+
+def test_the_first_picture_shows_real_items_as_networks_see_them(tmp_path):
+    images = np.zeros((8, 8, 8, 1), np.uint8)
+    images[:, :, :4] = 255  # the left half
+    settings = {"system": DCGAN(shape=(16, 16, 1), width=2), "steps": 2, "batch": 8}
+    data_ = Data(source=images, flip=True, resize=True)
+    log = Log(samples=1, grid=4)
+    folder = train(experiment(**settings, data=data_, log=log), tmp_path / "run", console=QUIET)
+    first, second = (
+        np.asarray(Image.open(path)) for path in sorted((folder.folder / "samples").iterdir())
+    )
+    assert second.shape == (34, 34)
+    assert first.shape == (34, 34 + 16 + 34)
+    assert (first[:, 34:50] == 255).all()
+    cells = [first[y : y + 16, x : x + 16] for y in (0, 18) for x in (0, 18)]
+    left = sum(cell[:, :6].mean() > 200 for cell in cells)
+    right = sum(cell[:, 10:].mean() > 200 for cell in cells)
+    assert left + right == 4
+
+
+def test_a_profile_of_some_steps_is_kept(tmp_path):
+    run = train(experiment(), tmp_path / "run", console=QUIET, look=Look(profile=2))
+    assert len(list((run.folder / "plugins" / "profile").rglob("*.xplane.pb"))) == 1
+
+
+def test_what_diverges_is_traced_through_train(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    rate = TinyGAN(learning_rate=1e38)
+    with pytest.raises(Diverged, match=r"the first (nan|inf) comes from \w+, at .*\.py:\d+"):
+        train(
+            experiment(system=rate, mesh=Mesh(data=4)),
+            tmp_path / "run",
+            console=console,
+            look=Look(debug=True),
+        )
+    assert "discriminator/hidden/kernel" in console.file.getvalue()

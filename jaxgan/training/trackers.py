@@ -1,0 +1,108 @@
+"""Programs that show a run while it trains: what `--log.to` names."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxgan.errors import UserError, nearest
+
+
+class Tracker(Protocol):
+    """What keeps numbers and pictures by step."""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Keeps numbers by their names."""
+
+    def picture(self, name: str, pixels: UInt8[np.ndarray, "h w *c"], step: int) -> None:
+        """Keeps a picture, grey or of 3 or 4 channels."""
+
+    def close(self) -> None:
+        """Writes what is left."""
+
+
+class TensorBoard:
+    """Event files in the run's folder, for `tensorboard --logdir`."""
+
+    def __init__(self, folder: Path, start: int, settings: Mapping[str, Any]):
+        # Not at the top: it loads PyTorch wherever that is installed, which takes seconds.
+        from tensorboardX import SummaryWriter
+
+        self._events = SummaryWriter(str(folder), purge_step=start + 1)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """As scalars."""
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def picture(self, name: str, pixels: UInt8[np.ndarray, "h w *c"], step: int) -> None:
+        """As an image."""
+        layout = "HWC" if pixels.ndim == 3 else "HW"
+        self._events.add_image(name, pixels, step, dataformats=layout)
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._events.close()
+
+
+class WeightsAndBiases:
+    """Files in the run's folder, which `wandb sync` uploads; WANDB_MODE=online does so at once.
+
+    A resumed run goes on under its number.
+    """
+
+    def __init__(self, folder: Path, start: int, settings: Mapping[str, Any]):
+        import wandb
+
+        # Offline runs lie in wandb/offline-run-TIME-ID.
+        former = sorted((folder / "wandb").glob("*run-*-*")) if start else []
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "jaxgan"),
+            name=folder.name,
+            id=former[0].name.rpartition("-")[2] if former else None,
+            resume="allow",
+            dir=str(folder),
+            mode=None if "WANDB_MODE" in os.environ else "offline",
+            config=dict(settings),
+            settings=wandb.Settings(console="off", silent=True, disable_git=True),
+        )
+        self._image = wandb.Image
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """As a row of the history."""
+        self._run.log(dict(values), step=step)
+
+    def picture(self, name: str, pixels: UInt8[np.ndarray, "h w *c"], step: int) -> None:
+        """As a file of the run."""
+        self._run.log({name: self._image(pixels)}, step=step)
+
+    def close(self) -> None:
+        """Ends the run of this process."""
+        self._run.finish()
+
+
+TRACKERS: dict[str, Callable[[Path, int, Mapping[str, Any]], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+}
+"""By name, from a run's folder, the iterations done before, and the run's settings."""
+
+
+def named(text: str) -> list[str]:
+    """The names in a text, with commas, each of which can be used here.
+
+    Raises:
+        UserError: an unknown name, or a program that is not installed.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in TRACKERS:
+            known = ", ".join(TRACKERS)
+            raise UserError(f"--log.to {name}: give some of {known}{nearest(name, TRACKERS)}")
+        if name == "wandb" and importlib.util.find_spec("wandb") is None:
+            raise UserError("--log.to wandb: it is not installed: pip install 'jaxgan[wandb]'")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from jaxgan import UserError
+from jaxgan.training.trackers import TRACKERS, named
+
+
+def test_trackers_are_known_by_name():
+    assert named("tensorboard, wandb,tensorboard") == ["tensorboard", "wandb"]
+    assert named("") == []
+    with pytest.raises(UserError, match="did you mean tensorboard"):
+        named("tensorbord")
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'jaxgan\[wandb\]'"):
+        named("wandb")
+
+
+@pytest.mark.filterwarnings("default")  # of wandb's own
+def test_wandb_keeps_a_run_offline_and_goes_on_with_it(tmp_path):
+    numbers = []
+    for start in (0, 4):
+        tracker = TRACKERS["wandb"](tmp_path, start, {"batch": 4})
+        tracker.scalars({"generator/loss": 0.5}, start + 1)
+        tracker.picture("samples", np.zeros((8, 8), np.uint8), start + 1)
+        tracker.picture("samples", np.zeros((8, 8, 4), np.uint8), start + 2)
+        tracker.close()
+        runs = sorted((tmp_path / "wandb").glob("offline-run-*"))
+        numbers = [run.name.rpartition("-")[2] for run in runs]
+    assert len(numbers) == 2
+    assert len(set(numbers)) == 1
+    assert len(list((tmp_path / "wandb").rglob("samples_*.png"))) == 4
+
+
+def test_tensorboard_keeps_numbers_and_pictures(tmp_path):
+    tracker = TRACKERS["tensorboard"](tmp_path, 0, {})
+    tracker.scalars({"generator/loss": 0.5}, 1)
+    tracker.picture("samples", np.zeros((8, 8), np.uint8), 1)
+    tracker.close()
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    assert b"generator/loss" in events.read_bytes()
+    assert b"samples" in events.read_bytes()
+    assert b"PNG" in events.read_bytes()
