@@ -36,7 +36,7 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int | None = None) -> Im
 
 
 def beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two pictures side by side, tops aligned, on white."""
+    """Two pictures side by side from the top, on white."""
     mode = max(left.mode, right.mode, key=("L", "RGB", "RGBA").index)
     gap = 8 * GAP
     size = (left.width + gap + right.width, max(left.height, right.height))

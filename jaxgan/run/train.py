@@ -143,19 +143,7 @@ def train(
             augment=experiment.augment,
             step_of=_looking(experiment, look, console) if look.closely else None,
         )
-        watch = Watch()
-        if is_first():
-            watch = Report(
-                folder,
-                start=start,
-                steps=_end(experiment),
-                console=console,
-                trackers=[
-                    TRACKERS[name](folder, start, json.loads(ready.settings[files.CONFIG]))
-                    for name in named(experiment.log.to)
-                ],
-            )
-        with watch as report:
+        with _watch(experiment, folder, ready, start, console) as report:
             hooks: list[Hook] = [
                 _Log(report, experiment.log.every),
                 # Before pictures: a use that fails must not cost what was trained.
@@ -168,6 +156,17 @@ def train(
                 hooks.append(_Scores(experiment, folder, ready.evaluator, report, best))
             _follow(experiment, moments, report, hooks, stop)
     return Run(folder)
+
+
+def _watch(
+    experiment: Experiment, folder: Path, ready: _Ready, start: int, console: Console
+) -> Watch:
+    """Who reports: the first process."""
+    if not is_first():
+        return Watch()
+    settings = json.loads(ready.settings[files.CONFIG])
+    trackers = [TRACKERS[name](folder, start, settings) for name in named(experiment.log.to)]
+    return Report(folder, start=start, steps=_end(experiment), console=console, trackers=trackers)
 
 
 def _follow(

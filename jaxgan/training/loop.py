@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
+from jaxtyping import PRNGKeyArray
 
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import state_shardings
@@ -121,9 +122,7 @@ def iterate(
             if stage.enter is not None and step == begin:
                 # Not the key of the step that follows.
                 key = jax.random.fold_in(jax.random.key(seed), _ENTER - begin)
-                layout = state_shardings(mesh, state)
-                enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)
-                state = enter(state, first, key)
+                state = _entered(stage, state, first, key, mesh)
             feed = itertools.chain([first], to_devices(batches.iterate(step + 1), sharding))
             for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
                 # An implicit copy between host and device would stall both.
@@ -132,6 +131,13 @@ def iterate(
                 yield Moment(done, stage, state, metrics, number)
     finally:
         ahead.shutdown(wait=False, cancel_futures=True)
+
+
+def _entered(stage: Stage, state: State, first: Examples, key: PRNGKeyArray, mesh: Mesh) -> State:
+    """The State that a stage begins with."""
+    layout = state_shardings(mesh, state)
+    enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)  # type: ignore[arg-type]
+    return enter(state, first, key)
 
 
 def to_devices(
