@@ -70,7 +70,10 @@ def load(format: str, generator: str | Path, discriminator: str | Path | None = 
         paths = module.files(generator, discriminator)
     elif discriminator is not None:
         paths["discriminator"] = discriminator
-    tensors = {name: Tensors(pth.read(path), str(path)) for name, path in paths.items()}
+    tensors = {}
+    for name, path in paths.items():
+        file = pth.load(path)
+        tensors[name] = Tensors(file.arrays, str(path), file.facts)
     files = list(tensors.values())
     try:
         system, params, stats, *averages = module.convert(**tensors)

@@ -77,8 +77,10 @@ def _system(file: Tensors, name: str, judged: bool) -> StyleGAN2:
                 f"{file.file}: its D sees images of all sizes, but StyleGAN2's here is residual or "
                 "plain: give one of architecture 'resnet' or 'orig'"
             )
-        if "D.b4.mbstd.group_size" in file:
-            group = int(file.take("D.b4.mbstd.group_size"))
+        size = file.facts.get("D.b4.mbstd.group_size", group)
+        if not isinstance(size, int):
+            raise UserError(f"{file.file}: its D takes deviations over whole batches, not groups")
+        group = size
     return StyleGAN2(
         shape=(side, side, file.shape(f"{name}.synthesis.b4.torgb.weight")[0]),
         latent=file.shape(f"{name}.mapping.fc0.weight")[1],

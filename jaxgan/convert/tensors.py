@@ -1,7 +1,7 @@
 """From tensors by name to a network's variables, layer by layer; nothing is lost or made up."""
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, PyTree
 
 from jaxgan.errors import UserError
+from jaxgan.pth import Fact
 from jaxgan.system import System
 
 Matrix = Float[np.ndarray, "rows columns"]
@@ -18,8 +19,14 @@ Matrix = Float[np.ndarray, "rows columns"]
 class Tensors:
     """The tensors of a file, each of which must be taken, or left out by name."""
 
-    def __init__(self, arrays: dict[str, np.ndarray], file: str):
-        """Takes the names as they are, but for the `module.` of PyTorch's DataParallel."""
+    def __init__(
+        self, arrays: dict[str, np.ndarray], file: str, facts: Mapping[str, Fact] | None = None
+    ):
+        """Takes the names as they are, but for the `module.` of PyTorch's DataParallel.
+
+        `facts` are settings that the file gives beside its tensors.
+        """
+        self.facts = facts or {}
         prefix = "module." if all(name.startswith("module.") for name in arrays) else ""
         self._arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
         self._rest = dict.fromkeys(self._arrays)
