@@ -8,6 +8,11 @@ Without a shared embedding, norms have a table of classes each, whose gains coun
 
 One thing differs: with --cross_replica that code multiplies by gains in training, but adds them in
 evaluation; here they multiply.
+
+Running variances are taken as they are, which PyTorch makes of unbiased estimates (but with
+--mybn); training here goes on with biased ones, (n - 1) / n of those at n values a channel in a
+batch. It also goes on with running statistics and power iterations that move in their own player's
+turn; `--system.every-turn True` moves them in both, as that code does.
 """
 
 from functools import partial

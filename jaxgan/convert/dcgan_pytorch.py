@@ -3,6 +3,9 @@
 One `nn.Sequential` called `main` holds all layers, so that names are counts: convolutions, batch
 norms between them, and activations, which have no tensors. The example's networks are for 64
 pixels; more or fewer layers of the same pattern make another size.
+
+Running variances are taken as they are, which PyTorch makes of unbiased estimates; training here
+goes on with biased ones, (n - 1) / n of those at n values a channel in a batch.
 """
 
 from jaxtyping import PyTree

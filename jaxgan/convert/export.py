@@ -19,7 +19,7 @@ from jaxgan.metrics import records
 from jaxgan.run.folder import IMPORT
 from jaxgan.run.open import Run
 from jaxgan.system import use_of
-from jaxgan.training.apply import call_keys, evaluation_view
+from jaxgan.training.apply import call_keys, evaluated, evaluation_view
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -65,15 +65,14 @@ def stablehlo(run: Run, use: str = "generate") -> bytes:
 def tensors(run: Run, use: str = "generate") -> dict[str, np.ndarray]:
     """All variables of the networks that a use applies: {"params/block1/conv1/kernel": ...}.
 
-    Under the network's name where there are several. Parameters and batch norm's statistics are the
+    Under the network's name where there are several. They are those that it is evaluated with:
     averages where the run keeps them.
     """
-    state = jax.device_get(run.state)
+    params, stats = jax.device_get(evaluated(run.system, run.state))
     found: dict[str, Any] = {}
     names = _applied(run, use)
     for name in names:
-        variables = {"params": state.params[name], **state.stats.get(name, {})}
-        variables |= state.ema.get(name, {})
+        variables = {"params": params[name], **stats.get(name, {})}
         found |= {name: variables} if len(names) > 1 else variables
     return {path: np.array(leaf, order="C") for path, leaf in flatten_dict(found, sep="/").items()}
 

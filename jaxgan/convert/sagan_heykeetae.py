@@ -4,6 +4,9 @@ Its spectral norm is a module around each layer, with `weight_bar` for the weigh
 rows are the weight's first axis, the input channels of a transposed convolution. It does a power
 iteration in every pass, also in evaluation, from `weight_u` alone: what is stored here is what that
 iteration makes of it.
+
+Running variances are taken as they are, which PyTorch makes of unbiased estimates; training here
+goes on with biased ones, (n - 1) / n of those at n values a channel in a batch.
 """
 
 import numpy as np

@@ -4,6 +4,9 @@ A file holds a network's tensors beside those of its optimiser. Spectral norm is
 for the last two layers of cGAN-PD: there it stores `sn_u`, and does a power iteration in every
 pass, also in evaluation; what is stored here is what that iteration makes of it. Conditional batch
 norm has one table, of scales and then biases.
+
+Running variances are taken as they are, which PyTorch makes of unbiased estimates; training here
+goes on with biased ones, (n - 1) / n of those at n values a channel in a batch.
 """
 
 import numpy as np

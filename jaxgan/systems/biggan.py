@@ -10,8 +10,11 @@ parameter counts at 128 pixels are the paper's. The widths for 32 and 64 pixels 
 table for 32 takes all maps in the discriminator for 16x16, so that attention at 16, where it is
 asked for, comes after every block. At 256 and 512 that code and compare_gan differ in where
 attention sits and in one convolution: `generator_attention`, `discriminator_attention` and
-`equal_shortcuts` choose. ajbrock's power iterations run in every training pass, here once an update
-of their network; its truncation scales latents, here components are redrawn, as in the paper.
+`equal_shortcuts` choose. ajbrock's truncation scales latents, here components are redrawn, as in
+the paper. Its networks all train in every pass: the generator's running statistics and both
+networks' power iterations move in the turns of either player; here in their own player's alone,
+unless `every_turn`; and power iterations run once an update, also where it accumulates
+micro-batches.
 """
 
 import dataclasses
@@ -23,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
@@ -310,7 +314,10 @@ class BigGAN(Attentive, Conditional):
     ema_decay: float = 0.9999
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
     ema_start: int = 20_000
-    """Iterations in which that average is a copy of the weights."""
+    """The iteration, counted from 1, before which that average is a copy of the weights."""
+    every_turn: bool = False
+    """Running statistics and power iterations of both networks move in both players' turns. What is
+    trained is the same but for the latter's precision; running statistics look back less far."""
     remat: bool = False
     """Backpropagation computes each block again instead of keeping its maps: less memory, a third
     more work."""
@@ -415,9 +422,10 @@ class BigGAN(Attentive, Conditional):
 
     def ema(self) -> Mapping[str, Decay]:
         """The generator's decay: 0, a copy, before `ema_start`."""
-        if not (self.ema_decay and self.ema_start):
+        if not self.ema_decay or self.ema_start <= 1:
             return super().ema()
-        return {"generator": lambda step: jnp.where(step < self.ema_start, 0.0, self.ema_decay)}
+        # `step` counts the iterations that were done before this one.
+        return {"generator": lambda step: jnp.where(step + 1 < self.ema_start, 0.0, self.ema_decay)}
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the discriminator `discriminator_updates` times, then the generator."""
@@ -433,18 +441,29 @@ class BigGAN(Attentive, Conditional):
                 generator_optimizer=generator,
                 updates=self.discriminator_updates,
                 writes=("discriminator",),
+                every_turn=self.every_turn,
             ),
         )
 
     def _orthogonalise(self) -> optax.GradientTransformation:
         """Adds the penalty's gradient: once an update, it depends on no image.
 
-        It counts all kernels but the shared embedding, as ajbrock's code does.
+        It counts all parameters of two and more axes but the shared embedding, as ajbrock's code
+        does. That is kernels, and where norms have tables of classes (`shared` 0), those, too:
+        there products of classes are lowered, and gains count from 1.
         """
 
+        def counted(path: str, leaf: Array) -> Array:
+            if path.endswith("kernel") or leaf.ndim < 2:
+                return leaf
+            return (leaf - 1 if path.endswith("scale") else leaf).T
+
         def penalty(params: PyTree) -> Float[Array, ""]:
+            tree = unflatten_dict(
+                {path: counted(path[-1], leaf) for path, leaf in flatten_dict(params).items()}
+            )
             return self.orthogonal_penalty * penalties.orthogonal(
-                params, lambda path: path.endswith("kernel") and "shared" not in path.split("/")
+                tree, lambda path: "shared" not in path.split("/")
             )
 
         return optax.stateless(

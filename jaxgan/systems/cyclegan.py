@@ -9,7 +9,9 @@ fakes from a pool of the last fifty, so that they do not chase the newest ones o
 "input" of a batch is kind A, "image" kind B, and neither belongs to the other. Follows the authors'
 PyTorch code: the generators move first, in one Adam, then the discriminators, in another, on the
 fakes that the generators have just been judged by; the squared errors have a factor 1/2 for the
-discriminators and none for the generators. The pools are in `State.memory`.
+discriminators and none for the generators. The pools are in `State.memory`. One thing differs: the
+step size falls from iteration to iteration to 0, in the code once an epoch, in n epochs by 1/(n +
+1) of it each.
 """
 
 import dataclasses

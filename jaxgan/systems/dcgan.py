@@ -7,8 +7,10 @@ latents. Real and generated images pass through the discriminator as separate ba
 norm does not mix them.
 
 Three things differ from the example: players draw latents of their own, where it shows one batch of
-fakes to both; the running statistics of the discriminator's batch norm move in its own turn only;
-and networks for images of 4 * 2^n pixels a side are derived by the same rule.
+fakes to both; running statistics of the discriminator's batch norm move in its own turn and the
+generator's in its, or with `every_turn` both in both, where the example's generator draws in the
+discriminator's turn alone; and networks for images of 4 * 2^n pixels a side are derived by the same
+rule.
 """
 
 import dataclasses
@@ -121,6 +123,9 @@ class DCGAN(Generative):
     """Adam's step size, for both players."""
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates."""
+    every_turn: bool = False
+    """Running statistics of both networks move in both players' turns, not in their own player's
+    alone. Evaluation alone sees them."""
 
     def __post_init__(self) -> None:
         doublings(self.shape)
@@ -143,6 +148,7 @@ class DCGAN(Generative):
                 discriminator_optimizer=adam,
                 generator_optimizer=adam,
                 writes=("discriminator",),
+                every_turn=self.every_turn,
             ),
         )
 

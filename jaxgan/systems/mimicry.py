@@ -5,7 +5,12 @@ Lee, Town, "Mimicry: Towards the Reproducibility of GAN Research", 2020, whose S
 `jaxgan.systems.sngan` in that interpolation, where the paper's authors repeat each pixel; in the
 discriminator's blocks but the first, whose shortcuts see the input after its ReLU, which that code
 computes in place; in batch norm's epsilon, which is PyTorch's; in a bias in the discriminator's
-last layer; and in a generator's batch of the discriminator's size.
+last layer; in a generator's batch of the discriminator's size; and in that the discriminator moves
+first.
+
+mimicry's discriminator sees real images and fakes in two passes, with a power iteration before each
+and another in the generator's turn; its generator's running statistics move in either turn. Here
+both move once an update of their network, or with `every_turn` of either.
 """
 
 import dataclasses
@@ -24,6 +29,7 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock
 from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.system import Stage
 from jaxgan.systems import sngan
 from jaxgan.systems.sngan import PLAIN, RESIDUAL, SNGAN
 
@@ -139,3 +145,8 @@ class MimicrySNGAN(SNGAN):
                 self.discriminator_channels, self.halvings, self.classes, self.last_bias, dtype
             ),
         }
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: the discriminator `discriminator_updates` times, then the generator."""
+        (stage,) = super().stages()
+        return (dataclasses.replace(stage, players=stage.players[::-1]),)

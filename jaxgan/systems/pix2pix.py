@@ -9,7 +9,9 @@ target; the discriminator's loss is halved, which slows it down.
 Follows the authors' PyTorch code. Its batch norm, with batches of one and never in evaluation mode,
 is a norm of single images; so it is here, at every batch size, and an output does not depend on its
 neighbours. Differs in that the players draw noise of their own, where the code shows one output to
-both; and that networks for images of 2^n pixels a side are derived by one rule.
+both; that the step size falls from iteration to iteration to 0, in the code once an epoch, in n
+epochs by 1/(n + 1) of it each; and that networks for images of 2^n pixels a side are derived by one
+rule.
 """
 
 import dataclasses

@@ -7,10 +7,12 @@ batch norm in the generator only, 1:1 updates with two step sizes. That code rea
 convolution's weight as a matrix with a row per input channel, and so does this. The networks of the
 paper's own code are in `sagan128`.
 
-Differs in three ways: any square image of 16, 32, 64, ... pixels a side works, with attention at
+Differs in four ways: any square image of 16, 32, 64, ... pixels a side works, with attention at
 the same places counted from the end (the code's channels are fixed for 64); the loss is the paper's
-hinge loss, where the code's default is WGAN-GP; and a power iteration runs once an update of a
-network, not in every forward pass.
+hinge loss, where the code's default is WGAN-GP; a power iteration runs once an update of a network,
+not in every forward pass, of which the discriminator has two in its turn; and the generator's
+running statistics move in its own turn, not also in the discriminator's. With `every_turn` the
+latter two move in either player's turn.
 """
 
 import dataclasses
@@ -131,6 +133,9 @@ class SAGAN(Attentive):
     """Adam's step size for the discriminator."""
     betas: tuple[float, float] = (0.0, 0.9)
     """Adam's decay rates."""
+    every_turn: bool = False
+    """The generator's running statistics and both networks' power iterations move in both players'
+    turns, not in their own player's alone."""
 
     def __post_init__(self) -> None:
         if doublings(self.shape) < 2:
@@ -158,6 +163,7 @@ class SAGAN(Attentive):
                 discriminator_optimizer=optax.adam(self.discriminator_rate, *self.betas),
                 generator_optimizer=optax.adam(self.generator_rate, *self.betas),
                 writes=("discriminator",),
+                every_turn=self.every_turn,
             ),
         )
 

@@ -5,9 +5,10 @@ ICLR 2018; Miyato, Koyama, "cGANs with Projection Discriminator", ICLR 2018. Res
 every weight of the discriminator divided by an estimate of its largest singular value.
 
 Follows the authors' Chainer code where the papers leave room: the generator moves first in an
-iteration and on twice the batch. One thing differs: Chainer runs a power iteration in every forward
-pass, also in the generator's turn; here it runs once for each update of the discriminator. There is
-no weight average in the papers; `ema_decay` adds one.
+iteration and on twice the batch. Two things differ: Chainer runs a power iteration in every forward
+pass, also in the generator's turn; here it runs once for each update of the discriminator. And its
+generator's running statistics move whenever it draws; here in its own turn. With `every_turn` both
+move in either turn. There is no weight average in the papers; `ema_decay` adds one.
 """
 
 import dataclasses
@@ -141,6 +142,9 @@ class SNGAN(Conditional):
     """The generator's batch in multiples of the discriminator's."""
     decay: tuple[int, int] = (0, 0)
     """Iterations between which the step size falls linearly to 0; equal ones: it does not."""
+    every_turn: bool = False
+    """The generator's running statistics and the discriminator's power iteration move in both
+    players' turns, not in their own player's alone."""
 
     def __post_init__(self) -> None:
         """Refuses images whose sides cannot be halved as often as the blocks do."""
@@ -164,6 +168,7 @@ class SNGAN(Conditional):
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the generator, then the discriminator `discriminator_updates` times."""
         adam = partial(falling_adam, self.learning_rate, self.betas, self.decay)
+        both = ("generator", "discriminator")
         return (
             Stage(
                 players=(
@@ -173,7 +178,7 @@ class SNGAN(Conditional):
                         loss=self.generator_loss,
                         optimizer=adam(),
                         reuse=True,
-                        writes=("generator",),
+                        writes=both if self.every_turn else both[:1],
                     ),
                     Player(
                         name="discriminator",
@@ -181,7 +186,7 @@ class SNGAN(Conditional):
                         loss=self.discriminator_loss,
                         optimizer=adam(self.discriminator_updates),
                         repeats=self.discriminator_updates,
-                        writes=("discriminator",),
+                        writes=both if self.every_turn else both[1:],
                     ),
                 )
             ),

@@ -24,6 +24,7 @@ from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import gathered
 from jaxgan.state import State
 from jaxgan.system import System, Taken, given_by, stages_of, taken_by, use_of
+from jaxgan.training.spectral import averages_own
 from jaxgan.view import Edit, Place, View
 
 _FROM_DATA = 2**62
@@ -82,6 +83,22 @@ def resolution_at(system: System, state: State) -> Resolution | None:
     )
 
 
+def evaluated(
+    system: System, state: State
+) -> tuple[dict[str, PyTree], dict[str, dict[str, PyTree]]]:
+    """(params, stats) by network, as they are evaluated: averages where they are kept."""
+    params, stats = dict(state.params), dict(state.stats)
+    for name, average in state.ema.items():
+        params[name] = average["params"]
+        if "batch_stats" in average:
+            stats[name] = {**stats[name], "batch_stats": average["batch_stats"]}
+        if "spectral" in stats[name]:
+            stats[name] = averages_own(
+                state.params[name], params[name], stats[name], system=system, name=name
+            )
+    return params, stats
+
+
 def evaluation_view(
     system: System,
     state: State,
@@ -90,18 +107,14 @@ def evaluation_view(
     captures: Sequence[Place] = (),
     edits: Sequence[tuple[Place, Edit, Any]] = (),
 ) -> View:
-    """Networks in evaluation mode, with averaged weights and buffers where an average is kept.
+    """Networks in evaluation mode, with what they are evaluated with (`evaluated`).
 
     `resolution` of a system that grows is that of the State's stage, which follows from its step
     unless the State is traced. `captures` and `edits` are those of `apply`.
     """
     if resolution is None:
         resolution = resolution_at(system, state)
-    params, stats = dict(state.params), dict(state.stats)
-    for name, average in state.ema.items():
-        params[name] = average["params"]
-        if "batch_stats" in average:
-            stats[name] = {**stats[name], "batch_stats": average["batch_stats"]}
+    params, stats = evaluated(system, state)
     published = system.pretrained()
     return View(
         system.networks(),

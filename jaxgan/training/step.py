@@ -21,6 +21,7 @@ from jaxgan.fields import Image, Resolution
 from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, state_shardings
 from jaxgan.state import State
 from jaxgan.system import Decay, Examples, Metrics, Player, Pretrained, Stage, System, stages_of
+from jaxgan.training.spectral import power_iteration
 from jaxgan.view import View
 
 Step = Callable[[State, Examples], tuple[State, dict[str, Metrics]]]
@@ -348,7 +349,7 @@ class _Turn:
         stats = moving.stats
         for name in player.writes:
             shared = shared_out(mesh, {**self.state.params, **moving.owned})
-            stats = _power_iteration(name, self.networks, self.inputs, shared, stats)
+            stats = power_iteration(name, self.networks, self.inputs, shared, stats)
         moving = moving._replace(stats=stats)
         grads, moving, metrics, out = self._gradient(others, moving, batch, repeat)
         share = shared_out(mesh, moving.owned)
@@ -422,26 +423,6 @@ class _Turn:
         stats = {**stats, **{name: view.stats[name] for name in writes if name in stats}}
         memory = {**memory, **{name: view.memory[name] for name in writes if name in memory}}
         return loss, ((stats, memory), {"loss": loss, **metrics}, view.out)
-
-
-def _power_iteration(
-    name: str,
-    networks: dict[str, nn.Module],
-    inputs: dict[str, tuple],
-    params: dict[str, PyTree],
-    stats: dict[str, PyTree],
-) -> dict[str, PyTree]:
-    """Advances a network's spectral state once.
-
-    It depends on the weights alone. Applying the network to zeros and keeping nothing but the
-    collection "spectral" leaves the compiler just the iterations: the rest is dead code.
-    """
-    if name not in networks or "spectral" not in stats[name]:
-        return stats
-    _, written = networks[name].apply(
-        {"params": params[name], **stats[name]}, *inputs[name], train=False, mutable=["spectral"]
-    )
-    return {**stats, name: {**stats[name], **written}}
 
 
 def _averaged(name: str, params: dict[str, PyTree], stats: dict[str, PyTree]) -> dict[str, PyTree]:

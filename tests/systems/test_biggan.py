@@ -176,18 +176,37 @@ def test_orthogonal_penalty_adds_its_gradient_once_an_update(state):
     assert jax.tree.structure(plain.init(params)) == jax.tree.structure(regular.init(params)[1])
 
 
+def test_orthogonal_penalty_counts_tables_of_classes_as_the_authors_code_does(rng):
+    """Rows (out, rest) of every tensor of two and more axes; gains count from 1 there."""
+    classes, channels, strength = 5, 7, 1e-2
+    theirs = {name: rng.normal(size=(classes, channels)) for name in ("scale", "bias")}
+    params = {"block1": {"norm1": {"scale": 1 + theirs["scale"], "bias": theirs["bias"]}}}
+    params |= {"norm": {"scale": rng.normal(size=channels)}}
+    params = jax.tree.map(np.float32, {"generator": params})
+    regularise = dataclasses.replace(TINY, orthogonal_penalty=strength / 2)._orthogonalise()
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = regularise.update(zeros, regularise.init(params), params)
+    for name, w in theirs.items():
+        want = strength * 2 * (w @ w.T * (1 - np.eye(classes))) @ w
+        got = updates["generator"]["block1"]["norm1"][name]
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+    assert not updates["generator"]["norm"]["scale"].any()
+
+
 def test_average_is_a_copy_before_its_start():
+    """As ajbrock's, whose iterations count from 1: a copy in those below the start."""
     decay = dataclasses.replace(TINY, ema_decay=0.9, ema_start=3).ema()["generator"]
     average, values = 0.0, np.arange(1.0, 8.0)
     for step, value in enumerate(values):
         keep = float(decay(jnp.int32(step)))
         average = keep * average + (1 - keep) * value
-        if step < 3:
+        if step + 1 < 3:
             assert average == value
     # From 3 on: 0.9^n of the copy, and the rest of what came after.
-    want = 0.9**4 * 3 + sum(0.1 * 0.9 ** (6 - k) * values[k] for k in range(3, 7))
+    want = 0.9**5 * 2 + sum(0.1 * 0.9 ** (6 - k) * values[k] for k in range(2, 7))
     assert average == pytest.approx(want, rel=1e-6)
-    assert dataclasses.replace(TINY, ema_start=0).ema() == {"generator": 0.9999}
+    for start in (0, 1):
+        assert dataclasses.replace(TINY, ema_start=start).ema() == {"generator": 0.9999}
     assert dataclasses.replace(TINY, ema_decay=0.0).ema() == {}
 
 

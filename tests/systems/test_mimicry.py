@@ -13,6 +13,14 @@ def test_parameter_counts_are_those_of_the_library():
     assert conditional == {"generator": 4_304_387, "discriminator": 1_055_105}
 
 
+def test_the_discriminator_moves_first():
+    players = MimicrySNGAN().stages()[0].players
+    assert [(p.name, p.repeats, p.reuse) for p in players] == [
+        ("discriminator", 5, False),
+        ("generator", 1, True),
+    ]
+
+
 def test_double_is_bilinear_interpolation(rng):
     x = rng.normal(size=(2, 3, 5, 4)).astype(np.float32)
     theirs = torch.nn.functional.interpolate(

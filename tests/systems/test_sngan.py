@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from jaxgan.systems.biggan import BigGAN
+from jaxgan.systems.common.generative import falling_adam
+from jaxgan.systems.dcgan import DCGAN
+from jaxgan.systems.sagan import SAGAN
 from jaxgan.systems.sngan import SNGAN, Discriminator, Generator
 from jaxgan.view import View
 from tests.reference import sngan as reference
@@ -148,3 +152,24 @@ def test_generator_moves_first_on_twice_the_batch():
         view = Recorder()
         player.loss(view, batch, jax.random.key(0))
         assert view.drawn == expected
+
+
+def test_the_step_size_falls_between_iterations_not_within():
+    """As by Chainer's LinearShift: from iteration 2 to 4, with two updates each."""
+    optimizer = falling_adam(1.0, (0.0, 0.0), (2, 4), updates=2)
+    params = jnp.ones(())
+    state, moves = optimizer.init(params), []
+    for _ in range(10):
+        update, state = optimizer.update(jnp.ones(()), state, params)
+        moves.append(-float(update))  # Adam without memory: the step size
+    np.testing.assert_allclose(moves, [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [SNGAN, DCGAN, BigGAN, SAGAN])
+def test_statistics_of_both_networks_can_move_in_every_turn(make):
+    def written(system):
+        return {p.name: set(p.writes) for p in system.stages()[0].players}
+
+    both = {"generator", "discriminator"}
+    assert written(make()) == {name: {name} for name in both}
+    assert written(make(every_turn=True)) == dict.fromkeys(both, both)

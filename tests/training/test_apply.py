@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxgan import UserError, init
 from jaxgan.fields import FromData, Image
+from jaxgan.nn.layers import Dense
+from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.system import Use
 from jaxgan.systems.cgan import CGAN
@@ -339,3 +342,60 @@ def test_a_view_captures_what_its_edits_made():
     np.testing.assert_array_equal(outputs, view.frozen("generator", z))
     assert view.applied == {"generator"}
     assert view.captured == {}
+
+
+class Normed(nn.Module):
+    """A matrix that spectral norm divides."""
+
+    @nn.compact
+    def __call__(self, z, *, train):
+        return Dense(12, use_bias=False, reparam=SpectralNorm, name="out")(z)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NormedGAN(TinyGAN):
+    shape: tuple[int, ...] = (12,)
+    latent: int = 9
+    ema_decay: float = 0.9
+
+    def networks(self):
+        return {**super().networks(), "generator": Normed()}
+
+
+@pytest.mark.parametrize("through", ["apply", "view"])
+def test_averages_have_singular_vectors_of_their_own(rng, through):
+    """One power iteration on the average, by NumPy; sigma is then nearer to the exact one."""
+    system = NormedGAN()
+    state = init(system)
+    live = np.asarray(state.params["generator"]["out"]["kernel"], np.float64)
+    u, s, v = np.linalg.svd(live.T)
+    live += s[0] * np.outer(v[0], u[:, 0])  # twice the first: iterations converge
+    s[0] *= 2
+    average = live + 0.5 * live.std() * rng.normal(size=live.shape)
+    spectral = {"u": u[:, 0], "v": v[0], "sigma": s[0]}
+
+    def outputs(kernel):
+        stats = {"spectral": {"out": {"SpectralNorm_0": jax.tree.map(jnp.float32, spectral)}}}
+        ema = {"params": {"out": {"kernel": jnp.float32(kernel)}}}
+        at = dataclasses.replace(
+            state,
+            params={**state.params, "generator": {"out": {"kernel": jnp.float32(live)}}},
+            stats={**state.stats, "generator": stats},
+            ema={"generator": ema},
+        )
+        if through == "view":
+            return evaluation_view(system, at)("generator", z)
+        return images(system, at, given={"z": z})
+
+    z = rng.normal(size=(5, 9)).astype(np.float32)
+    right = u[:, 0] @ average.T
+    left = average.T @ right
+    sigma = np.linalg.norm(left) / np.linalg.norm(right)  # u'Wv with u = Wv / |Wv|
+    np.testing.assert_allclose(outputs(average), z @ average / sigma, rtol=1e-4, atol=1e-5)
+    exact, before = np.linalg.svd(average)[1][0], u[:, 0] @ average.T @ v[0]
+    assert exact - sigma < (exact - before) / 5
+    assert before < 0.99 * exact
+    # A copy has those that were found for what it copies, whatever they are.
+    spectral["u"] = np.roll(spectral["u"], 1)
+    sigma = spectral["u"] @ live.T @ spectral["v"]
+    np.testing.assert_allclose(outputs(live), z @ live / sigma, rtol=1e-4, atol=1e-4)

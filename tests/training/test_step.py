@@ -11,7 +11,8 @@ from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.systems.cgan import CGAN
 from jaxgan.systems.gan import GAN
 from jaxgan.training.checkpoint import Checkpoints
-from jaxgan.training.step import _power_iteration, state_shapes, with_pretrained
+from jaxgan.training.spectral import power_iteration
+from jaxgan.training.step import state_shapes, with_pretrained
 from jaxgan.view import View
 from tests.toys import Guided, Numbers, TinyGAN
 
@@ -212,7 +213,7 @@ def test_power_iteration_runs_once_an_update(rng, repeats):
 def test_power_iteration_ignores_networks_without_spectral_state():
     system = Numbers(players=(player("a"),))
     state = init(system)
-    assert _power_iteration("a", {}, {}, state.params, state.stats) is state.stats
+    assert power_iteration("a", {}, {}, state.params, state.stats) is state.stats
 
 
 @pytest.mark.parametrize("repeats", [1, 2])

@@ -133,6 +133,7 @@ def duel(
     generator_optimizer: optax.GradientTransformation,
     updates: int = 1,
     writes: tuple[str, ...] = (),
+    every_turn: bool = False,
     stage: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Stage:
@@ -145,6 +146,8 @@ def duel(
         generator_optimizer: its optimiser.
         updates: of the discriminator, each on a fresh batch.
         writes: networks whose statistics the discriminator's turn moves.
+        every_turn: both players' turns move the generator's statistics and those of `writes`;
+            otherwise the generator's own moves just its own.
         stage: further attributes of the Stage.
         options: further attributes of the discriminator's Player.
     """
@@ -156,7 +159,7 @@ def duel(
                 loss=discriminator,
                 optimizer=discriminator_optimizer,
                 repeats=updates,
-                writes=writes,
+                writes=(*writes, "generator") if every_turn else writes,
                 **options,
             ),
             Player(
@@ -165,7 +168,7 @@ def duel(
                 loss=generator,
                 optimizer=generator_optimizer,
                 reuse=True,
-                writes=("generator",),
+                writes=("generator", *writes) if every_turn else ("generator",),
             ),
         ),
         **(stage or {}),
@@ -175,17 +178,19 @@ def duel(
 def falling_adam(
     learning_rate: float, betas: tuple[float, float], decay: tuple[int, int], updates: int = 1
 ) -> optax.GradientTransformation:
-    """Adam, whose step size falls linearly to 0.
+    """Adam, whose step size falls linearly to 0 from iteration to iteration.
 
     Args:
         learning_rate: the step size before it falls.
         betas: decay rates.
         decay: iterations between which it falls; equal ones: it does not.
-        updates: of the player in an iteration.
+        updates: of the player in an iteration, all with one step size.
     """
-    start, end = (iteration * updates for iteration in decay)
-    rate = optax.linear_schedule(learning_rate, 0.0, end - start, start)
-    return optax.adam(rate if end > start else learning_rate, *betas)
+    start, end = decay
+    if end <= start:
+        return optax.adam(learning_rate, *betas)
+    falling = optax.linear_schedule(learning_rate, 0.0, end - start, start)
+    return optax.adam(lambda count: falling(count // updates), *betas)
 
 
 def mean_logits(real: Float[Array, "b ..."], fake: Float[Array, "b ..."]) -> Metrics:

@@ -1,4 +1,8 @@
-"""What pix2pix and CycleGAN share: patches that are judged, and Adam whose steps fall to 0."""
+"""What pix2pix and CycleGAN share: patches that are judged, and Adam whose steps fall to 0.
+
+Where the step size falls, it does so from iteration to iteration, and is 0 after the last. The
+authors' PyTorch code lowers it once an epoch, in n epochs by 1/(n + 1) of it each.
+"""
 
 import dataclasses
 
