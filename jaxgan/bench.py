@@ -243,7 +243,7 @@ def bench_input(
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
     batch = batch_of(experiment, rules)
     check_batch(batch, experiment.micro, mesh)
-    source = data.as_source(experiment.data.source)
+    source = data.as_source(experiment.data.source, experiment.data.reading)
     stream = stage_feed(experiment, source, index, part(mesh)).iterate()
     feed = to_devices(stream, _sharding(experiment, rules, mesh))
     try:

@@ -18,6 +18,7 @@ from cattrs.gen import make_dict_unstructure_fn, override
 from jaxgan.augment import parse_policy
 from jaxgan.errors import UserError
 from jaxgan.fields import Framing
+from jaxgan.fields.pixels import MAX_PIXELS, Reading
 from jaxgan.system import System, stages_of
 
 FREE = {"changes_result": False}
@@ -73,8 +74,12 @@ class Data:
     a random place. None: do not."""
     workers: int = dataclasses.field(default=0, metadata=FREE)
     """Processes that decode images; 0: threads of this one."""
+    max_pixels: int = dataclasses.field(default=MAX_PIXELS, metadata=FREE)
+    """Height times width of the largest image that is decoded: larger ones may be made to fill the
+    memory."""
 
     def __post_init__(self) -> None:
+        _check_positive("data.", self, "max_pixels")
         if self.workers < 0:
             raise UserError(f"--data.workers is {self.workers}: it must be at least 0")
         if bad := [pair for pair in self.columns if not all(pair.partition("="))]:
@@ -84,6 +89,11 @@ class Data:
     def framing(self) -> Framing:
         """How items of other sizes are brought to the system's."""
         return Framing(resize=self.resize, crop=self.crop, jitter=self.jitter)
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read."""
+        return Reading(max_pixels=self.max_pixels)
 
     @property
     def renames(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ import keyword
 import logging
 import os
 import sys
+import warnings
 
 from jaxgan.errors import UserError
 
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     logging.basicConfig(format="jaxgan: %(message)s")
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax raises is told here
+    # What is amiss with an image that can be read all the same, without the name of its file.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     argv = sys.argv[1:] if argv is None else argv
     try:
         return _run(argv)

@@ -12,6 +12,7 @@ from jaxgan.cli.parse import parse, take_target
 from jaxgan.data import pack
 from jaxgan.errors import UserError
 from jaxgan.fields import Label
+from jaxgan.fields.pixels import MAX_PIXELS, Reading
 
 _USAGE = "usage: jaxgan data pack FOLDER OUT [options]"
 
@@ -25,6 +26,8 @@ class Options:
     files stay as they are."""
     shard_images: int = 8192
     """Images a file."""
+    max_pixels: int = MAX_PIXELS
+    """Height times width of the largest image that is decoded."""
 
 
 def main(argv: list[str]) -> int:
@@ -55,6 +58,7 @@ def main(argv: list[str]) -> int:
                 out,
                 size=options.size,
                 shard_images=options.shard_images,
+                reading=Reading(max_pixels=options.max_pixels),
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     except KeyboardInterrupt:

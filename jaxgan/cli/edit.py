@@ -7,7 +7,7 @@ from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError, writing
-from jaxgan.fields.pixels import load
+from jaxgan.fields.pixels import read
 from jaxgan.latent.one_image import Task, edit
 from jaxgan.run import Run
 
@@ -23,7 +23,8 @@ class Options:
     """Scale, from 1 (coarse, changes much) on, at which the image is injected; None: one that suits
     the task. 0, to animate the run's own image: IMAGE then plays no part."""
     mask: Path | None = None
-    """Image that is white where IMAGE was edited: all else stays (harmonise, edit)."""
+    """Image that is white where IMAGE was edited: all else stays, black or transparent (harmonise,
+    edit)."""
     factor: float = 4.0
     """How much larger superres makes the image."""
     frames: int = 50
@@ -63,10 +64,10 @@ def main(argv: list[str]) -> int:
     run = Run(folder)
     made = edit(
         run,
-        load(Path(given))[1],
+        read(Path(given)),
         options.task,
         scale=options.scale,
-        mask=None if options.mask is None else load(options.mask)[1],
+        mask=None if options.mask is None else read(options.mask),
         factor=options.factor,
         frames=options.frames,
         alpha=options.alpha,

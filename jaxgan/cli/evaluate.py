@@ -13,6 +13,7 @@ from jaxgan import data
 from jaxgan.backend import cache, keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
+from jaxgan.fields.pixels import MAX_PIXELS, Reading
 from jaxgan.metrics import npz
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
 from jaxgan.metrics.images import Drawn, Stored, of_source
@@ -47,6 +48,8 @@ class Options:
     """File of its weights, or a folder that has it. By default as JAXGAN_WEIGHTS says."""
     seed: int = 0
     """Of latents and subsets."""
+    max_pixels: int = MAX_PIXELS
+    """Height times width of the largest image file that is decoded."""
     json: bool = False
     """Print the records as JSON, one a line."""
 
@@ -90,6 +93,11 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _reading(options: Options) -> Reading:
+    """How files are read that are not of a run's own data."""
+    return Reading(max_pixels=options.max_pixels)
+
+
 def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
     for word in (options.truncation or "none").split(","):
         try:
@@ -106,7 +114,7 @@ def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
 def _of_files(target: str, options: Options) -> Stored:
     path = Path(target)
     if path.suffix != ".npz":
-        source = data.open_source(target)
+        source = data.open_source(target, _reading(options))
         known = source.columns["image"].shape if "image" in source.columns else ()
         shape = np.shape(source[0]["image"]) if None in known else tuple(n or 0 for n in known)
         return of_source(source, shape, resize=False, num=options.num)
@@ -126,13 +134,13 @@ def _against(options: Options, run: Run | None, shape: tuple[int, ...]) -> Store
         if run is None:
             raise UserError("images of files are scored against others: give --against")
         own = run.experiment.data
-        source = data.as_source(own.source)
+        source = data.as_source(own.source, own.reading)
         if isinstance(source, data.Stepwise):
             raise UserError(f"{own.name} has batches alone: give --against")
         return real_images(run.experiment, source, shape)
     if name.endswith(".npz"):
         return Path(name)
-    return of_source(data.open_source(name), shape)
+    return of_source(data.open_source(name, _reading(options)), shape)
 
 
 def _print(records: list[Record]) -> None:

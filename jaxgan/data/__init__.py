@@ -20,7 +20,7 @@ from jaxgan.data.pipeline import Batches, Order, Stepwise, batches
 from jaxgan.data.scan import Report, scan
 from jaxgan.data.source import as_source, fingerprint, open_source
 from jaxgan.data.tfds import Tfds, open_tfds
-from jaxgan.fields.pixels import Fit, load, read
+from jaxgan.fields.pixels import Fit, Reading, load, read
 
 __all__ = [
     "EMBEDDED",
@@ -36,6 +36,7 @@ __all__ = [
     "Order",
     "Packed",
     "Part",
+    "Reading",
     "Redrawn",
     "Report",
     "SideBySide",

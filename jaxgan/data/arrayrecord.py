@@ -31,7 +31,7 @@ from jaxgan.data.base import Item, Source
 from jaxgan.data.folder import Folder, open_folder
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
-from jaxgan.fields.pixels import Fit, load, read
+from jaxgan.fields.pixels import USUAL, Fit, Reading, load, read
 
 INDEX = "packed.json"
 """The file by which a packed folder is known."""
@@ -81,6 +81,7 @@ class Packed(Source):
       sizes: (height, width, channels) of its images, with the first item that has it.
       sha256: Of all records.
       records: The label and file of every image.
+      reading: How images are read.
     """
 
     root: Path
@@ -88,6 +89,7 @@ class Packed(Source):
     sizes: dict[tuple[int, int, int], int] = dataclasses.field(repr=False)
     sha256: str
     records: grain.sources.ArrayRecordDataSource = dataclasses.field(repr=False)
+    reading: Reading = USUAL
 
     def __len__(self) -> int:
         return len(self.records)
@@ -102,7 +104,9 @@ class Packed(Source):
                 f"{self.root / self.shards[shard].file} is damaged at item {index - first[shard]} "
                 f"({str(error).partition(' (')[0]}): copy the folder again, or pack it again"
             ) from error
-        item: Item = {"image": read(io.BytesIO(record[_LABEL.size :]))}
+        name = f"{self.name} (item {index})"
+        content = record[_LABEL.size :]
+        item: Item = {"image": read(content, name=name, max_pixels=self.reading.max_pixels)}
         if "label" in self.columns:
             item["label"] = np.int32(_LABEL.unpack_from(record)[0])
         return item
@@ -118,7 +122,7 @@ class Packed(Source):
         yield self.sha256.encode()
 
 
-def open_packed(name: str) -> Packed:
+def open_packed(name: str, reading: Reading = USUAL) -> Packed:
     """Open a folder that `jaxgan data pack` wrote.
 
     Raises:
@@ -149,6 +153,7 @@ def open_packed(name: str) -> Packed:
         sizes={(h, w, c): first for h, w, c, first in index.shapes},
         sha256=index.sha256,
         records=grain.sources.ArrayRecordDataSource(paths),
+        reading=reading,
     )
 
 
@@ -169,6 +174,7 @@ def pack(
     *,
     size: int | None = None,
     shard_images: int = 8192,
+    reading: Reading = USUAL,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
     """Pack a folder of images, flat or one sub-folder per class, into ArrayRecord shards.
@@ -183,6 +189,7 @@ def pack(
       out: The folder to write, which must not exist.
       size: Side of the images, in pixels; None keeps them as they are.
       shard_images: Images a file.
+      reading: How images are read.
       progress: Called with how many images have been packed, and how many there are.
 
     Raises:
@@ -201,7 +208,7 @@ def pack(
         raise UserError(f"{out} cannot be written: there is no folder {out.parent}")
     if root.resolve() in out.resolve().parents:
         raise UserError(f"{out} lies in {folder}, which is to be packed: choose a place outside")
-    source = open_folder(str(folder))
+    source = open_folder(str(folder), reading)
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
@@ -217,7 +224,7 @@ def pack(
         # ArrayRecord's writer raises RuntimeError where the disk is full.
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{out} cannot be written: {reason}") from error
-    return open_packed(str(out))
+    return open_packed(str(out), reading)
 
 
 def _umask() -> int:
@@ -271,7 +278,7 @@ def _encoded(source: Folder, size: int | None) -> Iterator[tuple[bytes, tuple[in
     """Yield every image's file, as it will be stored, with the shape that it decodes to."""
 
     def encode(file: str) -> tuple[bytes, tuple[int, int, int]]:
-        content, image = load(source.root / file)
+        content, image = load(source.root / file, max_pixels=source.reading.max_pixels)
         height, width, channels = image.shape
         if size is None or (height, width) == (size, size):
             return content, (height, width, channels)

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from jaxgan.data.base import Item, Source
 from jaxgan.errors import UserError
 from jaxgan.fields import Image, Label
-from jaxgan.fields.pixels import load, read
+from jaxgan.fields.pixels import USUAL, Reading, read
 
 _PORTION = 32
 """Files that a thread decodes at a time."""
@@ -26,29 +27,38 @@ class Folder(Source):
     Attributes:
       root: The folder.
       files: Paths below it, with forward slashes, as class/name or name.
+      reading: How they are read.
     """
 
     root: Path
     files: tuple[str, ...] = dataclasses.field(repr=False)
+    reading: Reading = USUAL
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Item:
-        item: Item = {"image": read(self.root / self.files[index])}
+        item: Item = {"image": self.read(self.files[index])}
         return item if self.labels is None else {**item, "label": self.labels[index]}
+
+    def read(self, file: str) -> UInt8[np.ndarray, "h w c"]:
+        """Decode one of the files."""
+        return read(self.root / file, max_pixels=self.reading.max_pixels)
 
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield path and shape of every image, in order: a damaged one is found now."""
         if column != "image":
             return
-        paths = [self.root / file for file in self.files]
         # Files in portions, so that a million of them are not a million tasks.
-        portions = [paths[i : i + _PORTION] for i in range(0, len(paths), _PORTION)]
+        portions = [self.files[i : i + _PORTION] for i in range(0, len(self), _PORTION)]
         with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
             # In order, so that of several damaged files it is always the first that is named.
-            for portion, shapes in zip(portions, pool.map(_decode, portions), strict=True):
-                yield from zip(map(str, portion), shapes, strict=True)
+            for portion, shapes in zip(portions, pool.map(self._shapes, portions), strict=True):
+                for file, shape in zip(portion, shapes, strict=True):
+                    yield str(self.root / file), shape
+
+    def _shapes(self, files: tuple[str, ...]) -> list[tuple[int, ...]]:
+        return [self.read(file).shape for file in files]
 
     def identity(self) -> Iterator[bytes]:
         """Yield every file's path below the root and its size in bytes."""
@@ -56,7 +66,7 @@ class Folder(Source):
             yield f"{file} {(self.root / file).stat().st_size}".encode(errors="surrogateescape")
 
 
-def open_folder(name: str) -> Folder:
+def open_folder(name: str, reading: Reading = USUAL) -> Folder:
     """List a folder: PATH/*.png for unlabelled images, PATH/CLASS/*.png for labelled ones.
 
     Names are sorted, and so are classes. Files of other types and hidden ones are passed over.
@@ -75,7 +85,13 @@ def open_folder(name: str) -> Folder:
     if not folders:
         if not images:
             raise UserError(f"{name} holds no images, expected files in {', '.join(EXTENSIONS)}")
-        return Folder(name=name, columns={"image": Image()}, root=root, files=tuple(images))
+        return Folder(
+            name=name,
+            columns={"image": Image()},
+            root=root,
+            files=tuple(images),
+            reading=reading,
+        )
     files: list[str] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
@@ -98,11 +114,8 @@ def open_folder(name: str) -> Folder:
         labels=np.array(labels, np.int32),
         root=root,
         files=tuple(files),
+        reading=reading,
     )
-
-
-def _decode(paths: list[Path]) -> list[tuple[int, ...]]:
-    return [load(path)[1].shape for path in paths]
 
 
 def listing(folder: Path) -> tuple[list[str], list[str]]:

@@ -28,7 +28,7 @@ from jaxgan.data.folder import Folder, listing, open_folder
 from jaxgan.data.order import permutation
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image
-from jaxgan.fields.pixels import channels, text
+from jaxgan.fields.pixels import USUAL, Reading, channels, text
 
 Opener = Callable[[str], Source]
 
@@ -308,7 +308,7 @@ def half_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], shape[1] // 2, *shape[2:])
 
 
-def open_pairs(spec: str) -> Source:
+def open_pairs(spec: str, reading: Reading = USUAL) -> Source:
     """Open `pairs:FOLDER[:BtoA]`.
 
     FOLDER holds files of two images side by side, A left and B right, or two sub-folders, A and B
@@ -325,11 +325,11 @@ def open_pairs(spec: str) -> Source:
     if not root.is_dir():
         raise UserError(f"{spec}: no folder {name!r} here: give one that holds pairs of images")
     if (root / INDEX).is_file():
-        packed = open_packed(name)
+        packed = open_packed(name, reading)
         return SideBySide(name=spec, columns=_two(), source=packed, swap=swap)
     folders, images = listing(root)
     if images and not folders:
-        files = open_folder(name)
+        files = open_folder(name, reading)
         return SideBySide(name=spec, columns=_two(), source=files, swap=swap)
     if images or len(folders) != 2:
         found = f"{len(images):,} images and {len(folders):,} sub-folders"
@@ -337,7 +337,7 @@ def open_pairs(spec: str) -> Source:
         raise UserError(
             f"{spec} holds {found}, expected images of two halves, or two sub-folders{near}"
         )
-    first, second = (open_folder(str(Path(name, folder))) for folder in folders)
+    first, second = (open_folder(str(Path(name, folder)), reading) for folder in folders)
     stems = [[Path(file).stem for file in side.files] for side in (first, second)]
     if stems[0] != stems[1]:
         lonely = sorted(set(stems[0]) ^ set(stems[1]))

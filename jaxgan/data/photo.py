@@ -14,13 +14,13 @@ from pathlib import Path
 
 from jaxgan.data.base import Arrays
 from jaxgan.errors import UserError
-from jaxgan.fields.pixels import load
+from jaxgan.fields.pixels import USUAL, Reading, read
 
 PHOTOS = ("china", "flower")
 """What scikit-learn ships, in datasets/images/NAME.jpg."""
 
 
-def open_image(spec: str) -> Arrays:
+def open_image(spec: str, reading: Reading = USUAL) -> Arrays:
     """Open `image:FILE` or `image:NAME`.
 
     Raises:
@@ -37,7 +37,7 @@ def open_image(spec: str) -> Arrays:
                 "pip install 'jaxgan[demo]'"
             )
         path = Path(found.submodule_search_locations[0], "datasets", "images", f"{name}.jpg")
-    elif not path.is_file():
+    elif path.is_dir() or not path.exists():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{spec}: {name!r} {what}: give an image, or one of {', '.join(PHOTOS)}")
-    return Arrays(load(path)[1][None], name=spec)
+    return Arrays(read(path, max_pixels=reading.max_pixels)[None], name=spec)

@@ -1,6 +1,7 @@
 """Data sets by name."""
 
 import difflib
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from jaxgan.data.photo import open_image
 from jaxgan.data.pipeline import Stepwise
 from jaxgan.data.tfds import open_tfds, tfds_names
 from jaxgan.errors import UserError
+from jaxgan.fields.pixels import USUAL, Reading
 
 _MADE_OF = {
     "unpaired:": open_unpaired,
@@ -36,7 +38,7 @@ _MADE_OF = {
 """By prefix, what makes a data set of others."""
 
 
-def open_source(spec: str) -> Source:
+def open_source(spec: str, reading: Reading = USUAL) -> Source:
     """Open a data set by what a user types.
 
     An embedded one (mnist5k, digits, ring, grid; see `jaxgan.data.embedded`), tfds:NAME[:SPLIT]
@@ -45,23 +47,27 @@ def open_source(spec: str) -> Source:
     pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA,
     few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`).
 
+    Args:
+      spec: What the user types.
+      reading: How its files are read.
+
     Raises:
       UserError: Nothing of that name, or it cannot be used; the message says what to do.
     """
     if spec in EMBEDDED:
         return EMBEDDED[spec]()
     if spec.startswith("tfds:"):
-        return open_tfds(spec)
+        return open_tfds(spec, reading)
     if spec.startswith("image:"):
-        return open_image(spec)
+        return open_image(spec, reading)
     if spec.startswith("pairs:"):
-        return open_pairs(spec)
+        return open_pairs(spec, reading)
     for prefix, opened in _MADE_OF.items():
         if spec.startswith(prefix):
-            return opened(spec, open_source)
+            return opened(spec, functools.partial(open_source, reading=reading))
     path = Path(spec).expanduser()
     if path.is_dir():
-        return open_packed(spec) if (path / INDEX).is_file() else open_folder(spec)
+        return (open_packed if (path / INDEX).is_file() else open_folder)(spec, reading)
     if path.exists():
         raise UserError(
             f"{spec} is a file, expected a folder of images: give its folder, or image:{spec}"
@@ -73,19 +79,20 @@ def open_source(spec: str) -> Source:
     raise UserError(f"no data set {spec!r}, and no folder of that name: {hint}")
 
 
-def as_source(value: Any) -> Source | Stepwise:
+def as_source(value: Any, reading: Reading = USUAL) -> Source | Stepwise:
     """Make a data set of what `jaxgan.Data(source=...)` takes.
 
     Args:
       value: A name as `open_source` takes it; a `Source`; images or points as `Arrays` takes them;
         a dict of arrays, and of lists of images or sentences, by column, whose kinds are guessed
         (see `Columns`); a function from a step to its batch (see `Stepwise`).
+      reading: How files are read, of a name.
 
     Raises:
       UserError: It is nothing of these, or cannot be used.
     """
     if isinstance(value, str | Path):
-        return open_source(str(value))
+        return open_source(str(value), reading)
     if isinstance(value, Source | Stepwise):
         return value
     if isinstance(value, np.ndarray):

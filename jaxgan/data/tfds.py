@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from jaxgan.data.base import Item, Source
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
-from jaxgan.fields.pixels import channels, read
+from jaxgan.fields.pixels import USUAL, Reading, channels, read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,19 +23,22 @@ class Tfds(Source):
       version: name/config/version, as TFDS calls it.
       split: Such as "train" or "train[:10%]".
       depth: Channels that TFDS promises, to which images are converted; None if it does not.
+      reading: How images are read.
     """
 
     records: Sequence[dict[str, Any]] = dataclasses.field(repr=False)
     version: str
     split: str
     depth: int | None
+    reading: Reading = USUAL
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Item:
         record = self.records[index]
-        image = read(io.BytesIO(record["image"]))
+        name = f"{self.name} (item {index})"
+        image = read(record["image"], name=name, max_pixels=self.reading.max_pixels)
         item: Item = {"image": image if self.depth is None else channels(image, self.depth)}
         return {**item, "label": np.int32(record["label"])} if "label" in self.columns else item
 
@@ -45,7 +47,7 @@ class Tfds(Source):
         yield f"{self.version} {self.split} {len(self)}".encode()
 
 
-def open_tfds(name: str) -> Tfds:
+def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     """Open `tfds:NAME[:SPLIT]`; NAME may carry /config and :version, SPLIT is train by default.
 
     The environment variable TFDS_DATA_DIR says where data sets lie, as everywhere in TFDS. Features
@@ -110,6 +112,7 @@ def open_tfds(name: str) -> Tfds:
         version=builder.info.full_name,
         split=split,
         depth=shape[-1],
+        reading=reading,
     )
 
 

@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image as Pillow
-from PIL import ImageSequence, UnidentifiedImageError
 
 from jaxgan import pictures
 from jaxgan.errors import UserError
 from jaxgan.fields.base import PLAIN, Field, Framing
 from jaxgan.fields.image import Image
+from jaxgan.fields.pixels import frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +44,7 @@ class Clip(Image):
 
     def read(self, text: str) -> UInt8[np.ndarray, "t h w c"]:
         """The frames of an animated image file."""
-        path = Path(text).expanduser()
-        try:
-            with Pillow.open(path) as file:
-                frames = [np.asarray(each.convert("RGB")) for each in ImageSequence.Iterator(file)]
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{text} cannot be read as a clip ({error}): give a GIF") from error
-        return self.fit(frames, Framing(resize=True))
+        return self.fit(frames(Path(text).expanduser()), Framing(resize=True))
 
     def show(self, item: np.ndarray, beside: Mapping[str, Any]) -> UInt8[np.ndarray, "h w c"]:
         """The frames side by side."""

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from jaxgan import pictures
 from jaxgan.errors import UserError
 from jaxgan.fields.base import PLAIN, Field, Framing, Geometry, Resolution
-from jaxgan.fields.pixels import Fit, Resample, Shrink, channels, load
+from jaxgan.fields.pixels import Fit, Resample, Shrink, channels, read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,10 +165,10 @@ class Image(Field):
     def read(self, text: str) -> UInt8[np.ndarray, "h w c"]:
         """The image in a file; brought to the field's size, the middle of it if need be."""
         path = Path(text).expanduser()
-        if not path.is_file():
+        if path.is_dir() or not path.exists():
             what = "a folder" if path.is_dir() else "no file"
             raise UserError(f"{text} is {what}: give an image")
-        return self.fit(load(path)[1], Framing(resize=True))
+        return self.fit(read(path), Framing(resize=True))
 
     def show(self, item: np.ndarray, beside: Mapping[str, Any]) -> UInt8[np.ndarray, "h w c"]:
         """The image itself."""

@@ -19,7 +19,8 @@ class Mask(Image):
     """Height, width and classes: one-hot in networks, class numbers [h, w, 1] everywhere else.
 
     One class is a soft mask: 0 to 1 in networks, 0 to 255 elsewhere. Resized by the nearest pixel.
-    In image files of two classes, values from 128 on are class 1.
+    In image files of two classes, values from 128 on are class 1. What is transparent in a file is
+    not marked: class 0, or 0 of a soft mask.
     """
 
     def refusal(self, found: Field, framing: Framing = PLAIN) -> str | None:
@@ -40,7 +41,7 @@ class Mask(Image):
 
     def _classes(self, raw: np.ndarray) -> UInt8[np.ndarray, "h w 1"]:
         """The class of each pixel, or bytes of a soft mask, as it is kept, or of an image file."""
-        raw = raw[..., :-1] if raw.shape[-1] in (2, 4) else raw  # without alpha
+        raw = self._opaque(raw)
         grey = raw[..., :1]
         if (raw != grey).any():
             raise UserError(
@@ -53,6 +54,19 @@ class Mask(Image):
         if count not in (None, 1) and most >= count:
             raise UserError(f"a mask has the class {most}, the system takes 0 to {count - 1}")
         return grey.astype(np.uint8)
+
+    def _opaque(self, raw: np.ndarray) -> np.ndarray:
+        """Without alpha: what is transparent is not marked, which is 0 of either kind of mask.
+
+        Numbers of classes are not mixed: they are whole or 0. Shades are weighted.
+        """
+        if raw.shape[-1] not in (2, 4):
+            return raw
+        raw, alpha = raw[..., :-1], raw[..., -1:]
+        shades = self.shape[-1] == 1 or (self.shape[-1] == 2 and int(raw.max(initial=0)) > 1)
+        if shades:
+            return ((raw.astype(np.uint32) * alpha + 127) // 255).astype(np.uint8)
+        return np.where(alpha > 127, raw, 0).astype(np.uint8)
 
     def to_network(self, items: np.ndarray) -> Float[np.ndarray, "n h w k"]:
         """One-hot; a soft mask in [0, 1]."""

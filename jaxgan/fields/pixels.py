@@ -1,63 +1,235 @@
-"""Image files to pixels, and pixels to the shape a system draws."""
+"""Image files to pixels, and pixels to the shape a system draws.
 
+This is the one place where files are decoded. Whatever a decoder raises becomes a `UserError` that
+names the file, and a decoder never sees what is no regular file, what is of a format that is not
+listed, or what has too many pixels.
+"""
+
+import contextlib
 import dataclasses
 import io
+import logging
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from jaxgan.errors import UserError
+from jaxgan.files import read_regular
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+"""Formats that are decoded, as Pillow calls them. Not those that run programs (EPS), nor those that
+compose an image of layers (PSD)."""
+
+MAX_PIXELS = 100_000_000
+"""Height times width of the largest image that is decoded, where nothing else is said."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How files are read, the same for all of a data set.
+
+    Attributes:
+      max_pixels: Height times width of the largest image that is decoded.
+    """
+
+    max_pixels: int = MAX_PIXELS
+
+
+USUAL = Reading()
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation, what sets an image upright."""
+
+_PILLOW = threading.Lock()
+_SAID: set[str] = set()
+
+File = str | os.PathLike[str] | bytes | io.BytesIO
+"""A path, or the content of a file."""
 
 
 def read(
-    file: str | os.PathLike[str] | io.BytesIO | io.BufferedReader,
+    file: File, *, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "h w c"]:
-    """Decode an image file, upright (EXIF orientation applied) and with the channels it has.
+    """Decode an image file, upright and with the channels it has.
 
     c is 1 for grey, 2 for grey with alpha, 3 for RGB, 4 for RGBA. Palettes are looked up, bilevel
     images become 0 and 255, 16-bit grey is divided by 257 and rounded, anything else (CMYK, YCbCr,
-    Lab) becomes RGB. Of an animation, the first frame.
+    Lab) becomes RGB. Of several frames, the first. Of EXIF only the orientation is used; an image
+    whose EXIF cannot be read stays as it is stored. Both are said once a process, with the name of
+    the first such file.
 
-    Raises:
-      OSError: Not an image, or a damaged one.
-      ValueError: Pixels that are no 8- or 16-bit numbers.
-    """
-    with Image.open(file) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode == "F" or image.mode.startswith("I"):
-            pixels = np.asarray(image)
-            if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
-                raise ValueError("32-bit pixels")
-            pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        else:
-            grey = image.mode in ("1", "L", "LA", "La")
-            mode = "L" if grey else "RGB"
-            if image.has_transparency_data:
-                mode = "LA" if grey else "RGBA"
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
-
-
-def load(path: Path) -> tuple[bytes, UInt8[np.ndarray, "h w c"]]:
-    """Return a file's content and its image (see `read`), for files that nobody has checked.
+    Args:
+      file: The file, or its content.
+      name: Of it, for messages; the path by default.
+      max_pixels: Height times width of the largest image that is decoded.
 
     Raises:
       UserError: It cannot be read, or not decoded; says what was found.
     """
-    content = b""
+    name = _named(file, name)
+    with _naming(name):
+        return _decode(_content(file, max_pixels), name, max_pixels)
+
+
+def load(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+) -> tuple[bytes, UInt8[np.ndarray, "h w c"]]:
+    """Return a file's content and its image; arguments and errors as of `read`."""
+    name = _named(path, None)
+    with _naming(name):
+        content = _content(path, max_pixels)
+        return content, _decode(content, name, max_pixels)
+
+
+def frames(
+    file: File, *, name: str | None = None, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """Decode all frames of an animation, in RGB; arguments and errors as of `read`.
+
+    `max_pixels` counts those of all frames together.
+    """
+    name = _named(file, name)
+    with _naming(name), _opened(_content(file, max_pixels), name, max_pixels) as image:
+        found: list[np.ndarray] = []
+        for frame in ImageSequence.Iterator(image):
+            height, width = image.height, image.width
+            if (len(found) + 1) * height * width > max_pixels:
+                raise _too_many(name, f"an animation of {width}x{height}", max_pixels)
+            found.append(np.asarray(frame.convert("RGB")))
+        return np.stack(found)
+
+
+def _named(file: File, name: str | None) -> str:
+    if name is not None:
+        return name
+    return str(Path(file)) if isinstance(file, str | os.PathLike) else "an image in memory"
+
+
+def _content(file: File, max_pixels: int) -> bytes:
+    if isinstance(file, bytes):
+        return file
+    if isinstance(file, io.BytesIO):
+        return file.getvalue()
+    # No format needs more than 16 bits for each of four channels, but for what is no image in it.
+    return read_regular(file, limit=8 * max_pixels + 2**26)
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Whatever goes wrong with a file's image, in a line that names the file.
+
+    Decoders raise anything for a damaged file: struct.error, TypeError, IndexError, MemoryError.
+    """
     try:
-        content = path.read_bytes()
-        return content, read(io.BytesIO(content))
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, _Unusable):
+            found = str(error)
+        elif isinstance(error, OSError) and error.strerror:
+            found = error.strerror
+        else:
+            found = f"a damaged image ({_line(error)})"
+        raise UserError(
+            f"{name}: found {found}, expected an image: replace or remove it"
+        ) from error
+
+
+class _Unusable(Exception):
+    """What was found instead of an image."""
+
+
+def _line(error: Exception) -> str:
+    """What a decoder says, in one line; its type, where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _too_many(name: str, found: str, max_pixels: int) -> UserError:
+    return UserError(
+        f"{name}: found {found}, more than {max_pixels:,} pixels: make it smaller, or raise "
+        "--data.max-pixels (--max-pixels of `data pack` and `evaluate`)"
+    )
+
+
+@contextlib.contextmanager
+def _opened(content: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image of a listed format and of not too many pixels; nothing is decoded yet."""
+    if not content:
+        raise _Unusable("an empty file")
+    try:
+        image = _open(content)
     except UnidentifiedImageError:
-        found = f"no image but {content[:16]!r}..." if content else "an empty file"
-    except OSError as error:
-        found = error.strerror or f"a damaged image ({error})"
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        found = f"a damaged or unusable image ({error})"
-    raise UserError(f"{path}: found {found}, expected an image: replace or remove the file")
+        raise _Unusable(f"no image but {content[:16]!r}...") from None
+    with image:
+        if image.height * image.width > max_pixels:
+            raise _too_many(name, f"an image of {image.width}x{image.height}", max_pixels)
+        yield image
+
+
+def _open(content: bytes) -> Image.Image:
+    # Pillow's own limit warns without a name, and ends where ours may be set beyond it.
+    with _PILLOW:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(content), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _decode(content: bytes, name: str, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
+    with _opened(content, name, max_pixels) as image:
+        # Photographs of two views (MPO) are no animations.
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            _say("frames", f"{name} has several frames, of which the first is taken")
+        image.load()
+        pixels = _pixels(_upright(image, name))
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    """Turn an image as its EXIF says, of which nothing but the orientation is looked at."""
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        _say("exif", f"{name} has EXIF that cannot be read: it stays turned as it is stored")
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _say(kind: str, line: str) -> None:
+    """Log a line of each kind once a process: it may be true of a million files."""
+    if kind not in _SAID:
+        _SAID.add(kind)
+        logging.getLogger("jaxgan").warning("%s (said of the first such file)", line)
+
+
+def _pixels(image: Image.Image) -> UInt8[np.ndarray, "..."]:
+    """Return pixels of 8 bits, [h, w] of grey images and [h, w, c] of others."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        pixels = np.asarray(image)
+        if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+            raise _Unusable("pixels of 32 bits")
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    grey = image.mode in ("1", "L", "LA", "La")
+    mode = "L" if grey else "RGB"
+    if image.has_transparency_data:
+        mode = "LA" if grey else "RGBA"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def channels(image: UInt8[np.ndarray, "h w c"], count: int) -> UInt8[np.ndarray, "h w C"]:
@@ -81,6 +253,17 @@ def channels(image: UInt8[np.ndarray, "h w c"], count: int) -> UInt8[np.ndarray,
     elif count != 1 and image.shape[2] == 1:
         image = image.repeat(3, axis=2)
     return np.concatenate([image, alpha], axis=2) if count == 4 else image
+
+
+def covering(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 1"]:
+    """What a mask covers: its grey, on black where it is transparent, for nothing is marked there.
+
+    That is 255 where it is white and opaque, 0 where it is black or transparent.
+    """
+    if image.shape[2] not in (2, 4):
+        return channels(image, 1)
+    grey = channels(image[:, :, :-1], 1).astype(np.uint32)
+    return ((grey * image[:, :, -1:] + 127) // 255).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

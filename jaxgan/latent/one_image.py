@@ -19,6 +19,7 @@ from PIL import ImageFilter
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Drawable, Field, Framing, Image
+from jaxgan.fields.pixels import covering
 from jaxgan.run.open import Run, check_numbers
 from jaxgan.system import taken_by, use_of
 
@@ -60,7 +61,7 @@ def edit(
         scale: at which the image is injected, from 1 (coarse, changes much) on; None: one that
             suits the task. "animate" also has 0, which moves the run's own image.
         mask: white where the image was edited: outside of it, it stays. For "harmonise" and
-            "edit".
+            "edit". Where it is transparent nothing was edited.
         factor: by how much "superres" makes it larger.
         frames: of an animation.
         alpha: how strongly an animation is drawn back to the image, 0 to 1.
@@ -97,8 +98,12 @@ def edit(
         return _shown(run, "inject", {"image": image}, seed=seed, scale=scale)[0]
     made, taken = _applied(run, "inject", {"image": image}, seed=seed, scale=scale)
     given = taken["image"]
-    fitted = Image((*given.shape[1:3], 1)).fit(mask, Framing(resize=True))
-    weights = soften(fitted[..., 0] > 127, task)
+    marked = Image((*given.shape[1:3], 1)).fit(covering(mask), Framing(resize=True)) > 127
+    if not marked.any():
+        raise UserError(
+            "the mask marks nothing: no part of it is white and opaque; paint white what was edited"
+        )
+    weights = soften(marked[..., 0], task)
     made = weights * np.clip(made, -1, 1) + (1 - weights) * given
     return run.gives("inject")["image"].from_network(made)[0]
 

@@ -117,7 +117,9 @@ class Run:
         Raises:
             UserError: they are not there, or have changed so that they do not fit.
         """
-        return table(self.experiment, as_source(self.experiment.data.source), self.resolution)
+        settings = self.experiment.data
+        source = as_source(settings.source, settings.reading)
+        return table(self.experiment, source, self.resolution)
 
     def takes(self, use: str, options: Any = None) -> dict[str, Field]:
         """What a use takes, at the run's resolution and with what its data know."""

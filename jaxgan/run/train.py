@@ -384,7 +384,7 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
         jax.eval_shape(step, state_shapes(experiment.system), shapes_of(experiment, stages[0]))
     resumed = _resumes(experiment, folder)
     settings = experiment.data
-    source = data.as_source(settings.source)
+    source = data.as_source(settings.source, settings.reading)
     groups = experiment.system.data()
     if isinstance(source, data.Stepwise):
         text, fingerprint, about = f"{settings.name}: batches of one's own, not looked at", "", {}

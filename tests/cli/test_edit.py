@@ -88,6 +88,27 @@ def test_outside_of_a_mask_an_image_stays():
     assert (made[1:4, 1:4] != given[1:4, 1:4]).any()
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_where_a_mask_is_transparent_an_image_stays(mode):
+    """White strokes on a transparent layer are the mask that they are on black."""
+    with Image.open("mask.png") as opaque:
+        layer = Image.new(mode, opaque.size, (0,) * len(mode))
+        layer.paste((255,) * len(mode), mask=opaque)
+    layer.save("layer.png")
+    command = ["edit", "singan", "pasted.png"]
+    for name in ("mask", "layer"):
+        how = ["--task", "harmonise", "--mask", f"{name}.png"]
+        assert main([*command, f"of_{name}.png", *how]) == 0
+    np.testing.assert_array_equal(pixels("of_layer.png"), pixels("of_mask.png"))
+
+
+def test_a_mask_that_marks_nothing_is_refused(capsys):
+    Image.new("RGBA", (44, 36), (255, 255, 255, 0)).save("unmarked.png")
+    command = ["edit", "singan", "pasted.png", "x.png", "--task", "edit", "--mask", "unmarked.png"]
+    assert main(command) == 2
+    assert "the mask marks nothing" in capsys.readouterr().err
+
+
 def test_an_image_gets_larger():
     command = ["edit", "singan", "photo.png", "large.png", "--task", "superres"]
     assert main([*command, "--factor", "1.5"]) == 0

@@ -1,13 +1,15 @@
 import pickle
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import fingerprint, open_source
+from jaxgan.data import fingerprint, open_source, pack
 from jaxgan.errors import UserError
 from jaxgan.fields import Image as ImageField
 from jaxgan.fields import Label
+from tests.data.short import scan
 
 
 def draw(path, value: int = 0, size: tuple[int, int] = (4, 4)) -> None:
@@ -79,3 +81,19 @@ def test_fingerprint_knows_names_and_sizes_but_not_the_place(tmp_path):
     draw(tmp_path / "one/b.png", size=(40, 40))
     resized = fingerprint(open_source(str(tmp_path / "one")))
     assert len({first, renamed, resized}) == 3
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_photograph_of_broken_exif_is_trained_on_and_packed_upright(tmp_path):
+    """An ImageWidth of a wrong type beside a good orientation, as cameras and editors write it."""
+    rows = [(0x100, 7, 4, b"\1\2\3\4"), (0x112, 3, 1, struct.pack("<H", 6))]
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(rows))
+    exif += b"".join(struct.pack("<HHI", *row[:3]) + row[3].ljust(4, b"\0") for row in rows)
+    (tmp_path / "in").mkdir()
+    stored = Image.new("RGB", (8, 4))
+    stored.putpixel((0, 3), (255, 255, 255))  # lower left, which is upper left to the viewer
+    stored.save(tmp_path / "in/a.jpg", exif=exif + bytes(4), quality=100, subsampling=0)
+    for source in (open_source(str(tmp_path / "in")), pack(tmp_path / "in", tmp_path / "out")):
+        assert scan(source, shape=(8, 4, 3), classes=0).found == "8x4x3"
+        image = source[0]["image"]
+        assert np.unravel_index(image.sum(-1).argmax(), (8, 4)) == (0, 0)

@@ -217,7 +217,7 @@ def test_a_file_that_breaks_during_training_is_an_error_not_a_hang(tmp_path):
     source = open_source(str(tmp_path))
     (tmp_path / "b.png").write_text("gone")
     stream = batches(source, shape=(4, 4, 1), classes=0, batch=2).iterate()
-    with pytest.raises(OSError, match="cannot identify image file"):
+    with pytest.raises(UserError, match=r"/b.png: found no image but b'gone'"):
         next(stream)
     stream.close()
 

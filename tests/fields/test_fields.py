@@ -151,13 +151,30 @@ def test_masks_from_files():
     assert Mask((2, 2, 2)).fit(black_and_white)[..., 0].tolist() == [[0, 1], [0, 1]]
     assert Mask((2, 2, 2)).fit(black_and_white > 127)[..., 0].tolist() == [[0, 1], [0, 1]]
     assert Mask((2, 2, 1)).fit(black_and_white).tolist() == black_and_white.tolist()
-    alpha = np.concatenate([black_and_white, np.full((2, 2, 1), 9, np.uint8)], 2)
-    assert Mask((2, 2, 2)).fit(alpha)[..., 0].tolist() == [[0, 1], [0, 1]]
     refused("has the class 255, the system takes 0 to 2", Mask((2, 2, 3)).fit, black_and_white)
     colours = np.array([[[1, 2, 3]]], np.uint8)
     refused("a mask has colours (3 channels that differ)", Mask((1, 1, 4)).fit, colours)
     shown = Mask((2, 2, 3)).show(np.array([[[0], [1]], [[2], [0]]], np.uint8), {})
     assert shown.ravel().tolist() == [0, 127, 254, 0]
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_what_is_transparent_in_a_mask_is_not_marked(colours):
+    """White strokes on a transparent layer, as image editors save them, are those strokes."""
+    value = np.array([[255, 255, 255], [0, 255, 255]], np.uint8)
+    alpha = np.array([[255, 0, 100], [255, 128, 200]], np.uint8)
+    layer = np.dstack([value] * colours + [alpha])
+    assert Mask((2, 3, 2)).fit(layer)[..., 0].tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert Mask((2, 3, 1)).fit(layer)[..., 0].tolist() == [[255, 0, 100], [0, 128, 200]]
+    # Numbers of classes are kept or 0, never mixed.
+    numbers = np.dstack([np.minimum(value, 5)] * colours + [alpha])
+    assert Mask((2, 3, 6)).fit(numbers)[..., 0].tolist() == [[5, 0, 0], [0, 5, 5]]
+    ones = np.dstack([np.minimum(value, 1)] * colours + [alpha])
+    assert Mask((2, 3, 2)).fit(ones)[..., 0].tolist() == [[1, 0, 0], [0, 1, 1]]
+    # Colours that cannot be seen, which some editors leave, are none.
+    hidden = np.zeros((1, 2, 4), np.uint8)
+    hidden[0] = [[9, 8, 7, 0], [2, 2, 2, 255]]
+    assert Mask((1, 2, 3)).fit(hidden)[..., 0].tolist() == [[0, 2]]
 
 
 # --- clips
@@ -182,7 +199,7 @@ def test_clips_are_read_and_written(tmp_path):
     field.write(item, tmp_path / "a.gif")
     assert abs(field.read(str(tmp_path / "a.gif")).astype(int) - item).max() <= 4  # a palette
     (tmp_path / "b.gif").write_text("text")
-    refused("cannot be read as a clip", field.read, str(tmp_path / "b.gif"))
+    refused("b.gif: found no image but b'text'", field.read, str(tmp_path / "b.gif"))
 
 
 # --- labels, text, numbers

@@ -1,11 +1,17 @@
 import io
+import logging
+import os
+import socket
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from jaxgan.errors import UserError
-from jaxgan.fields.pixels import Fit, channels, read
+from jaxgan.fields import pixels as module
+from jaxgan.fields.pixels import Fit, channels, covering, frames, load, read
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> io.BytesIO:
@@ -62,6 +68,175 @@ def test_read_puts_photographs_upright(rng):
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to view
     file = encoded(Image.fromarray(pixels), exif=exif)
     np.testing.assert_array_equal(read(file), np.rot90(pixels, -1))
+
+
+def exif_of(*rows: tuple[int, int, int, bytes]) -> bytes:
+    """EXIF of entries (tag, type, count, value)."""
+    content = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(rows))
+    entries = (struct.pack("<HHI", *row[:3]) + row[3].ljust(4, b"\0") for row in rows)
+    return content + b"".join(entries) + bytes(4)
+
+
+ORIENTATION = (0x112, 3, 1, struct.pack("<H", 6))
+WIDTH_OF_A_WRONG_TYPE = (0x100, 7, 4, b"\1\2\3\4")
+
+
+@pytest.mark.parametrize(
+    ("exif", "turned"),
+    [
+        (exif_of(ORIENTATION), True),
+        (exif_of(WIDTH_OF_A_WRONG_TYPE, ORIENTATION), True),
+        (exif_of((0x112, 2, 3, b"6\0\0")), False),  # text
+        (exif_of((0x112, 3, 1, struct.pack("<H", 77))), False),  # no orientation
+        (exif_of((0x112, 3, 9999, b"\xff\xff\xff\xff")), False),  # beyond the end
+        (b"Exif\0\0XX*\0garbage", False),
+        (b"Exif\0\0", False),
+        (b"Exif\0\0II*\0\xff\xff\xff\x7f", False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_of_exif_the_orientation_is_read_whatever_the_rest_is(rng, exif, turned, kind):
+    options = {} if kind == "JPEG" else {"lossless": True}
+    image = Image.fromarray(noise(rng, 8, 16, 3))
+    plain = read(encoded(image, kind, **options))
+    expected = np.rot90(plain, -1) if turned else plain
+    np.testing.assert_array_equal(read(encoded(image, kind, exif=exif, **options)), expected)
+
+
+def test_exif_that_cannot_be_read_is_said_once(rng, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(module, "_SAID", set())
+
+    def broken(image):
+        raise struct.error("unpack requires a buffer of 2 bytes")
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "getexif", broken)
+    for name in ("a.jpg", "b.jpg"):
+        Image.fromarray(noise(rng, 8, 8, 3)).save(tmp_path / name)
+    with caplog.at_level(logging.WARNING, "jaxgan"):
+        assert read(tmp_path / "a.jpg").shape == read(tmp_path / "b.jpg").shape == (8, 8, 3)
+    (line,) = caplog.messages
+    assert line.startswith(f"{tmp_path}/a.jpg has EXIF that cannot be read")
+
+
+@pytest.mark.parametrize(
+    "error", [struct.error, TypeError, SyntaxError, IndexError, MemoryError, KeyError, OSError]
+)
+def test_whatever_a_decoder_raises_names_the_file(rng, tmp_path, monkeypatch, error):
+    def fail(image):
+        raise error("of\nthe decoder")
+
+    path = tmp_path / "a.png"
+    Image.fromarray(noise(rng, 8, 8, 3)).save(path)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    for decode in (read, load, frames):
+        with pytest.raises(UserError, match="a damaged image") as caught:
+            decode(path)
+        assert str(caught.value).startswith(f"{path}: found ")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"^set \(item 7\): found"):
+        read(path.read_bytes(), name="set (item 7)")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+
+
+def test_programs_are_no_images(tmp_path, monkeypatch):
+    """Pillow gives EPS to Ghostscript, whatever the file is called."""
+    (tmp_path / "a.png").write_bytes(EPS)
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", None)
+    with pytest.raises(UserError, match=r"a.png: found no image but b'%!PS-Adobe"):
+        read(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"found no image but b'8BPS"):
+        read(b"8BPS" + bytes(40))
+
+
+def make_pipe(path):
+    os.mkfifo(path)
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (make_pipe, "a pipe, not a regular file"),
+        (make_socket, "a socket, not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "a device, not a regular file"),
+        (lambda path: path.mkdir(), "a folder, not a regular file"),
+        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+        (lambda path: path.symlink_to("nowhere"), "No such file or directory"),
+        (lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**40), "1,099,511,627"),
+    ],
+)
+def test_what_is_no_file_neither_hangs_nor_fills_the_memory(tmp_path, monkeypatch, make, found):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "a.png")
+    for decode in (read, load, frames):
+        with pytest.raises(UserError, match=rf"a.png: found .*{found}.*replace or remove it"):
+            decode(tmp_path / "a.png")
+
+
+def png_of(height: int, width: int) -> bytes:
+    """A PNG of a few bytes that says it has so many pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        sums = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + sums
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    content = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100)))
+    return b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b"")
+
+
+def test_images_of_too_many_pixels_are_not_decoded(rng, monkeypatch):
+    refused = r"^bomb: found an image of 30000x20000, more than 100,000,000 pixels.*max-pixels"
+    with pytest.raises(UserError, match=refused):
+        read(png_of(20_000, 30_000), name="bomb")
+    image = encoded(Image.fromarray(noise(rng, 6, 8, 3)))
+    with pytest.raises(UserError, match="an image of 8x6, more than 47 pixels"):
+        read(image, max_pixels=47)
+    assert read(image, max_pixels=48).shape == (6, 8, 3)
+    # What is more than Pillow's own limit is neither warned of nor refused.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert read(image, max_pixels=48).shape == (6, 8, 3)
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def animation(rng, kind: str) -> bytes:
+    pictures = [Image.fromarray(noise(rng, 4, 4, 3)) for _ in range(3)]
+    return encoded(pictures[0], kind, save_all=True, append_images=pictures[1:]).getvalue()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_several_frames_the_first_is_taken_and_that_is_said(rng, caplog, monkeypatch, kind):
+    monkeypatch.setattr(module, "_SAID", set())
+    content = animation(rng, kind)
+    first = frames(content)[0]
+    with caplog.at_level(logging.WARNING, "jaxgan"):
+        made = read(content, name="a")
+        read(content, name="b")
+    np.testing.assert_array_equal(channels(made, 3), first)
+    (line,) = caplog.messages
+    assert line.startswith("a has several frames, of which the first is taken")
+
+
+def test_frames_of_an_animation_count_together(rng):
+    content = animation(rng, "PNG")
+    assert frames(content, max_pixels=48).shape == (3, 4, 4, 3)
+    with pytest.raises(UserError, match="an animation of 4x4, more than 47 pixels"):
+        frames(content, max_pixels=47)
+
+
+def test_a_mask_covers_nothing_where_it_is_transparent():
+    layer = np.array([[[255, 255, 255, 255], [255, 255, 255, 0], [0, 0, 0, 255]]], np.uint8)
+    assert covering(layer)[..., 0].tolist() == [[255, 0, 0]]
+    assert covering(layer[..., 2:])[..., 0].tolist() == [[255, 0, 0]]
+    assert covering(layer[..., :1])[..., 0].tolist() == [[255, 255, 0]]
+    assert covering(np.array([[[200, 200, 200, 128]]], np.uint8)).item() == 100
 
 
 def test_grey_is_repeated_and_alpha_is_opaque(rng):
