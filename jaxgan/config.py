@@ -6,10 +6,11 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import cattrs
 import tyro
@@ -19,6 +20,7 @@ from jaxgan.augment import parse_policy
 from jaxgan.errors import UserError
 from jaxgan.fields import Framing
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
+from jaxgan.ranges import Count, Positive, Ranged, Seed, Within, complaint
 from jaxgan.system import System, stages_of
 
 FREE = {"changes_result": False}
@@ -27,13 +29,6 @@ FREE = {"changes_result": False}
 FORMAT = 2
 """Of config.json. It grows when a file of the last one would be misread. Files of format 1 have no
 number."""
-
-
-def _check_positive(prefix: str, settings: Any, *names: str) -> None:
-    for name in names:
-        if getattr(settings, name) < 1:
-            value = getattr(settings, name)
-            raise UserError(f"--{prefix}{name} is {value}: it must be at least 1")
 
 
 def source_name(source: Any) -> str:
@@ -53,8 +48,10 @@ _NAME = tyro.constructors.PrimitiveConstructorSpec(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(Ranged):
     """What to learn from."""
+
+    flags: ClassVar[str] = "--data."
 
     source: Annotated[Any, _NAME, tyro.conf.arg(aliases=["--data"])]
     """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], or a folder of images (flat, or a sub-folder
@@ -63,25 +60,22 @@ class Data:
     `jaxgan.data.Source`, or a function of the step to its batch."""
     columns: tuple[str, ...] = ()
     """What the data call otherwise than the system does, such as image=photo."""
-    crop: Annotated[int | None, tyro.conf.arg(aliases=["--crop"])] = None
+    crop: Annotated[Positive | None, tyro.conf.arg(aliases=["--crop"])] = None
     """Side of a centre crop taken first, pixels; None: no crop."""
     resize: Annotated[bool, tyro.conf.arg(aliases=["--resize"])] = False
     """Resize the shorter side to the system's resolution, then cut the centre."""
     flip: Annotated[bool, tyro.conf.arg(aliases=["--flip"])] = False
     """Mirror every other image, at random."""
-    jitter: Annotated[int | None, tyro.conf.arg(aliases=["--jitter"])] = None
+    jitter: Annotated[Positive | None, tyro.conf.arg(aliases=["--jitter"])] = None
     """Height to which images are brought first, pixels; the system's resolution is then cut out at
     a random place. None: do not."""
-    workers: int = dataclasses.field(default=0, metadata=FREE)
+    workers: Count = dataclasses.field(default=0, metadata=FREE)
     """Processes that decode images; 0: threads of this one."""
-    max_pixels: int = dataclasses.field(default=MAX_PIXELS, metadata=FREE)
+    max_pixels: Positive = dataclasses.field(default=MAX_PIXELS, metadata=FREE)
     """Height times width of the largest image that is decoded: larger ones may be made to fill the
     memory."""
 
     def __post_init__(self) -> None:
-        _check_positive("data.", self, "max_pixels")
-        if self.workers < 0:
-            raise UserError(f"--data.workers is {self.workers}: it must be at least 0")
         if bad := [pair for pair in self.columns if not all(pair.partition("="))]:
             raise UserError(f"--data.columns has {bad[0]!r}: give NAME=COLUMN, such as image=photo")
 
@@ -107,79 +101,76 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mesh:
+class Mesh(Ranged):
     """How the devices are laid out."""
 
-    data: int = -1
+    flags: ClassVar[str] = "--mesh."
+
+    data: Annotated[int, Within(-1, 2**20)] = -1
     """Devices along the axis `data`, over which batches are split; -1: all that are left."""
-    fsdp: int = 1
+    fsdp: Positive = 1
     """Devices along the axis `fsdp`, over which batches are split, too."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(Ranged):
     """When the whole State is saved."""
 
-    every: int = 1000
-    """Iterations between checkpoints; there is always one at the end."""
-    keep: int = 3
-    """Latest checkpoints that stay on disk."""
+    flags: ClassVar[str] = "--checkpoint."
 
-    def __post_init__(self) -> None:
-        _check_positive("checkpoint.", self, "every", "keep")
+    every: Positive = 1000
+    """Iterations between checkpoints; there is always one at the end."""
+    keep: Positive = 3
+    """Latest checkpoints that stay on disk."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Log:
+class Log(Ranged):
     """What is written while training."""
 
-    every: int = 50
+    flags: ClassVar[str] = "--log."
+
+    every: Positive = 50
     """Iterations between rows of metrics."""
-    samples: int = 500
+    samples: Positive = 500
     """Iterations between sample grids; there is always one at the end."""
-    grid: int = 64
+    grid: Positive = 64
     """Images in a sample grid; systems that translate show a row for every eight of them."""
     to: str = "tensorboard"
     """Programs that show the run, with commas: tensorboard, wandb (offline, unless WANDB_MODE is
     online)."""
 
-    def __post_init__(self) -> None:
-        _check_positive("log.", self, "every", "samples", "grid")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class Evaluate(Ranged):
     """When generated images are scored against the data, while training."""
 
-    every: int = 0
+    flags: ClassVar[str] = "--evaluate."
+
+    every: Count = 0
     """Iterations between evaluations, and there is one at the end; 0: none. The best checkpoint by
     the first metric is kept, beside the latest."""
     metrics: str = "fid"
     """With commas, as `jaxgan evaluate` takes them."""
-    num: int = 10_000
+    num: Positive = 10_000
     """Images drawn for each."""
     extractor: str | None = None
     """Network, as `jaxgan evaluate` takes it; weights lie where JAXGAN_WEIGHTS says."""
 
-    def __post_init__(self) -> None:
-        if self.every < 0:
-            raise UserError(f"--evaluate.every is {self.every}: it must be at least 0")
-        _check_positive("evaluate.", self, "num")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Experiment:
+class Experiment(Ranged):
     """A system, its data and how it is trained."""
 
     system: System
     data: Data
-    batch: int = 64
+    batch: Positive = 64
     """Images a draw, over all devices."""
-    steps: int = dataclasses.field(default=10_000, metadata=FREE)
+    steps: Positive = dataclasses.field(default=10_000, metadata=FREE)
     """Iterations: each lets every player move in turn."""
-    micro: int = 1
+    micro: Positive = 1
     """Micro-batches that an update accumulates; they divide the batch."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything random: start, data order, latents."""
     augment: str = ""
     """What discriminators see all images augmented by, for small data: color, translation, cutout,
@@ -190,9 +181,6 @@ class Experiment:
     evaluate: Evaluate = dataclasses.field(default=Evaluate(), metadata=FREE)
 
     def __post_init__(self) -> None:
-        _check_positive("", self, "batch", "steps", "micro")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed is {self.seed}: it goes from 0 to 2^32 - 1")
         seen = any(field.extent for group in self.system.data() for field in group.values())
         if parse_policy(self.augment) and not seen:
             raise UserError(
@@ -302,11 +290,60 @@ def from_json(text: str) -> Experiment:
     try:
         return converter.structure(facts, Experiment)
     except cattrs.BaseValidationError as error:
-        raise UserError("config: " + "; ".join(cattrs.transform_error(error))) from error
+        said = cattrs.transform_error(error, format_exception=_wrong)
+        raise UserError("config: " + "; ".join(map(_told, said))) from error
+
+
+def _wrong(error: BaseException, kind: type | None) -> str:
+    """What is wrong with a value; the path to it follows."""
+    ours = isinstance(error, UserError | _Unlike)
+    return str(error) if ours else cattrs.v.format_exception(error, kind)
+
+
+def _told(line: str) -> str:
+    """A line of cattrs', which ends with a path, in our order: where, what."""
+    said, _, path = line.rpartition(" @ $")
+    if said.startswith("--"):
+        return said
+    return f"{path.lstrip('.')} {said}" if said.startswith("is ") else line
+
+
+class _Unlike(ValueError):
+    """A value of another type than its field's."""
+
+
+def _exactly(kind: type) -> Callable[[Any, Any], Any]:
+    """Takes a value as it is; cattrs would make 1 of 1.5, and True of "false"."""
+    expected = {bool: "true or false", str: "text"}
+
+    def structure(value: Any, _: Any) -> Any:
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if kind in expected:
+            wrong = None if type(value) is kind else f"is {value!r}: it must be {expected[kind]}"
+        else:
+            wrong = complaint(kind, value)
+        if wrong:
+            raise _Unlike(wrong)
+        return kind(value)
+
+    return structure
 
 
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
+    for kind in (int, float, bool, str):
+        converter.register_structure_hook(kind, _exactly(kind))
+
+    def of_list(value: Any, wanted: Any) -> tuple[Any, ...]:
+        kinds = typing.get_args(wanted)
+        if kinds[1:] == (...,) and isinstance(value, list):
+            kinds = kinds[:1] * len(value)
+        if not isinstance(value, list) or len(value) != len(kinds):
+            raise _Unlike(f"is {value!r}: it must be a list of {len(kinds)}")
+        return tuple(converter.structure(x, each) for x, each in zip(value, kinds, strict=True))
+
+    converter.register_structure_hook_func(lambda kind: typing.get_origin(kind) is tuple, of_list)
 
     def describe(given: System) -> dict[str, Any]:
         kind = type(given)

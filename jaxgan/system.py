@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Drawable, Field, FromData, Resolution
+from jaxgan.ranges import Ranged
 from jaxgan.state import State
 from jaxgan.view import View
 
@@ -163,11 +164,14 @@ class Pretrained:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class System(ABC):
+class System(Ranged, ABC):
     """A GAN: a frozen dataclass of hyper-parameters that declares data, networks, players and uses.
 
-    Subclasses are frozen, keyword-only dataclasses whose fields are hashable.
+    Subclasses are frozen, keyword-only dataclasses whose fields are hashable. Their numbers state
+    their ranges (`jaxgan.ranges`), which are checked when a system is made.
     """
+
+    flags: ClassVar[str] = "--system."
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that convolutions and matrix products run in; state stays float32."""

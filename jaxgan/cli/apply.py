@@ -12,9 +12,9 @@ from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.fields import Normal
+from jaxgan.ranges import Positive, Rate, Seed
 from jaxgan.run import Run
 from jaxgan.run.folder import CONFIG
-from jaxgan.run.open import check_numbers
 from jaxgan.training.apply import CHUNK
 
 _PORTION = 64
@@ -31,9 +31,9 @@ class Options:
     out: Path
     """FILE.png: a picture; FILE.npz: arrays by name; FILE.gif: of clips; else a folder with a file
     for each row, named as the files that were given."""
-    num: int | None = None
+    num: Positive | None = None
     """Rows; None: as many as are given, or 16."""
-    seed: int = 0
+    seed: Seed = 0
     """Of what is drawn: equal seeds give equal results."""
     best: bool = False
     """Take the run's best checkpoint (train --evaluate.every), not the newest."""
@@ -43,7 +43,7 @@ class Options:
 class Truncated(Options):
     """Options of uses that draw latents."""
 
-    truncation: float | None = None
+    truncation: Rate | None = None
     """Redraw components of the latents beyond +-truncation: fidelity for variety."""
 
 
@@ -75,7 +75,6 @@ def main(argv: list[str]) -> int:
     keep_compilations()
     run = Run(folder, best=True) if options.best else run
     count = options.num if options.num is not None else given.count or _SHOWN
-    check_numbers(count, getattr(options, "truncation", None), options.seed)
     given.check(count)
     # Of files, what comes of one does not depend on its neighbours.
     numbers = np.zeros(count, int) if given.folder else np.arange(count)

@@ -13,6 +13,7 @@ from jaxgan.bench import bench, bench_input
 from jaxgan.cli.parse import load_config, parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
+from jaxgan.ranges import Count
 
 ALONE = distributed.Processes()
 
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
         experiment: Annotated[config.Experiment, tyro.conf.arg(name="")] = loaded
         vs: Path | None = None
         """Another config, as its file says; its steps are taken in turns with those of CONFIG."""
-        stage: int | None = None
+        stage: Count | None = None
         """Which stage of the system, from 0; None: the last."""
         input: bool = False
         """Measure how fast the images of --data come, too."""

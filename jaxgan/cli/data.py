@@ -13,6 +13,7 @@ from jaxgan.data import pack
 from jaxgan.errors import UserError
 from jaxgan.fields import Label
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
+from jaxgan.ranges import Positive
 
 _USAGE = "usage: jaxgan data pack FOLDER OUT [options]"
 
@@ -21,12 +22,12 @@ _USAGE = "usage: jaxgan data pack FOLDER OUT [options]"
 class Options:
     """How to pack."""
 
-    size: int | None = None
+    size: Positive | None = None
     """Side of the images, pixels: the centre square is cut and resized, and kept as PNG. None:
     files stay as they are."""
-    shard_images: int = 8192
+    shard_images: Positive = 8192
     """Images a file."""
-    max_pixels: int = MAX_PIXELS
+    max_pixels: Positive = MAX_PIXELS
     """Height times width of the largest image that is decoded."""
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
@@ -9,6 +10,7 @@ from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError, writing
 from jaxgan.fields.pixels import read
 from jaxgan.latent.one_image import Task, edit
+from jaxgan.ranges import Count, Positive, Seed, Share, Within
 from jaxgan.run import Run
 
 
@@ -19,21 +21,21 @@ class Options:
     task: Task
     """harmonise: a pasted object takes on the image's texture; edit: moved and copied parts lose
     their seams; paint: a drawing becomes a picture; superres: a larger image; animate: a GIF."""
-    scale: int | None = None
+    scale: Count | None = None
     """Scale, from 1 (coarse, changes much) on, at which the image is injected; None: one that suits
     the task. 0, to animate the run's own image: IMAGE then plays no part."""
     mask: Path | None = None
     """Image that is white where IMAGE was edited: all else stays, black or transparent (harmonise,
     edit)."""
-    factor: float = 4.0
+    factor: Annotated[float, Within(1, 16, above=True)] = 4.0
     """How much larger superres makes the image."""
-    frames: int = 50
+    frames: Positive = 50
     """Of an animation."""
-    alpha: float = 0.1
+    alpha: Share = 0.1
     """How strongly an animation is drawn back to the image, 0 to 1."""
-    beta: float = 0.9
+    beta: Share = 0.9
     """How smoothly an animation moves, 0 to 1."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the noise: equal seeds give equal images."""
 
 

@@ -19,6 +19,7 @@ from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
 from jaxgan.metrics.images import Drawn, Stored, of_source
 from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
+from jaxgan.ranges import Positive, Rate, Seed, complaint
 from jaxgan.run import Run
 from jaxgan.run.folder import CONFIG
 from jaxgan.run.scored import real_images
@@ -33,7 +34,7 @@ class Options:
     FID alone. By default the data that the run was trained on."""
     metrics: str = "fid"
     """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, ppl, cas."""
-    num: int | None = None
+    num: Positive | None = None
     """Images to draw from a run (10,000), or to take from files (all)."""
     truncation: str | None = None
     """Truncations of a run's latents, such as 0.5,1.0,none: each is scored, and the curve drawn in
@@ -46,9 +47,9 @@ class Options:
     be compared with published ones."""
     weights: Path | None = None
     """File of its weights, or a folder that has it. By default as JAXGAN_WEIGHTS says."""
-    seed: int = 0
+    seed: Seed = 0
     """Of latents and subsets."""
-    max_pixels: int = MAX_PIXELS
+    max_pixels: Positive = MAX_PIXELS
     """Height times width of the largest image file that is decoded."""
     json: bool = False
     """Print the records as JSON, one a line."""
@@ -107,6 +108,8 @@ def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
                 f"--truncation is {options.truncation!r}: give numbers with commas, such as "
                 "0.5,1.0,none"
             ) from None
+        if wrong := complaint(Rate, truncation) if truncation is not None else None:
+            raise UserError(f"--truncation {wrong}")
         num = 10_000 if options.num is None else options.num
         yield run.drawn(num, truncation=truncation, seed=options.seed)
 

@@ -8,6 +8,7 @@ from jaxgan.config import Data
 from jaxgan.convert import FORMATS
 from jaxgan.convert.runs import UNKNOWN, import_run
 from jaxgan.describe import next_command
+from jaxgan.ranges import Positive, Seed
 from jaxgan.run import Run
 
 NO_DATA = Data(source=UNKNOWN)
@@ -25,9 +26,9 @@ class Options:
     """File of the discriminator of the same training, where it has one of its own that the format
     does not find by its name; None: it starts anew."""
     data: Data = NO_DATA
-    batch: int = 64
+    batch: Positive = 64
     """Images a draw, if the run is trained."""
-    seed: int = 0
+    seed: Seed = 0
     """Of what starts anew, and of training."""
 
 

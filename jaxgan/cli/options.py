@@ -21,7 +21,7 @@ from jaxgan.system import use_of
 def with_use(base: type, run: Run, use: str, *, known: Iterable[str] = ()) -> type:
     """The dataclass `base` with an option for each thing that a use takes, and for its options.
 
-    What it takes are words, ("a.png", "b.png"); () where it is not given. A name that `base` has
+    What it takes are words, ("a.png", "b.png"); None where it is not given. A name that `base` has
     for something else becomes `take_NAME`.
 
     Args:
@@ -46,8 +46,8 @@ def with_use(base: type, run: Run, use: str, *, known: Iterable[str] = ()) -> ty
             metavar="FILE|FOLDER|VALUE ...",
             help_behavior_hint="",
         )
-        kind = Annotated[tuple[str, ...], mark]
-        added.append((_option(name, taken), kind, dataclasses.field(default=())))
+        kind = Annotated[tuple[str, ...] | None, mark]
+        added.append((_option(name, taken), kind, dataclasses.field(default=None)))
     for field in dataclasses.fields(static) if static else ():
         if field.name not in known:
             mark = tyro.conf.arg(help=described["options"][field.name]["help"])
@@ -95,8 +95,13 @@ class Given:
             for name in names
             if hasattr(parsed, _option(name, taken)) and value(name) != getattr(static, name)
         }
-        words = {name: value(name) for name in run.takes(use) if name not in names and value(name)}
-        return cls.read(run.takes(use), words, options)
+        takes = run.takes(use)
+        words = {name: value(name) for name in takes if name not in names}
+        given = {name: each for name, each in words.items() if each is not None}
+        if empty := next((name for name, each in given.items() if not each), None):
+            option = _option(empty, taken).replace("_", "-")
+            raise UserError(f"--{option} has no value: give {takes[empty].text()}, or leave it out")
+        return cls.read(takes, given, options)
 
     @classmethod
     def read(

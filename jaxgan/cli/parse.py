@@ -3,12 +3,15 @@
 import contextlib
 import dataclasses
 import io
+import re
+import types
+import typing
 from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from jaxgan import config
+from jaxgan import config, ranges
 from jaxgan.config import Data, Experiment
 from jaxgan.errors import UserError, nearest
 
@@ -46,7 +49,8 @@ def parse(kind: type[T], argv: list[str], *, prog: str, description: str) -> T:
     """Parses `argv` into the dataclass `kind`; prints help and exits where asked to.
 
     Raises:
-        UserError: an option that does not exist, with the nearest one; a value of the wrong type.
+        UserError: an option that does not exist, with the nearest one; a value of the wrong type; a
+            number outside its option's range.
     """
     complaint = io.StringIO()
     try:
@@ -57,11 +61,15 @@ def parse(kind: type[T], argv: list[str], *, prog: str, description: str) -> T:
                 prog=prog,
                 description=description,
                 return_unknown_args=True,
+                registry=_NUMBERS,
             )
+            ranges.check(kind, vars(result))
     except SystemExit as exit_:
         if exit_.code == 0:
             raise
-        raise UserError(_unboxed(complaint.getvalue())) from None
+        raise UserError(_as_typed(_plain(_unboxed(complaint.getvalue())), argv)) from None
+    except UserError as error:
+        raise UserError(_as_typed(str(error), argv)) from error
     if unknown:
         options = [word for word in unknown if word.startswith("-")]
         if not options:
@@ -73,6 +81,104 @@ def parse(kind: type[T], argv: list[str], *, prog: str, description: str) -> T:
         near = nearest(name, known, hint=f"; see {prog} --help")
         raise UserError(f"unknown option {name}{near}")
     return result
+
+
+_NUMBERS = tyro.constructors.ConstructorRegistry()
+"""How numbers are typed: whole ones also as 1e5, several with spaces or commas."""
+
+
+@_NUMBERS.primitive_rule
+def _numbers(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """How an option of numbers is read: int, float, tuples of them, and any of these or None."""
+    kind, optional = info.type, False
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        rest = [each for each in typing.get_args(kind) if each is not type(None)]
+        if len(rest) != 1 or len(rest) == len(typing.get_args(kind)):
+            return None
+        kind, optional = rest[0], True
+    kinds = [_bare(each) for each in typing.get_args(kind)]
+    several = typing.get_origin(kind) is tuple and set(kinds) - {...} in ({int}, {float})
+    if not several and _bare(kind) not in (int, float):
+        return None
+    count = 1 if not several else None if ... in kinds else len(kinds)
+    one = kinds[0] if several else _bare(kind)
+
+    def read(words: list[str]) -> Any:
+        if optional and [word.lower() for word in words] == ["none"]:
+            return None
+        typed = " ".join(words)
+        parts = re.split(r"[\s,]+", typed.strip("()[] ,")) if several else words
+        found = tuple(_number(part, one) for part in parts if part)
+        if count is not None and len(found) != count:
+            raise ValueError(f"is {typed or 'empty'}: give {count} numbers, such as 1 2")
+        return found if several else found[0]
+
+    word = {int: "INT", float: "FLOAT"}[one]
+    metavar = word if not several else f"[{word} ...]" if count is None else f"{word} " * count
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*" if several else 1,
+        metavar=f"{{None}}|{metavar.strip()}" if optional else metavar.strip(),
+        instance_from_str=read,
+        is_instance=lambda value: True,  # ranges say what is wrong with it
+        str_from_instance=lambda value: (
+            [str(each) for each in value] if isinstance(value, tuple) else [str(value)]
+        ),
+    )
+
+
+def _bare(kind: Any) -> Any:
+    """A type without its marks."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+
+
+def _number(word: str, kind: type) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        raise ValueError(f"is {word}: it must be a number") from None
+    if kind is float:
+        return number
+    with contextlib.suppress(ValueError):
+        return int(word)  # whatever its size
+    if not number.is_integer():
+        raise ValueError(f"is {word}: it must be a whole number")
+    return int(number)
+
+
+def _plain(message: str) -> str:
+    """What tyro says of a value, in our words."""
+    if found := re.match(r"Error parsing (\S+): (is .*)", message):
+        return f"{found[1]} {found[2]}"
+    if found := re.match(r"Missing value for argument '(\S+)'", message):
+        return f"{found[1]} has no value: give one"
+    message = re.sub(r"^Error parsing [a-z_.]+: ", "", message)  # what a dataclass itself refused
+    return re.sub(r"\[/?bold\]", "", message)
+
+
+def _as_typed(message: str, argv: list[str]) -> str:
+    """The message with its option, which comes first, as it was typed: --crop, not --data.crop."""
+    option, _, rest = message.partition(" ")
+    names = {_canonical(name) for name in option.split("/")}
+    typed = (word.partition("=")[0] for word in argv)
+    found = next((word for word in typed if _canonical(word) in names), option.split("/")[-1])
+    return f"{found} {rest}" if option.startswith("--") else message
+
+
+def _canonical(option: str) -> str:
+    name = option.replace("_", "-")
+    return _LONG.get(name, name)
+
+
+_LONG = {
+    alias: f"{kind.flags}{name.replace('_', '-')}"
+    for kind in (Data,)
+    for name, hint in ranges.fields_of(kind).items()
+    for mark in getattr(hint, "__metadata__", ())
+    for alias in getattr(mark, "aliases", None) or ()
+}
+"""Options with a short name, by that."""
 
 
 def take_target(argv: list[str], command: str, what: str) -> tuple[str, list[str]]:
@@ -117,12 +223,17 @@ def _meant(name: str, known: list[str]) -> str | None:
 
 
 def _unboxed(text: str) -> str:
-    """The message in tyro's box, which ends where the help of the option begins."""
-    words = []
+    """The message in tyro's box, which ends where the help of the option begins.
+
+    Where the output is not UTF-8, the box has no frame, and a rule also before the message.
+    """
+    words: list[str] = []
     for line in text.splitlines()[1:]:
         line = line.strip("│ ")
-        if line.startswith(("─", "╰")):
-            break
+        if line and not set(line) - set("─-╰╯"):
+            if words:
+                break
+            continue
         words.append(line)
     return " ".join(words)
 

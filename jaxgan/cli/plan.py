@@ -16,6 +16,7 @@ from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import load_config, parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.plan import Plan, plan
+from jaxgan.ranges import Within
 
 NOTE = """\
 Bytes, FLOPs and collectives are per device and iteration. Times are estimates. "compiler": its
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
         experiment: Annotated[config.Experiment, tyro.conf.arg(name="")] = loaded
         topology: tuple[str, ...] = ()
         """Hardware, such as tpu:v3:16x16, tpu:v5p:4x4x8, gpu:h100:8 or cpu:8; one or more."""
-        stage: int = -1
+        stage: Annotated[int, Within(-1, 1000)] = -1
         """Which stage of the system, from 0; -1: the last."""
         json: bool = False
         """Print JSON: a list with one object a topology."""

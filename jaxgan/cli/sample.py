@@ -17,9 +17,9 @@ from jaxgan.fields import Field, Label
 from jaxgan.latent.mixing import mix
 from jaxgan.latent.table import table
 from jaxgan.latent.walk import walk
+from jaxgan.ranges import Count, Number, Positive, Rate, Seed
 from jaxgan.run import Run
 from jaxgan.run.folder import CONFIG
-from jaxgan.run.open import check_numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Options:
     out: Path
     """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); FILE.gif: of clips, or with
     --interpolate; else a folder with a file for each."""
-    num: int | None = None
+    num: Positive | None = None
     """Number of images (64); with --each-label, of each class (10); with --interpolate, of walks
     (16); with --mix, of columns (6); with --table, of steps (10)."""
     label: str | None = None
@@ -38,26 +38,26 @@ class Options:
     """Classes to draw in turn, such as 0,1,2."""
     each_label: bool = False
     """Draw `num` images of every class, class by class."""
-    truncation: float | None = None
+    truncation: Rate | None = None
     """Redraw components of the latents beyond +-truncation: fidelity for variety."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the latents: equal seeds give equal images."""
-    standing_statistics: int = 0
+    standing_statistics: Count = 0
     """Measure batch norm's statistics anew, from this many batches of 100 with the same truncation,
     such as 16; 0: use those of training."""
     best: bool = False
     """Draw from the run's best checkpoint (train --evaluate.every), not the newest."""
-    psi: float | None = None
+    psi: Number | None = None
     """Styles at psi times their distance from the average, such as 0.7: for systems with styles."""
-    mix: int | None = None
+    mix: Seed | None = None
     """Seed of images whose coarse, middle and fine styles others take: a style-mixing table, for
     systems with styles."""
-    interpolate: int | None = None
+    interpolate: Positive | None = None
     """Frames of a walk through the latents, such as 60, as a .gif."""
     table: tuple[str, str] | None = None
     """What changes from row to row and from column to column of a table, all else being fixed, such
     as category code, or category code.1: classes, or one of several numbers."""
-    sweep: tuple[float, float] | None = None
+    sweep: tuple[Number, Number] | None = None
     """From where to where the numbers of --table's columns go; None: as far as they are drawn."""
     size: str | None = None
     """Height and width, such as 64x192: for systems that draw images of any size."""
@@ -93,7 +93,6 @@ def main(argv: list[str]) -> int:
     if use not in run.system.uses():
         raise UserError(f"{run.name} has no attention maps: leave out --attention")
     num, labels, columns = _labels(options, run)
-    check_numbers(num, options.truncation, options.seed)
     everyday = {} if labels is None else {"label": labels}
     if options.psi is not None:
         everyday["psi"] = [options.psi]
@@ -207,8 +206,6 @@ def _labels(options: Options, run: Run) -> tuple[int, list[Any] | None, int | No
         field = run.takes("generate")["label"]
         assert isinstance(field, Label)
         each = 10 if options.num is None else options.num
-        if each < 1:
-            raise UserError(f"--num is {each}: ask for at least 1 image of each label")
         return each * field.classes, np.repeat(np.arange(field.classes), each).tolist(), each
     if options.label is not None:
         return num, [options.label], None

@@ -15,6 +15,7 @@ from jaxgan.cli.parse import load_config, parse, take_target
 from jaxgan.describe import next_command
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
+from jaxgan.ranges import Positive
 from jaxgan.run import Run, train
 from jaxgan.run.folder import CHECKPOINTS, CONFIG
 from jaxgan.run.train import Look, Stopped
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
         experiment: Annotated[config.Experiment, tyro.conf.arg(name="")] = loaded
         out: Path = folder
         """Folder of the run; an existing run of the same settings is resumed."""
-        overfit: int | None = None
+        overfit: Positive | None = None
         """Learn from so many items alone, from all over the data: whether the system can."""
         look: Annotated[Look, tyro.conf.arg(name="")] = LOOK
         join: Annotated[distributed.Processes, tyro.conf.arg(name="")] = ALONE

@@ -9,6 +9,7 @@ from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.data.folder import EXTENSIONS, listing
 from jaxgan.errors import UserError, writing
+from jaxgan.ranges import Positive, Seed
 from jaxgan.run import Run
 
 _PORTION = 64
@@ -21,9 +22,9 @@ class Options:
 
     direction: str | None = None
     """Which way, AtoB or BtoA, for systems that go both; None: the system's first."""
-    samples: int = 1
+    samples: Positive = 1
     """Outputs for each image, of those that it may have, in a row: for systems with noise."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the noise: equal seeds give equal images."""
 
 

@@ -7,16 +7,18 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxgan.errors import UserError
-from jaxgan.run.open import Run, check_numbers
+from jaxgan.ranges import Positive, Seed, checked
+from jaxgan.run.open import Run
 
 
+@checked
 def mix(
     run: Run,
-    num: int = 6,
+    num: Positive = 6,
     *,
-    seed: int = 0,
-    other: int = 1,
-    rows: int = 2,
+    seed: Seed = 0,
+    other: Seed = 1,
+    rows: Positive = 2,
     **given: Any,
 ) -> UInt8[np.ndarray, "r c h w x"]:
     """A style-mixing table (StyleGAN, figure 3).
@@ -37,8 +39,6 @@ def mix(
     Raises:
         UserError: a system without these uses.
     """
-    check_numbers(num, None, seed)
-    check_numbers(rows, None, other)
     if missing := {"style", "synthesize"} - set(run.system.uses()):
         raise UserError(
             f"{run.name} has no styles to mix ({' and '.join(sorted(missing))} missing): leave out "

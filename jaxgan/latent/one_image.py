@@ -10,7 +10,7 @@ where that one was edited.
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -20,7 +20,8 @@ from PIL import ImageFilter
 from jaxgan.errors import UserError
 from jaxgan.fields import Drawable, Field, Framing, Image
 from jaxgan.fields.pixels import covering
-from jaxgan.run.open import Run, check_numbers
+from jaxgan.ranges import Count, Positive, Seed, Share, Within, checked
+from jaxgan.run.open import Run
 from jaxgan.system import taken_by, use_of
 
 Task = Literal["harmonise", "edit", "paint", "superres", "animate"]
@@ -38,18 +39,19 @@ _SIDE = 250
 _BLUR = 5
 
 
+@checked
 def edit(
     run: Run,
     image: UInt8[np.ndarray, "h w i"],
     task: str,
     *,
-    scale: int | None = None,
+    scale: Count | None = None,
     mask: UInt8[np.ndarray, "v u m"] | None = None,
-    factor: float = 4.0,
-    frames: int = 50,
-    alpha: float = 0.1,
-    beta: float = 0.9,
-    seed: int = 0,
+    factor: Annotated[float, Within(1, 16, above=True)] = 4.0,
+    frames: Positive = 50,
+    alpha: Share = 0.1,
+    beta: Share = 0.9,
+    seed: Seed = 0,
 ) -> UInt8[np.ndarray, "*f y x c"]:
     """Edits an image with a run that was trained on a single one.
 
@@ -74,17 +76,11 @@ def edit(
         UserError: a system without these uses; no such task or scale; a mask for another task;
             numbers that cannot be.
     """
-    check_numbers(None, None, seed)
     if task not in TASKS:
         raise UserError(f"no task {task!r}: give one of {', '.join(TASKS)}")
     _require(run, task, NEEDS.get(task, ("inject",)))
     if mask is not None and task not in MASKED:
         raise UserError(f"{task} takes no mask: leave it out")
-    if not 1 < factor <= 16 or frames < 1 or not 0 <= alpha <= 1 or not 0 <= beta <= 1:
-        raise UserError(
-            f"factor {factor}, frames {frames}, alpha {alpha} and beta {beta}: factor goes from "
-            "above 1 to 16, frames count from 1, and alpha and beta go from 0 to 1"
-        )
     if task == "superres":
         if scale is not None:
             raise UserError("superres takes no scale, it works at the finest: leave it out")

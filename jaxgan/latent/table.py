@@ -7,17 +7,19 @@ from jaxtyping import UInt8
 
 from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Drawable, Field, Image
-from jaxgan.run.open import Run, check_numbers
+from jaxgan.ranges import Number, Positive, Seed, checked
+from jaxgan.run.open import Run
 
 
+@checked
 def table(
     run: Run,
     rows: str,
     columns: str,
     *,
-    num: int = 10,
-    sweep: tuple[float, float] | None = None,
-    seed: int = 0,
+    num: Positive = 10,
+    sweep: tuple[Number, Number] | None = None,
+    seed: Seed = 0,
     **given: Any,
 ) -> UInt8[np.ndarray, "r c h w x"]:
     """What codes mean (InfoGAN, figure 2): all else is held fixed.
@@ -37,7 +39,6 @@ def table(
     Raises:
         UserError: nothing of that name that can be drawn, the same for both, or no images.
     """
-    check_numbers(num, None, seed)
     if rows == columns:
         raise UserError(f"rows and columns are both {rows}: name two")
     items, options = run.split("generate", given)

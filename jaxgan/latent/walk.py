@@ -8,16 +8,18 @@ from jaxtyping import UInt8
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Drawable, Image, Label
-from jaxgan.run.open import Run, check_numbers
+from jaxgan.ranges import Positive, Seed, checked
+from jaxgan.run.open import Run
 
 
+@checked
 def walk(
     run: Run,
-    frames: int = 60,
+    frames: Positive = 60,
     *,
-    num: int = 16,
-    stops: int = 4,
-    seed: int = 0,
+    num: Positive = 16,
+    stops: Positive = 4,
+    seed: Seed = 0,
     **given: Any,
 ) -> UInt8[np.ndarray, "f n h w c"]:
     """Frames of `num` walks, each by `stops` drawn items and back to the first.
@@ -37,7 +39,6 @@ def walk(
     Raises:
         UserError: fewer frames than stops; a system that draws no images.
     """
-    check_numbers(num, None, seed)
     if frames < stops:
         raise UserError(f"a walk by {stops} latents in {frames} frames: give at least {stops}")
     items, options = run.split("generate", given)

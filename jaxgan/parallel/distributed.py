@@ -25,6 +25,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxgan.errors import UserError
+from jaxgan.ranges import Count, Positive
 
 T = TypeVar("T")
 
@@ -45,9 +46,9 @@ class Processes:
     coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
     """Where process 0 listens. With --processes and --process it replaces what Cloud TPU, Slurm,
     Open MPI or Kubernetes provide; these need no options."""
-    processes: int | None = None
+    processes: Positive | None = None
     """How many processes there are; 1 alone ignores the cluster."""
-    process: int | None = None
+    process: Count | None = None
     """Which of them this one is, from 0."""
 
 

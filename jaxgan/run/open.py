@@ -17,6 +17,7 @@ from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Field, Image, Normal, Resolution
 from jaxgan.metrics.images import Drawn
 from jaxgan.parallel.mesh import make_mesh
+from jaxgan.ranges import Count, Positive, Rate, Seed, check, checked
 from jaxgan.run import folder as files
 from jaxgan.run.batches import table
 from jaxgan.run.scored import images_of
@@ -179,6 +180,7 @@ class Run:
         names = [field.name for field in dataclasses.fields(options)] if options else []
         chosen = {name: words.pop(name) for name in names if name in words}
         if chosen:
+            check(type(options), chosen, "")
             options = dataclasses.replace(options, **chosen)
         takes = self.takes(use, options)
         if unknown := [word for word in words if word not in takes]:
@@ -189,13 +191,14 @@ class Run:
             )
         return {word: _accepted(word, takes[word], value) for word, value in words.items()}, options
 
+    @checked
     def use(
         self,
         name: str,
-        n: int | None = None,
+        n: Positive | None = None,
         *,
-        seed: int = 0,
-        truncation: float | None = None,
+        seed: Seed = 0,
+        truncation: Rate | None = None,
         **given: Any,
     ) -> dict[str, Any]:
         """Does something that the system can do: `run.use("generate", n=16, label="cat")`.
@@ -213,7 +216,6 @@ class Run:
         Raises:
             UserError: no such use, or something that it cannot take.
         """
-        check_numbers(n, truncation, seed)
         items, options = self.split(name, given)
         gives = self.gives(name, options)
         applied = self.apply(
@@ -221,17 +223,18 @@ class Run:
         )
         return {word: kept(field, applied.made[word]) for word, field in gives.items()}
 
+    @checked
     def sample(
         self,
-        num: int = 64,
+        num: Positive = 64,
         *,
         label: Any = None,
         labels: Sequence[Any] | None = None,
         latents: Any = None,
-        truncation: float | None = None,
-        seed: int = 0,
-        standing_statistics: int = 0,
-        start: int = 0,
+        truncation: Rate | None = None,
+        seed: Seed = 0,
+        standing_statistics: Count = 0,
+        start: Count = 0,
         **given: Any,
     ) -> UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n d"]:
         """Draws `num` images (uint8, NHWC), or points (float32) of a two-dimensional system.
@@ -253,7 +256,6 @@ class Run:
         Raises:
             UserError: no such class, or something that this system does not take.
         """
-        check_numbers(num, truncation, seed)
         if label is not None and labels is not None:
             raise UserError("label and labels exclude each other: give one")
         if label is not None or labels is not None:
@@ -282,7 +284,8 @@ class Run:
             )
         return found[0]
 
-    def standing(self, passes: int, *, truncation: float | None = None, seed: int = 0) -> State:
+    @checked
+    def standing(self, passes: Count, *, truncation: Rate | None = None, seed: Seed = 0) -> State:
         """The State with batch norm's statistics measured anew; the State itself for 0 passes."""
         if not passes:
             return self.state
@@ -290,13 +293,14 @@ class Run:
             self.system, self.state, passes, truncation=truncation, seed=seed
         )
 
+    @checked
     def translate(
         self,
         images: Any,
         *,
         direction: str | None = None,
-        samples: int = 1,
-        seed: int = 0,
+        samples: Positive = 1,
+        seed: Seed = 0,
     ) -> UInt8[np.ndarray, "n samples h w c"]:
         """Makes images of images, by a system that translates; [n, samples, h, w, c].
 
@@ -315,9 +319,6 @@ class Run:
         """
         direction = self.direction(direction)
         name, field = next(iter(self.takes(direction).items()))
-        if samples < 1:
-            raise UserError(f"asked for {samples} samples of an image: ask for at least 1")
-        check_numbers(None, None, seed)
         given = np.asarray(_accepted(name, field, images))
         applied = self.apply(
             direction,
@@ -346,9 +347,9 @@ class Run:
             raise UserError(f"{self.name} translates {' and '.join(known)} only, not {direction!r}")
         return direction or known[0]
 
-    def drawn(self, num: int, *, truncation: float | None = None, seed: int = 0) -> Drawn:
+    @checked
+    def drawn(self, num: Positive, *, truncation: Rate | None = None, seed: Seed = 0) -> Drawn:
         """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
-        check_numbers(num, truncation, seed)
         return images_of(
             self.system,
             self.state,
@@ -378,16 +379,6 @@ def _accepted(name: str, field: Field, given: Any) -> Any:
         raise UserError(f"{name}: {error}") from error
     except (TypeError, ValueError, IndexError) as error:  # of whatever was given instead
         raise UserError(f"{name}: this is no {field.text()}") from error
-
-
-def check_numbers(num: int | None, truncation: float | None, seed: int) -> None:
-    """Refuses numbers that no drawing can have."""
-    if num is not None and (not isinstance(num, int | np.integer) or num < 1):
-        raise UserError(f"asked for {num} images: ask for at least 1")
-    if truncation is not None and not truncation > 0:
-        raise UserError(f"truncation is {truncation}: it must be above 0, such as 0.5")
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed is {seed}: it goes from 0 to 2^32 - 1")
 
 
 def open_run(folder: str | Path, *, best: bool = False) -> Run:

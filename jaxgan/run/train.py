@@ -27,6 +27,7 @@ from jaxgan.fields import Label, Resolution
 from jaxgan.metrics.evaluator import Evaluator
 from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
+from jaxgan.ranges import Count, Ranged
 from jaxgan.run import folder as files
 from jaxgan.run.batches import batch_of, shapes_of, stage_feed, table
 from jaxgan.run.open import Run
@@ -60,7 +61,7 @@ class Stopped(Exception):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Look:
+class Look(Ranged):
     """How closely training is looked at; what it learns is the same.
 
     Attributes:
@@ -74,11 +75,7 @@ class Look:
 
     debug: bool = False
     eager: bool = False
-    profile: int = 0
-
-    def __post_init__(self) -> None:
-        if self.profile < 0:
-            raise UserError(f"--profile is {self.profile}: it must be at least 0")
+    profile: Count = 0
 
     @property
     def closely(self) -> bool:

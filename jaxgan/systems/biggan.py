@@ -39,6 +39,7 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LinearBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Weight
 from jaxgan.system import Decay, Examples, Metrics, Stage
 from jaxgan.systems.common.generative import (
     Attentive,
@@ -268,23 +269,23 @@ class Discriminator(nn.Module):
 class BigGAN(Attentive, Conditional):
     """BigGAN for images of 32, 64, 128, 256 or 512 pixels; without `classes`, unconditional."""
 
-    shape: tuple[int, ...] = (128, 128, 3)
+    shape: Shape = (128, 128, 3)
     """Height, width and channels of an image."""
-    classes: int = 1000
+    classes: Count = 1000
     """Number of classes; 0 trains without labels."""
-    channels: int = 96
+    channels: Positive = 96
     """What the widths of all blocks are multiples of."""
-    latent: int = 120
+    latent: Positive = 120
     """Size of the latent vector; if hierarchical, a multiple of the generator's blocks + 1."""
-    shared: int = 128
+    shared: Count = 128
     """Size of the class embedding that all norms of the generator share; 0: a table in each."""
     hierarchical: bool = True
     """A chunk of the latent vector conditions each block's norms, too."""
-    generator_attention: int = 64
+    generator_attention: Count = 64
     """Size of the generator's map after which attention comes; 0: none."""
-    discriminator_attention: int = 64
+    discriminator_attention: Count = 64
     """Size of the discriminator's maps after which attention comes; 0: none. At 32 pixels, 16."""
-    discriminator_multipliers: tuple[int, ...] = ()
+    discriminator_multipliers: tuple[Positive, ...] = ()
     """Width after each block of the discriminator, in `channels`; empty: ajbrock's. compare_gan has
     (2, 2, 2, 2) at 32 pixels and (2, 4, 8, 16, 16) at 64."""
     equal_shortcuts: bool = True
@@ -292,28 +293,28 @@ class BigGAN(Attentive, Conditional):
     channels (ajbrock); otherwise their input is averaged (compare_gan)."""
     weights: Literal["orthogonal", "normal"] = "orthogonal"
     """How kernels and embeddings start: orthogonal, or from N(0, 0.02^2)."""
-    power_iterations: int = 1
+    power_iterations: Positive = 1
     """Iterations of the spectral norms in an update."""
-    singular_values: int = 1
+    singular_values: Positive = 1
     """Singular values that the spectral norms estimate and log; the first one normalises."""
-    spectral_epsilon: float = 1e-6
+    spectral_epsilon: Weight = 1e-6
     """Added to the norms that the spectral norms' vectors are divided by."""
-    orthogonal_penalty: float = 0.0
+    orthogonal_penalty: Weight = 0.0
     """beta of the generator's beta ||W'W (1 - I)||^2 (equation 3; the paper's is 1e-4). ajbrock's
     code adds half of that gradient: its beta is twice this one."""
-    generator_rate: float = 5e-5
+    generator_rate: Rate = 5e-5
     """Adam's step size for the generator."""
-    discriminator_rate: float = 2e-4
+    discriminator_rate: Rate = 2e-4
     """Adam's step size for the discriminator."""
-    betas: tuple[float, float] = (0.0, 0.999)
+    betas: tuple[DecayRate, DecayRate] = (0.0, 0.999)
     """Adam's decay rates."""
-    adam_epsilon: float = 1e-6
+    adam_epsilon: Rate = 1e-6
     """Adam's epsilon."""
-    discriminator_updates: int = 2
+    discriminator_updates: Positive = 2
     """Updates of the discriminator for one of the generator."""
-    ema_decay: float = 0.9999
+    ema_decay: DecayRate = 0.9999
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
-    ema_start: int = 20_000
+    ema_start: Count = 20_000
     """The iteration, counted from 1, before which that average is a copy of the weights."""
     every_turn: bool = False
     """Running statistics and power iterations of both networks move in both players' turns. What is

@@ -25,6 +25,7 @@ from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.nn.residual import lift_bias
+from jaxgan.ranges import Positive, Rate
 from jaxgan.systems.biggan import BigGAN, Conditioning, apply_block, halvings
 
 RATIO = 4  # of a block's channels to those of its inner convolutions
@@ -222,15 +223,15 @@ class Discriminator(nn.Module):
 class BigGANDeep(BigGAN):
     """BigGAN-deep for images of 32, 64, 128, 256 or 512 pixels."""
 
-    channels: int = 128
+    channels: Positive = 128
     """What the widths of all blocks are multiples of."""
-    latent: int = 128
+    latent: Positive = 128
     """Size of the latent vector."""
     hierarchical: bool = True
     """The class conditions the dense layer, too, and the whole latent vector every norm."""
-    generator_rate: float = 5e-5
+    generator_rate: Rate = 5e-5
     """Adam's step size for the generator: 5e-5 at 128 pixels, 2.5e-5 above."""
-    discriminator_rate: float = 2e-4
+    discriminator_rate: Rate = 2e-4
     """Adam's step size for the discriminator: 2e-4 at 128 pixels, 2.5e-5 above."""
 
     def _chunks(self) -> int:

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxgan.errors import UserError
+from jaxgan.ranges import Count
 from jaxgan.systems import dcgan
 from jaxgan.systems.common.generative import Conditional
 
@@ -80,7 +81,7 @@ class CGAN(dcgan.DCGAN, Conditional):
     The losses are DCGAN's, on pairs of image and label (equation 2).
     """
 
-    classes: int = 10
+    classes: Count = 10
     """Number of classes."""
 
     def __post_init__(self) -> None:

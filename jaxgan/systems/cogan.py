@@ -30,6 +30,7 @@ from jaxgan.fields import Field, Image, Normal
 from jaxgan.nn.initializers import Init, glorot_uniform
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.ranges import DecayRate, Positive, Rate, Shape, Weight
 from jaxgan.system import Decay, Examples, Metrics, Stage, System, Use
 from jaxgan.systems.common.generative import duel, mean_logits
 from jaxgan.view import View
@@ -122,19 +123,19 @@ class CoGAN(System):
     Data are two unrelated sets, as `unpaired:OTHERS,IMAGES` opens them.
     """
 
-    shape: tuple[int, ...] = (SIDE, SIDE, 1)
+    shape: Shape = (SIDE, SIDE, 1)
     """Height, width and channels of an image, of either kind."""
-    latent: int = 100
+    latent: Positive = 100
     """Size of the latent vector."""
-    width: int = 128
+    width: Positive = 128
     """Channels of the generator's last shared layer; they double with each layer before it."""
-    learning_rate: float = 2e-4
+    learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
     """Adam's decay rates."""
-    weight_decay: float = 5e-4
+    weight_decay: Weight = 5e-4
     """What is added to each gradient, in multiples of the weight."""
-    ema_decay: float = 0.0
+    ema_decay: DecayRate = 0.0
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Field, FromData, Image
 from jaxgan.nn.patchgan import PatchGAN
 from jaxgan.nn.translator import Translator
+from jaxgan.ranges import Count, Weight
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage, Use
 from jaxgan.systems.common.translation import Translation
 from jaxgan.view import View
@@ -90,13 +91,13 @@ def exchange(
 class CycleGAN(Translation):
     """Image-to-image translation without pairs, for heights and widths that are multiples of 4."""
 
-    blocks: int = 9
+    blocks: Count = 9
     """Residual blocks of a generator: 9 for 256 pixels, 6 for 128."""
-    cycle: float = 10.0
+    cycle: Weight = 10.0
     """Weight of the way there and back, in both directions."""
-    identity: float = 5.0
+    identity: Weight = 5.0
     """Weight of leaving an image as it is that is of the wanted kind already."""
-    pool: int = 50
+    pool: Count = 50
     """Fakes of either kind that are kept for the discriminators; 0: they see the newest."""
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from jaxgan.errors import UserError
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.ranges import DecayRate, Positive, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import Generative, duel, label_of, mean_logits
 from jaxgan.view import View
@@ -113,15 +114,15 @@ class Discriminator(nn.Module):
 class DCGAN(Generative):
     """Deep convolutional GAN, for square images of 8, 16, 32, 64, ... pixels a side."""
 
-    shape: tuple[int, ...] = (64, 64, 3)
+    shape: Shape = (64, 64, 3)
     """Height, width and channels of an image."""
-    latent: int = 100
+    latent: Positive = 100
     """Size of the latent vector."""
-    width: int = 64
+    width: Positive = 64
     """Channels of the layers next to the image, in both networks."""
-    learning_rate: float = 2e-4
+    learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
     """Adam's decay rates."""
     every_turn: bool = False
     """Running statistics of both networks move in both players' turns, not in their own player's

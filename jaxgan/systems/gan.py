@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxgan import losses
 from jaxgan.nn.layers import Dense
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.ranges import DecayRate, Positive, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import Generative, duel, mean_logits
 from jaxgan.view import View
@@ -88,13 +89,13 @@ class Discriminator(nn.Module):
 class GAN(Generative):
     """The GAN of 2014, with any of the losses in `jaxgan.losses`."""
 
-    shape: tuple[int, ...] = (28, 28, 1)
+    shape: Shape = (28, 28, 1)
     """Shape of a sample: (height, width, channels), or (dimensions,)."""
-    latent: int = 100
+    latent: Positive = 100
     """Size of the latent vector."""
-    generator_hidden: tuple[int, ...] = (128, 256, 512, 1024)
+    generator_hidden: tuple[Positive, ...] = (128, 256, 512, 1024)
     """Sizes of the generator's hidden layers."""
-    discriminator_hidden: tuple[int, ...] = (512, 256)
+    discriminator_hidden: tuple[Positive, ...] = (512, 256)
     """Sizes of the discriminator's hidden layers."""
     batch_norm: bool = True
     """Batch norm in the generator, after every hidden layer but the first."""
@@ -102,11 +103,11 @@ class GAN(Generative):
     """What the generator ends in: tanh for images, linear for points."""
     loss: str = "non_saturating"
     """Name of a loss in `jaxgan.losses`: non_saturating, saturating, f_gan_kl, ..."""
-    learning_rate: float = 2e-4
+    learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
     """Adam's decay rates."""
-    discriminator_updates: int = 1
+    discriminator_updates: Positive = 1
     """Updates of the discriminator for one of the generator."""
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from functools import partial
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,7 @@ from jaxgan.fields import Field, FromData, Label, Points, Uniform
 from jaxgan.nn.initializers import Init, normal, shifted_normal
 from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.ranges import AtLeast, DecayRate, Positive, Rate, Shape, Weight
 from jaxgan.system import Examples, Metrics, Player, Stage, Use
 from jaxgan.systems.common.generative import Generative, mean_logits
 from jaxgan.view import View
@@ -173,29 +175,29 @@ def code_information(means: Float[Array, "b k"], code: Float[Array, "b k"]) -> F
 class InfoGAN(Generative):
     """Information-maximising GAN, for heights and widths that are multiples of 4."""
 
-    shape: tuple[int, ...] = (28, 28, 1)
+    shape: Shape = (28, 28, 1)
     """Height, width and channels of an image."""
-    latent: int = 62
+    latent: Positive = 62
     """Size of the noise."""
-    categories: int = 10
+    categories: Annotated[int, AtLeast(2)] = 10
     """How many categories there are."""
-    codes: int = 2
+    codes: Positive = 2
     """Numbers of the code."""
-    width: int = 64
+    width: Positive = 64
     """Channels of the layers next to the image, in both networks; the next have twice as many."""
-    hidden: int = 1024
+    hidden: Positive = 1024
     """Size of the dense layers."""
-    recogniser_hidden: int = 128
+    recogniser_hidden: Positive = 128
     """Size of the recogniser's hidden layer."""
-    category_weight: float = 1.0
+    category_weight: Weight = 1.0
     """Of the category's information, in both losses."""
-    code_weight: float = 1.0
+    code_weight: Weight = 1.0
     """Of the code's information, in both losses; the paper has 0.1, its code 1."""
-    generator_learning_rate: float = 1e-3
+    generator_learning_rate: Rate = 1e-3
     """Adam's step size for the generator."""
-    discriminator_learning_rate: float = 2e-4
+    discriminator_learning_rate: Rate = 2e-4
     """Adam's step size for the discriminator and the recogniser."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
     """Adam's decay rates."""
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock
 from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.ranges import Positive
 from jaxgan.system import Stage
 from jaxgan.systems import sngan
 from jaxgan.systems.sngan import PLAIN, RESIDUAL, SNGAN
@@ -133,7 +134,7 @@ class MimicrySNGAN(SNGAN):
 
     last_bias: bool = True
     """A bias in the discriminator's last layer."""
-    generator_batch: int = 1
+    generator_batch: Positive = 1
     """The generator's batch in multiples of the discriminator's."""
 
     def networks(self) -> dict[str, nn.Module]:

@@ -16,6 +16,7 @@ rule.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Annotated
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -25,6 +26,7 @@ from jaxgan import losses
 from jaxgan.fields import Field, FromData, Image
 from jaxgan.nn.patchgan import PatchGAN
 from jaxgan.nn.unet import UNet, halvings
+from jaxgan.ranges import Weight, Within
 from jaxgan.system import Decay, Examples, Metrics, Stage, Use
 from jaxgan.systems.common.generative import duel, mean_logits
 from jaxgan.systems.common.translation import Translation
@@ -38,11 +40,11 @@ class Pix2Pix(Translation):
     Augmentation treats a pair as one image of both's channels.
     """
 
-    input_channels: int = 3
+    input_channels: Annotated[int, Within(1, 4)] = 3
     """Channels of an image that it is made from."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Within(0, 1, below=True)] = 0.5
     """Share of the numbers that the generator's dropout zeroes, in training and after."""
-    l1: float = 100.0
+    l1: Weight = 100.0
     """Weight of the L1 distance in the generator's loss."""
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import PixelNorm
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.nn.stddev import minibatch_stddev
+from jaxgan.ranges import DecayRate, Rate, Weight
 from jaxgan.system import Examples, Metrics
 from jaxgan.systems.common.generative import mean_logits
 from jaxgan.systems.common.growing import Fade, Growing, blend, faded, progress
@@ -151,13 +152,13 @@ class Discriminator(nn.Module):
 class ProGAN(Growing):
     """Progressive growing for squares of 8, 16, 32, ... pixels."""
 
-    penalty: float = 10.0
+    penalty: Weight = 10.0
     """Weight of the gradient penalty."""
-    slope: float = 1.0
+    slope: Rate = 1.0
     """Norm that the penalty wants gradients to have; deviations count relative to it."""
-    drift: float = 1e-3
+    drift: Weight = 1e-3
     """Weight of the squares of real images' scores."""
-    ema_decay: float = 0.999
+    ema_decay: DecayRate = 0.999
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ from jaxgan.nn.initializers import TORCH_TRANSPOSED
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.ranges import DecayRate, Positive, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import Attentive, duel, mean_logits
 from jaxgan.systems.dcgan import doublings
@@ -123,15 +124,15 @@ class Discriminator(nn.Module):
 class SAGAN(Attentive):
     """Self-attention GAN without labels, for square images of 16, 32, 64, ... pixels a side."""
 
-    shape: tuple[int, ...] = (64, 64, 3)
+    shape: Shape = (64, 64, 3)
     """Height, width and channels of an image."""
-    width: int = 64
+    width: Positive = 64
     """Channels of the layers next to the image, in both networks."""
-    generator_rate: float = 1e-4
+    generator_rate: Rate = 1e-4
     """Adam's step size for the generator."""
-    discriminator_rate: float = 4e-4
+    discriminator_rate: Rate = 4e-4
     """Adam's step size for the discriminator."""
-    betas: tuple[float, float] = (0.0, 0.9)
+    betas: tuple[DecayRate, DecayRate] = (0.0, 0.9)
     """Adam's decay rates."""
     every_turn: bool = False
     """The generator's running statistics and both networks' power iterations move in both players'

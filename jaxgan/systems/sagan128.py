@@ -31,6 +31,7 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.ranges import Count, DecayRate, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import (
     Attentive,
@@ -133,21 +134,21 @@ class Discriminator(nn.Module):
 class SAGANResNet(Attentive, Conditional):
     """Self-attention GAN of residual networks; with `classes`, conditional."""
 
-    shape: tuple[int, ...] = (128, 128, 3)
+    shape: Shape = (128, 128, 3)
     """Height, width and channels of an image."""
-    classes: int = 1000
+    classes: Count = 1000
     """Number of classes; 0 trains without labels."""
-    generator_channels: tuple[int, ...] = (1024, 1024, 512, 256, 128, 64)
+    generator_channels: Shape = (1024, 1024, 512, 256, 128, 64)
     """Channels of the first map, then after each doubling; attention sits before the last one."""
-    discriminator_channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 1024)
+    discriminator_channels: Shape = (64, 128, 256, 512, 1024, 1024)
     """Channels after each block; attention sits after the second."""
-    halvings: int = 5
+    halvings: Count = 5
     """Blocks of the discriminator, from the first, that halve the size; at least 2."""
-    generator_rate: float = 1e-4
+    generator_rate: Rate = 1e-4
     """Adam's step size for the generator."""
-    discriminator_rate: float = 4e-4
+    discriminator_rate: Rate = 4e-4
     """Adam's step size for the discriminator."""
-    betas: tuple[float, float] = (0.0, 0.9)
+    betas: tuple[DecayRate, DecayRate] = (0.0, 0.9)
     """Adam's decay rates."""
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ from jaxgan.fields import Field, Image, Normal, Resolution
 from jaxgan.nn.initializers import TORCH, Init, shifted_normal
 from jaxgan.nn.layers import Conv
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Weight, Within
 from jaxgan.state import State
 from jaxgan.system import Examples, Metrics, Player, Stage, System, Use
 from jaxgan.systems.common.generative import mean_logits
@@ -119,7 +120,7 @@ def resample(images: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Ar
 class Size:
     """Option of "generate"."""
 
-    size: tuple[int, int] | None = None
+    size: tuple[Positive, Positive] | None = None
     """Height and width of what the finest scale draws; None: those of the image it learned."""
 
 
@@ -127,7 +128,7 @@ class Size:
 class Injection:
     """Option of "inject"."""
 
-    scale: int | None = None
+    scale: Count | None = None
     """The first scale that works on the image; 0 draws from noise alone, without it. None: 1, or
     while no other is trained 0."""
 
@@ -148,7 +149,7 @@ class Injection:
 class Enlargement:
     """Option of "enlarge"."""
 
-    factor: float = 4.0
+    factor: Annotated[float, Within(1, 16, above=True)] = 4.0
     """How many times as high and as wide an image gets."""
 
 
@@ -156,34 +157,34 @@ class Enlargement:
 class SinGAN(System):
     """A generative model of one image, whose size is `shape`."""
 
-    shape: tuple[int, ...] = (250, 250, 3)
+    shape: Shape = (250, 250, 3)
     """Height, width and channels of the image at the finest scale."""
-    shortest: int = 25
+    shortest: Positive = 25
     """Shorter side of the coarsest scale, pixels."""
-    longest: int = 250
+    longest: Positive = 250
     """Longer side of the finest scale, pixels, at most."""
-    factor: float = 0.75
+    factor: Annotated[float, Within(0, 1, above=True, below=True)] = 0.75
     """Size of a scale relative to the next, about: enough for one scale more than it takes to end
     at `shortest`, as in the authors' code."""
-    width: int = 32
+    width: Positive = 32
     """Channels of the networks' maps in the first four scales; they double every four."""
-    max_width: int = 128
+    max_width: Positive = 128
     """Channels of a map at most."""
-    iterations: int = 2000
+    iterations: Positive = 2000
     """Of each scale."""
-    decay: float = 0.8
+    decay: Annotated[float, Within(0, 1, above=True)] = 0.8
     """Share of a scale's iterations after which the step size is a tenth."""
-    updates: int = 3
+    updates: Positive = 3
     """Of the discriminator, and then of the generator, an iteration."""
-    noise: float = 0.1
+    noise: Weight = 0.1
     """Amplitude of a scale's noise, relative to what the enlarged reconstruction lacks."""
-    penalty: float = 0.1
+    penalty: Weight = 0.1
     """Weight of the gradient penalty."""
-    reconstruction_weight: float = 10.0
+    reconstruction_weight: Weight = 10.0
     """Weight of the reconstruction's mean squared error."""
-    learning_rate: float = 5e-4
+    learning_rate: Rate = 5e-4
     """Adam's step size, for all networks."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
     """Adam's decay rates."""
 
     def __post_init__(self) -> None:

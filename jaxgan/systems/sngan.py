@@ -29,6 +29,7 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Stretch
 from jaxgan.system import Examples, Metrics, Player, Stage
 from jaxgan.systems.common.generative import Conditional, falling_adam, label_of, mean_logits
 from jaxgan.view import View
@@ -122,25 +123,25 @@ class Discriminator(nn.Module):
 class SNGAN(Conditional):
     """Spectrally normalised GAN; with `classes`, conditional batch norm and projection."""
 
-    shape: tuple[int, ...] = (32, 32, 3)
+    shape: Shape = (32, 32, 3)
     """Height, width and channels of an image."""
-    generator_channels: tuple[int, ...] = (256, 256, 256, 256)
+    generator_channels: Shape = (256, 256, 256, 256)
     """Channels of the first map, then after each doubling of the size."""
-    discriminator_channels: tuple[int, ...] = (128, 128, 128, 128)
+    discriminator_channels: Shape = (128, 128, 128, 128)
     """Channels after each block."""
-    halvings: int = 2
+    halvings: Count = 2
     """Blocks of the discriminator, from the first, that halve the size."""
     last_bias: bool = False
     """A bias in the discriminator's last layer: the authors' 64- and 128-pixel code has one."""
-    learning_rate: float = 2e-4
+    learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""
-    betas: tuple[float, float] = (0.0, 0.9)
+    betas: tuple[DecayRate, DecayRate] = (0.0, 0.9)
     """Adam's decay rates."""
-    discriminator_updates: int = 5
+    discriminator_updates: Positive = 5
     """Updates of the discriminator for one of the generator."""
-    generator_batch: int = 2
+    generator_batch: Positive = 2
     """The generator's batch in multiples of the discriminator's."""
-    decay: tuple[int, int] = (0, 0)
+    decay: Stretch = (0, 0)
     """Iterations between which the step size falls linearly to 0; equal ones: it does not."""
     every_turn: bool = False
     """The generator's running statistics and the discriminator's power iteration move in both

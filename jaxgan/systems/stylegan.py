@@ -31,6 +31,7 @@ from jaxgan.nn.norm import AdaptiveInstanceNorm
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.resample import upsample
 from jaxgan.nn.style import AddNoise, Mapping, Noise, mix
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Weight
 from jaxgan.system import Decay, Examples, Metrics
 from jaxgan.systems.common.generative import mean_logits
 from jaxgan.systems.common.growing import Fade, Growing, blend, faded, progress
@@ -149,19 +150,19 @@ class Generator(nn.Module):
 class StyleGAN(Growing, Styled):
     """Style-based generator for squares of 8, 16, 32, ... pixels."""
 
-    start: int = 8
+    start: Positive = 8
     """Side of the images of the first stage."""
-    mapping_layers: int = 8
+    mapping_layers: Positive = 8
     """Dense layers from latents to styles."""
-    mapping_rate: float = 0.01
+    mapping_rate: Rate = 0.01
     """What steps of these layers are multiplied by."""
-    gamma: float = 10.0
+    gamma: Weight = 10.0
     """Weight of R1."""
-    truncated_layers: int = 8
+    truncated_layers: Count = 8
     """Layers, from the first, that truncation of styles acts on."""
-    ema_kimg: float = 10.0
+    ema_kimg: Rate = 10.0
     """Thousands of images in which the average of the generator's weights forgets one half."""
-    ema_decay: float = 0.0
+    ema_decay: DecayRate = 0.0
     """What that average keeps in an iteration; 0: as `ema_kimg` says."""
 
     def __post_init__(self) -> None:

@@ -36,6 +36,7 @@ from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.stddev import minibatch_stddev
 from jaxgan.nn.style import AddNoise, Mapping, ModulatedConv, Noise, mix
+from jaxgan.ranges import DecayRate, Positive, Rate, Shape, Share, Weight
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage
 from jaxgan.systems.common.generative import mean_logits
 from jaxgan.systems.common.growing import channels, doubled
@@ -171,44 +172,44 @@ class Discriminator(nn.Module):
 class StyleGAN2(Styled):
     """Configuration F for squares of 8, 16, 32, ... pixels."""
 
-    shape: tuple[int, ...] = (1024, 1024, 3)
+    shape: Shape = (1024, 1024, 3)
     """Height, width and channels of an image."""
-    width: int = 32_768
+    width: Positive = 32_768
     """Channels of a map times its side."""
-    max_channels: int = 512
+    max_channels: Positive = 512
     """Channels of a map at most."""
-    mapping_layers: int = 8
+    mapping_layers: Positive = 8
     """Dense layers from latents to styles."""
     residual: bool = True
     """Whether the discriminator is residual."""
-    group: int = 4
+    group: Positive = 4
     """Images over which minibatch standard deviation is taken."""
-    learning_rate: float = 2e-3
+    learning_rate: Rate = 2e-3
     """Adam's step size, for both networks."""
-    betas: tuple[float, float] = (0.0, 0.99)
+    betas: tuple[DecayRate, DecayRate] = (0.0, 0.99)
     """Adam's decay rates."""
-    gamma: float = 10.0
+    gamma: Weight = 10.0
     """Weight of R1."""
-    r1_every: int = 16
+    r1_every: Positive = 16
     """Iterations for one turn of R1."""
-    path_weight: float = 2.0
+    path_weight: Weight = 2.0
     """Weight of path length; 0: none."""
-    path_every: int = 4
+    path_every: Positive = 4
     """Iterations for one turn of path length."""
-    path_decay: float = 0.01
+    path_decay: Share = 0.01
     """What the running mean of path lengths forgets in a micro-batch."""
-    path_shrink: int = 2
+    path_shrink: Positive = 2
     """By how much the batch of path length is smaller. Where devices outnumber its images, or do
     not divide them, each device computes them all."""
-    ada_target: float = 0.0
+    ada_target: Share = 0.0
     """Mean sign of real images' logits above which augmentation gets stronger (0.6); 0: none."""
-    ada_kimg: float = 500.0
+    ada_kimg: Rate = 500.0
     """Thousands of images in which its probability can go from 0 to 1."""
-    ada_every: int = 256
+    ada_every: Positive = 256
     """Real images from one change of it to the next."""
-    ema_decay: float = 0.5 ** (32 / 10_000)
+    ema_decay: DecayRate = 0.5 ** (32 / 10_000)
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
-    ema_rampup: float = 0.0
+    ema_rampup: Weight = 0.0
     """Its half-life is at most this share of the iterations done; 0: it is the same throughout."""
 
     def __post_init__(self) -> None:

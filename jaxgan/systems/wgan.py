@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxgan import losses
+from jaxgan.ranges import Positive, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import Generative, duel, mean_logits
 from jaxgan.systems.dcgan import Discriminator, Generator, doublings
@@ -26,17 +27,17 @@ from jaxgan.view import View
 class WGAN(Generative):
     """Wasserstein GAN with weight clipping, for square images of 8, 16, 32, 64, ... pixels."""
 
-    shape: tuple[int, ...] = (64, 64, 3)
+    shape: Shape = (64, 64, 3)
     """Height, width and channels of an image."""
-    latent: int = 100
+    latent: Positive = 100
     """Size of the latent vector."""
-    width: int = 64
+    width: Positive = 64
     """Channels of the layers next to the image, in both networks."""
-    clip: float = 0.01
+    clip: Rate = 0.01
     """Largest absolute value of a parameter of the critic."""
-    learning_rate: float = 5e-5
+    learning_rate: Rate = 5e-5
     """RMSprop's step size, for both players."""
-    discriminator_updates: int = 5
+    discriminator_updates: Positive = 5
     """Updates of the critic for one of the generator."""
 
     def __post_init__(self) -> None:

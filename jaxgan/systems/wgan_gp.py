@@ -31,6 +31,7 @@ from jaxgan.nn.initializers import Init, glorot_uniform, he_fan_avg_uniform
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LayerNorm
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Stretch, Weight
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems import gan
 from jaxgan.systems.common.generative import (
@@ -203,19 +204,19 @@ class GoodCritic(nn.Module):
 class WGANGP(Generative):
     """What all WGANs with gradient penalty share: losses and players. Subclasses add networks."""
 
-    learning_rate: float = 1e-4
+    learning_rate: Rate = 1e-4
     """Adam's step size, for both players."""
-    betas: tuple[float, float] = (0.0, 0.9)
+    betas: tuple[DecayRate, DecayRate] = (0.0, 0.9)
     """Adam's decay rates."""
-    decay: tuple[int, int] = (0, 0)
+    decay: Stretch = (0, 0)
     """Iterations between which the step size falls linearly to 0; equal ones: it does not."""
-    discriminator_updates: int = 5
+    discriminator_updates: Positive = 5
     """Updates of the critic for one of the generator."""
-    generator_batch: int = 1
+    generator_batch: Positive = 1
     """The generator's batch in multiples of the critic's."""
-    penalty: float = 10.0
+    penalty: Weight = 10.0
     """Weight of the gradient penalty."""
-    dequantization: float = 0.0
+    dequantization: Weight = 0.0
     """Width of the uniform noise that real images get."""
 
     def stages(self) -> tuple[Stage, ...]:
@@ -281,7 +282,7 @@ class WGANGP(Generative):
 class ACWGANGP(WGANGP, Conditional):
     """What those for images share: with `classes`, the critic classifies, too (AC-GAN)."""
 
-    class_weights: tuple[float, float] = (1.0, 0.1)
+    class_weights: tuple[Weight, Weight] = (1.0, 0.1)
     """With classes: weight of the cross entropy in the critic's and in the generator's loss."""
 
     def inputs(self) -> dict[str, tuple]:
@@ -337,19 +338,19 @@ def _check_halvings(shape: tuple[int, ...], halvings: int) -> None:
 class ResNetWGANGP(ACWGANGP):
     """WGAN-GP with the residual networks for CIFAR-10; with `classes`, AC-GAN."""
 
-    shape: tuple[int, ...] = (32, 32, 3)
+    shape: Shape = (32, 32, 3)
     """Height, width and channels of an image."""
-    generator_channels: tuple[int, ...] = (128, 128, 128, 128)
+    generator_channels: Shape = (128, 128, 128, 128)
     """Channels of the first map, then after each doubling of the size."""
-    discriminator_channels: tuple[int, ...] = (128, 128, 128, 128)
+    discriminator_channels: Shape = (128, 128, 128, 128)
     """Channels after each block of the critic."""
-    halvings: int = 2
+    halvings: Count = 2
     """Blocks of the critic, from the first, that halve the size."""
-    learning_rate: float = 2e-4
+    learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""
-    generator_batch: int = 2
+    generator_batch: Positive = 2
     """The generator's batch in multiples of the critic's."""
-    dequantization: float = 1 / 128
+    dequantization: Weight = 1 / 128
     """Width of the uniform noise that real images get."""
 
     def __post_init__(self) -> None:
@@ -377,9 +378,9 @@ class ResNetWGANGP(ACWGANGP):
 class GoodWGANGP(ACWGANGP):
     """WGAN-GP with the wide residual networks for 64x64 images; with `classes`, AC-GAN."""
 
-    shape: tuple[int, ...] = (64, 64, 3)
+    shape: Shape = (64, 64, 3)
     """Height, width and channels of an image."""
-    channels: tuple[int, ...] = (512, 512, 256, 128, 64)
+    channels: Shape = (512, 512, 256, 128, 64)
     """Channels of the generator's first map, then after each doubling; the critic's in reverse."""
 
     def __post_init__(self) -> None:
@@ -405,15 +406,15 @@ class GoodWGANGP(ACWGANGP):
 class MLPWGANGP(WGANGP):
     """WGAN-GP with perceptrons for points, without classes (section 5.1, figure 1b)."""
 
-    shape: tuple[int, ...] = (2,)
+    shape: Shape = (2,)
     """Dimensions of a point."""
-    latent: int = 2
+    latent: Positive = 2
     """Size of the latent vector."""
-    hidden: tuple[int, ...] = (512, 512, 512)
+    hidden: tuple[Positive, ...] = (512, 512, 512)
     """Sizes of the hidden layers, in both networks."""
-    betas: tuple[float, float] = (0.5, 0.9)
+    betas: tuple[DecayRate, DecayRate] = (0.5, 0.9)
     """Adam's decay rates."""
-    penalty: float = 0.1
+    penalty: Weight = 0.1
     """Weight of the gradient penalty."""
 
     def networks(self) -> dict[str, nn.Module]:

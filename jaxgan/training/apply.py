@@ -22,6 +22,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Drawable, Field, Resolution, draw_items, named_key
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import gathered
+from jaxgan.ranges import Positive, Rate, Seed, checked
 from jaxgan.state import State
 from jaxgan.system import System, Taken, given_by, stages_of, taken_by, use_of
 from jaxgan.training.spectral import averages_own
@@ -132,18 +133,19 @@ def evaluation_view(
     )
 
 
+@checked
 def draw(
     system: System,
     state: State,
     use: str,
     given: Mapping[str, Any] | None = None,
     *,
-    numbers: int | Int[np.ndarray, " n"] | None = None,
-    seed: int = 0,
+    numbers: Positive | Int[np.ndarray, " n"] | None = None,
+    seed: Seed = 0,
     options: Any = None,
-    truncation: float | None = None,
+    truncation: Rate | None = None,
     data: Table | None = None,
-    chunk: int = CHUNK,
+    chunk: Positive = CHUNK,
 ) -> dict[str, Any]:
     """All that a use takes: what is given, and what is drawn where it is not.
 
@@ -154,18 +156,19 @@ def draw(
     return _collected(parts)
 
 
+@checked
 def apply(
     system: System,
     state: State,
     use: str,
     given: Mapping[str, Any] | None = None,
     *,
-    numbers: int | Int[np.ndarray, " n"] | None = None,
-    seed: int = 0,
+    numbers: Positive | Int[np.ndarray, " n"] | None = None,
+    seed: Seed = 0,
     options: Any = None,
-    truncation: float | None = None,
+    truncation: Rate | None = None,
     data: Table | None = None,
-    chunk: int = CHUNK,
+    chunk: Positive = CHUNK,
     captures: Sequence[Place] = (),
     edits: Mapping[tuple[Place, Edit], Any] | None = None,
 ) -> Applied:
@@ -315,8 +318,6 @@ class _Plan:
         data: Table | None,
     ) -> "_Plan":
         """Checks what is given, and draws from the data what is not."""
-        if not 0 <= seed < 2**32:
-            raise UserError(f"seed is {seed}: it goes from 0 to 2^32 - 1")
         chosen, given = use_of(system, use), dict(given or {})
         options = chosen.options if options is None else options
         resolution = resolution_at(system, state)

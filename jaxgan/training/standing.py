@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Drawable, Resolution, draw_items, named_key
+from jaxgan.ranges import Positive, Rate, Seed, checked
 from jaxgan.state import State
 from jaxgan.system import System, taken_by, use_of
 from jaxgan.training.apply import evaluation_view, resolution_at
@@ -21,15 +22,16 @@ from jaxgan.training.apply import evaluation_view, resolution_at
 _STANDING = 0xFFFFFFFF  # no sample has this number
 
 
+@checked
 def standing_statistics(
     system: System,
     state: State,
-    passes: int,
+    passes: Positive,
     *,
     use: str = "generate",
-    truncation: float | None = None,
-    seed: int = 0,
-    batch: int = 100,
+    truncation: Rate | None = None,
+    seed: Seed = 0,
+    batch: Positive = 100,
 ) -> State:
     """Re-estimates batch-norm statistics for the latents being sampled.
 
@@ -50,8 +52,6 @@ def standing_statistics(
         UserError: fewer than one pass, a use that cannot be drawn for, or networks without batch
             norm.
     """
-    if passes < 1:
-        raise UserError(f"standing statistics of {passes} passes: ask for at least 1")
     resolution, chosen = resolution_at(system, state), use_of(system, use)
     fields = {name: t.field for name, t in taken_by(system, chosen, None, resolution).items()}
     if missing := [name for name, field in fields.items() if not isinstance(field, Drawable)]:

@@ -19,6 +19,7 @@ from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
 from jaxgan.errors import UserError
 from jaxgan.fields import Image, Resolution
 from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, state_shardings
+from jaxgan.ranges import Positive, Seed, checked
 from jaxgan.state import State
 from jaxgan.system import Decay, Examples, Metrics, Player, Pretrained, Stage, System, stages_of
 from jaxgan.training.spectral import power_iteration
@@ -30,7 +31,8 @@ _INIT = 0xFFFFFFFF  # what the seed's key is folded with at the start; steps nev
 _AUGMENT = 0xA06  # what a turn's key is folded with, which losses split
 
 
-def init(system: System, seed: int = 0, *, mesh: Mesh | None = None) -> State:
+@checked
+def init(system: System, seed: Seed = 0, *, mesh: Mesh | None = None) -> State:
     """The State before the first iteration, made by one compiled program straight into place.
 
     With a mesh, its arrays are laid out by `jaxgan.parallel.sharding`. The same seed gives the same
@@ -97,12 +99,13 @@ def _first_state(system: System, seed: int) -> State:
     )
 
 
+@checked
 def make_step(
     system: System,
     stage: Stage | None = None,
     *,
-    seed: int = 0,
-    micro: int = 1,
+    seed: Seed = 0,
+    micro: Positive = 1,
     mesh: Mesh | None = None,
     augment: str = "",
 ) -> Step:

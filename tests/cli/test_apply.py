@@ -332,6 +332,14 @@ def test_an_exported_use_needs_no_jaxgan(toy):
             "--speed",
         ),
         (["apply", "run", "generate", "--text", "a", "--num", "0", "--out", "x.png"], "at least 1"),
+        (
+            ["apply", "run", "generate", "--text", "--out", "x.png"],
+            "--text has no value",
+        ),
+        (
+            ["apply", "run", "generate", "--text", "a", "--num", "nan", "--out", "x.png"],
+            "--num is nan",
+        ),
         (["sample", "run", "--text", "a", "--table", "z", "z", "--out", "x.png"], "name two"),
         (["sample", "run", "--table", "z", "text", "--out", "x.png"], "draws z, not text"),
     ],

@@ -93,8 +93,8 @@ def test_a_run_that_is_not_done_edits_with_the_scales_that_it_has(run, tmp_path)
         ("paint", {"mask": IMAGE}, "paint takes no mask"),
         ("paint", {"scale": 3}, "paint has 1 to 2 in this run"),
         ("superres", {"scale": 1}, "superres takes no scale"),
-        ("superres", {"factor": 1.0}, "factor goes from above 1"),
-        ("animate", {"alpha": 2.0}, "alpha and beta go from 0 to 1"),
+        ("superres", {"factor": 1.0}, "factor is .*: it must be above 1 and at most 16"),
+        ("animate", {"alpha": 2.0}, "alpha is 2: it must be from 0 to 1"),
         ("edit", {"seed": -1}, "seed is -1"),
     ],
 )

@@ -51,8 +51,14 @@ def test_sampling_mistakes_are_told(finished, tmp_path):
         finished.use("generate", z="a")
     with pytest.raises(UserError, match="at least 1"):
         finished.sample(0)
-    with pytest.raises(UserError, match="standing statistics of -1 passes"):
+    with pytest.raises(UserError, match="standing_statistics is -1: it must be at least 0"):
         finished.sample(4, standing_statistics=-1)
+    with pytest.raises(UserError, match=r"seed is 1\.5: it must be a whole number"):
+        finished.sample(4, seed=1.5)
+    with pytest.raises(UserError, match="truncation is nan: it must be finite"):
+        finished.sample(4, truncation=float("nan"))
+    with pytest.raises(UserError, match="n is -1: it must be at least 1"):
+        finished.use("generate", -1)
     with pytest.raises(UserError, match="does not exist"):
         jaxgan.open(tmp_path / "nothing")
     with pytest.raises(UserError, match="holds no run"):

@@ -203,7 +203,10 @@ def test_eight_devices_equal_one_and_keep_what_the_generators_made(rng):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"shape": (30, 32, 3)}, "multiples of 4"), ({"pool": -1}, "0 images or more")],
+    [
+        ({"shape": (30, 32, 3)}, "multiples of 4"),
+        ({"pool": -1}, "pool is -1: it must be at"),
+    ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(UserError, match=message):

@@ -261,8 +261,8 @@ def test_networks_start_as_the_published_ones():
     ("wrong", "message"),
     [
         ({"shape": (30, 28, 1)}, "multiples of 4"),
-        ({"categories": 1}, "categories is 1 and codes 2"),
-        ({"codes": 0}, "categories is 10 and codes 0"),
+        ({"categories": 1}, "categories is 1: it must be at least 2"),
+        ({"codes": 0}, "codes is 0: it must be at least 1"),
     ],
 )
 def test_what_cannot_be_is_refused(wrong, message):

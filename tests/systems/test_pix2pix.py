@@ -126,7 +126,7 @@ def test_other_shapes_are_refused(shape):
     ("settings", "message"),
     [
         ({"shape": (16, 16, 3)}, "judges images of at least 24 pixels a side"),
-        ({"decay": (80, 40)}, "give the iterations where the step size begins to fall"),
+        ({"decay": (80, 40)}, "the second number must be at least the first"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

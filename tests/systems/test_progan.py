@@ -270,12 +270,12 @@ def test_eight_devices_equal_one_at_a_fade(rng):
         ({"shape": (24, 24, 3)}, "squares of 8, 16, 32"),
         ({"start": 16}, "begins at one of 4, 8 pixels"),
         ({"batches": (16,)}, "one each for 4, 8"),
-        ({"train_kimg": 0.0}, "must be positive"),
+        ({"train_kimg": 0.0}, "--system.train-kimg is 0: it must be above 0"),
         (
             {"batches": (16, 6)},
             "6 for 8 pixels, but minibatch standard deviation takes groups of 4",
         ),
-        ({"slope": 0.0}, "norms above 0"),
+        ({"slope": 0.0}, "slope is .*: it must be above 0"),
     ],
 )
 def test_schedules_that_cannot_be_are_refused(changes, message):

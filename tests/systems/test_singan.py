@@ -380,7 +380,7 @@ def test_a_batch_of_one_is_not_shared(tmp_path):
         ({"shape": (20, 30, 2)}, "1, 3 or 4 channels"),
         ({"shortest": 10}, "needs 11 pixels"),
         ({"factor": 0.99}, "do not grow"),
-        ({"decay": 0.0}, "share of 1"),
+        ({"decay": 0.0}, "it must be above 0 and at most 1"),
     ],
 )
 def test_pyramids_that_cannot_be_are_refused(changes, message):

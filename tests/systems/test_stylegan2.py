@@ -227,7 +227,7 @@ def test_micro_batches_train():
     ("settings", "message"),
     [
         ({"shape": (24, 24, 3)}, "squares of 8, 16, 32"),
-        ({"path_shrink": 0}, "path_shrink is 0: it counts from 1"),
+        ({"path_shrink": 0}, "path-shrink is 0: it must be at least 1"),
         ({"shape": (8, 8, 4), "ada_target": 0.6}, "grey images and RGB"),
     ],
 )

@@ -291,7 +291,7 @@ def test_edits_with_other_arrays_share_a_compilation():
         ),
         ("generate", {"given": {"z": np.zeros(4)}}, r"takes z of normal 4, not of shape \(\)"),
         ("generate", {"given": {"z": 3.0}}, "z is one item alone"),
-        ("generate", {"numbers": 0}, "asked for 0 rows of generate"),
+        ("generate", {"numbers": 0}, "numbers is 0: it must be at least 1"),
         ("generate", {"captures": [("generator", "nor")]}, "generator calls no module at 'nor'"),
         ("generate", {"captures": [("discriminator", "out")]}, "does not apply discriminator"),
         ("generate", {"edits": {(("generator", "nor"), _scale): 0.0}}, "no module at 'nor'"),

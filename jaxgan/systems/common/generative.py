@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgan.fields import Attention, Field, Image, Label, Normal, Points
+from jaxgan.ranges import Count, DecayRate, Positive, Shape
 from jaxgan.system import Decay, Loss, Metrics, Player, Stage, System, Use
 from jaxgan.view import View
 
@@ -20,11 +21,11 @@ class Generative(System):
     Subclasses add networks, called "generator" and "discriminator", and losses.
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     """Shape of one sample: height, width, channels of an image, or (dimensions,) of a point."""
-    latent: int = 128
+    latent: Positive = 128
     """Size of the latent vector."""
-    ema_decay: float = 0.0
+    ema_decay: DecayRate = 0.0
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
 
     def sample(self) -> Field:
@@ -81,7 +82,7 @@ class Generative(System):
 class Conditional(Generative):
     """A generator that can use labels."""
 
-    classes: int = 0
+    classes: Count = 0
     """Number of classes; 0 trains without labels."""
 
     def labels(self) -> dict[str, Field]:

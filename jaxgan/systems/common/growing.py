@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgan.errors import UserError
 from jaxgan.nn.resample import downsample, upsample
+from jaxgan.ranges import DecayRate, Positive, Rate, Shape, Weight
 from jaxgan.state import State
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import Generative, duel
@@ -81,27 +82,27 @@ class Level(NamedTuple):
 class Growing(Generative):
     """What systems that grow share: widths, schedule, stages. Subclasses add networks, losses."""
 
-    shape: tuple[int, ...] = (1024, 1024, 3)
+    shape: Shape = (1024, 1024, 3)
     """Height, width and channels of an image at the end."""
-    latent: int = 512
+    latent: Positive = 512
     """Size of the latent vector."""
-    width: int = 16_384
+    width: Positive = 16_384
     """Channels of a map times its side."""
-    max_channels: int = 512
+    max_channels: Positive = 512
     """Channels of a map at most."""
-    start: int = 4
+    start: Positive = 4
     """Side of the images of the first stage."""
-    batches: tuple[int, ...] = (128, 128, 128, 64, 32, 16, 8, 4, 4)
+    batches: tuple[Positive, ...] = (128, 128, 128, 64, 32, 16, 8, 4, 4)
     """Images a draw at 4, 8, 16, ... pixels."""
-    rates: tuple[float, ...] = (1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1.5e-3)
+    rates: tuple[Rate, ...] = (1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1.5e-3)
     """Adam's step size for both players at 4, 8, 16, ... pixels."""
-    fade_kimg: float = 600.0
+    fade_kimg: Weight = 600.0
     """Thousands of images over which a resolution after the first is faded in."""
-    train_kimg: float = 600.0
+    train_kimg: Rate = 600.0
     """Thousands of images of each resolution after that; the last one takes what the run has."""
-    betas: tuple[float, float] = (0.0, 0.99)
+    betas: tuple[DecayRate, DecayRate] = (0.0, 0.99)
     """Adam's decay rates."""
-    group: int = 4
+    group: Positive = 4
     """Images over which minibatch standard deviation is taken."""
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgan.fields import Field, Number, Points, Resolution
 from jaxgan.nn.style import Noise, draw_noise, mix, random_cutoff, truncate
+from jaxgan.ranges import Positive, Share
 from jaxgan.system import Use
 from jaxgan.systems.common.generative import Generative
 from jaxgan.view import View
@@ -23,9 +24,9 @@ class Styled(Generative):
     and a `jaxgan.nn.style.Mapping` called "mapping".
     """
 
-    latent: int = 512
+    latent: Positive = 512
     """Size of latents and styles."""
-    mixing: float = 0.9
+    mixing: Share = 0.9
     """Share of training batches whose images have the styles of two latents."""
 
     @abstractmethod

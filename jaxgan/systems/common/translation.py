@@ -10,6 +10,7 @@ import optax
 
 from jaxgan.errors import UserError
 from jaxgan.nn.patchgan import smallest_side
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Stretch
 from jaxgan.system import System
 from jaxgan.systems.common.generative import falling_adam
 
@@ -18,20 +19,20 @@ from jaxgan.systems.common.generative import falling_adam
 class Translation(System):
     """Image-to-image translation. Subclasses add networks and losses."""
 
-    shape: tuple[int, ...] = (256, 256, 3)
+    shape: Shape = (256, 256, 3)
     """Height, width and channels of an image that is to be made."""
-    width: int = 64
+    width: Positive = 64
     """Channels of the layers next to the image, in all networks."""
-    patch_halvings: int = 3
+    patch_halvings: Count = 3
     """Convolutions of stride two in a discriminator: 3 judges patches of 70x70 pixels, 2 of 34x34,
     1 of 16x16."""
-    learning_rate: float = 2e-4
+    learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
     """Adam's decay rates."""
-    decay: tuple[int, int] = (0, 0)
+    decay: Stretch = (0, 0)
     """Iterations between which the step size falls linearly to 0; equal ones: it stays."""
-    ema_decay: float = 0.0
+    ema_decay: DecayRate = 0.0
     """What averages of the generators' weights keep in an iteration; 0: there are none."""
 
     def __post_init__(self) -> None:
