@@ -54,10 +54,11 @@ class Data(Ranged):
     flags: ClassVar[str] = "--data."
 
     source: Annotated[Any, _NAME, tyro.conf.arg(aliases=["--data"])]
-    """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], or a folder of images (flat, or a sub-folder
-    a class); image:FILE, image:china or image:flower; for systems that translate,
-    pairs:FOLDER[:BtoA], edges:DATA, or unpaired:DATA,DATA. In Python also arrays, any
-    `jaxgan.data.Source`, or a function of the step to its batch."""
+    """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], hf:NAME[:SPLIT], or a folder of images (flat,
+    or a sub-folder a class), or a .zip, .tar, .npz or .parquet file of them; image:FILE,
+    image:china or image:flower; for systems that translate, pairs:FOLDER[:BtoA], edges:DATA, or
+    unpaired:DATA,DATA. In Python also arrays, any `jaxgan.data.Source`, or a function of the step
+    to its batch."""
     columns: tuple[str, ...] = ()
     """What the data call otherwise than the system does, such as image=photo."""
     crop: Annotated[Positive | None, tyro.conf.arg(aliases=["--crop"])] = None
@@ -69,6 +70,10 @@ class Data(Ranged):
     jitter: Annotated[Positive | None, tyro.conf.arg(aliases=["--jitter"])] = None
     """Height to which images are brought first, pixels; the system's resolution is then cut out at
     a random place. None: do not."""
+    recursive: Annotated[bool, tyro.conf.arg(aliases=["--recursive"])] = False
+    """Read folders within sub-folders too: the first level are the classes."""
+    skip_broken: Annotated[bool, tyro.conf.arg(aliases=["--skip-broken"])] = False
+    """Leave out damaged files, and list them in the run's folder."""
     workers: Count = dataclasses.field(default=0, metadata=FREE)
     """Processes that decode images; 0: threads of this one."""
     max_pixels: Positive = dataclasses.field(default=MAX_PIXELS, metadata=FREE)
@@ -87,7 +92,9 @@ class Data(Ranged):
     @property
     def reading(self) -> Reading:
         """How files are read."""
-        return Reading(max_pixels=self.max_pixels)
+        return Reading(
+            max_pixels=self.max_pixels, recursive=self.recursive, skip_broken=self.skip_broken
+        )
 
     @property
     def renames(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""jaxgan data pack FOLDER OUT: an image folder into ArrayRecord shards."""
+"""jaxgan data pack DATA OUT: a data set of images into ArrayRecord shards."""
 
 import dataclasses
 import signal
@@ -15,7 +15,7 @@ from jaxgan.fields import Label
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
 from jaxgan.ranges import Positive
 
-_USAGE = "usage: jaxgan data pack FOLDER OUT [options]"
+_USAGE = "usage: jaxgan data pack DATA OUT [options]"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,22 +29,26 @@ class Options:
     """Images a file."""
     max_pixels: Positive = MAX_PIXELS
     """Height times width of the largest image that is decoded."""
+    recursive: bool = False
+    """Read folders within sub-folders too: the first level are the classes."""
+    skip_broken: bool = False
+    """Leave out damaged files, and list them in OUT/skipped.txt."""
 
 
 def main(argv: list[str]) -> int:
     """Parses, packs, prints what was packed."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"{_USAGE}\n\n`jaxgan data pack FOLDER OUT --help` lists the options.")
+        print(f"{_USAGE}\n\n`jaxgan data pack DATA OUT --help` lists the options.")
         return 0
     if argv[0] != "pack":
         raise UserError(f"no command data {argv[0]!r}; {_USAGE}")
-    folder, rest = take_target(argv[1:], "data pack", "FOLDER OUT")
+    folder, rest = take_target(argv[1:], "data pack", "DATA OUT")
     out, rest = take_target(rest, f"data pack {folder}", "OUT")
     options = parse(
         Options,
         rest,
         prog=f"jaxgan data pack {folder} {out}",
-        description="Packs a folder of images into a few large files, which `--data OUT` reads.",
+        description="Packs a data set of images into a few large files, which `--data OUT` reads.",
     )
     before = signal.signal(signal.SIGTERM, _leave)
     columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -59,7 +63,11 @@ def main(argv: list[str]) -> int:
                 out,
                 size=options.size,
                 shard_images=options.shard_images,
-                reading=Reading(max_pixels=options.max_pixels),
+                reading=Reading(
+                    max_pixels=options.max_pixels,
+                    recursive=options.recursive,
+                    skip_broken=options.skip_broken,
+                ),
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     except KeyboardInterrupt:
@@ -67,6 +75,8 @@ def main(argv: list[str]) -> int:
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
+    for note in packed.notes:
+        print(f"{folder}: {note}")
     label = packed.columns.get("label")
     classes = f", {label.classes} classes" if isinstance(label, Label) else ""
     print(f"{out}: {len(packed):,} images{classes}; train with --data {out}")

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxgan.data.folder import EXTENSIONS
 from jaxgan.describe import WHENCE, uses
 from jaxgan.errors import UserError
 from jaxgan.fields import Field
+from jaxgan.fields.pixels import extensions
 from jaxgan.metrics import npz
 from jaxgan.run import Run
 from jaxgan.system import use_of
@@ -170,7 +170,7 @@ def _is_file(word: str) -> bool:
 
 def _files(folder: Path, field: Field) -> tuple[str, ...]:
     """Files of a folder, in order of their names."""
-    known = EXTENSIONS if field.suffix in EXTENSIONS else (field.suffix,)
+    known = extensions() if field.suffix in extensions() else (field.suffix,)
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.is_file())
     if not files:
         raise UserError(f"{folder} holds no files in {', '.join(known)}: give another folder")

@@ -7,8 +7,9 @@ from pathlib import Path
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import parse, take_target
-from jaxgan.data.folder import EXTENSIONS, listing
+from jaxgan.data.folder import listing
 from jaxgan.errors import UserError, writing
+from jaxgan.fields.pixels import extensions
 from jaxgan.ranges import Positive, Seed
 from jaxgan.run import Run
 
@@ -72,7 +73,7 @@ def _targets(given: Path, out: Path) -> dict[Path, Path]:
         raise UserError(f"INPUT is {given}, which does not exist: give an image, or a folder")
     names = listing(given)[1]
     if not names:
-        raise UserError(f"INPUT is {given}, which holds no images in {', '.join(EXTENSIONS)}")
+        raise UserError(f"INPUT is {given}, which holds no images in {', '.join(extensions())}")
     if out.suffix:
         raise UserError(f"OUT is {out}: give a folder, as INPUT is one")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

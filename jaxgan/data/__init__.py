@@ -1,10 +1,14 @@
 """Data: sources of items in any order, a scan before training, batches by (seed, step)."""
 
-from jaxgan.data.arrayrecord import Packed, open_packed, pack
+from jaxgan.data.arrayrecord import Packed, open_packed
 from jaxgan.data.base import Arrays, Columns, Item, Source
 from jaxgan.data.embedded import EMBEDDED, modes
-from jaxgan.data.folder import Folder, open_folder
+from jaxgan.data.encoded import Encoded
+from jaxgan.data.folder import open_folder, open_tar, open_zip
+from jaxgan.data.hf import open_hf, open_parquet
 from jaxgan.data.match import Match, about, match, refuse_unsuitable
+from jaxgan.data.npz import open_npz
+from jaxgan.data.pack import pack
 from jaxgan.data.pairs import (
     Edges,
     Part,
@@ -17,7 +21,7 @@ from jaxgan.data.pairs import (
 )
 from jaxgan.data.photo import PHOTOS, open_image
 from jaxgan.data.pipeline import Batches, Order, Stepwise, batches
-from jaxgan.data.scan import Report, scan
+from jaxgan.data.scan import Report, notes_of, scan, skipped_of
 from jaxgan.data.source import as_source, fingerprint, open_source
 from jaxgan.data.tfds import Tfds, open_tfds
 from jaxgan.fields.pixels import Fit, Reading, load, read
@@ -29,8 +33,8 @@ __all__ = [
     "Batches",
     "Columns",
     "Edges",
+    "Encoded",
     "Fit",
-    "Folder",
     "Item",
     "Match",
     "Order",
@@ -54,13 +58,20 @@ __all__ = [
     "load",
     "match",
     "modes",
+    "notes_of",
     "open_folder",
+    "open_hf",
     "open_image",
+    "open_npz",
     "open_packed",
+    "open_parquet",
     "open_source",
+    "open_tar",
     "open_tfds",
+    "open_zip",
     "pack",
     "read",
     "refuse_unsuitable",
     "scan",
+    "skipped_of",
 ]

@@ -34,11 +34,15 @@ class Source(abc.ABC):
       name: As the user typed it.
       columns: What items hold, by column.
       labels: Of all items, where they can be had without reading the items; None otherwise.
+      notes: What was guessed or left out, a line each, for whoever gave the data.
+      skipped: What is wrong with each file that was left out because it is damaged.
     """
 
     name: str
     columns: Mapping[str, Field]
     labels: Int32[np.ndarray, " n"] | None = dataclasses.field(default=None, repr=False)
+    notes: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    skipped: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -63,6 +67,13 @@ class Source(abc.ABC):
         Items of one set have nothing to do with those of another.
         """
         return (self,)
+
+    def within(self) -> Iterator["Source"]:
+        """Yield this set, and those that it is made of."""
+        yield self
+        for field in dataclasses.fields(self):
+            if isinstance(value := getattr(self, field.name), Source):
+                yield from value.within()
 
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield name and shape of every item of a column that must be read before training.

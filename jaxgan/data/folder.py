@@ -1,133 +1,112 @@
-"""Folders of images, flat or one sub-folder per class."""
+"""Folders of images, and zip and tar files of them."""
 
-import dataclasses
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import glob
+import itertools
+import re
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-
-from jaxgan.data.base import Item, Source
+from jaxgan.data.encoded import Encoded
+from jaxgan.data.layout import DATASET, METADATA, arrange
+from jaxgan.data.store import Directory, Tar, Zip, is_hidden
 from jaxgan.errors import UserError
-from jaxgan.fields import Image, Label
-from jaxgan.fields.pixels import USUAL, Reading, read
+from jaxgan.fields.pixels import USUAL, Reading, extensions
 
-_PORTION = 32
-"""Files that a thread decodes at a time."""
+_SHARDS = 10**5
+"""Files that a pattern may stand for."""
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Folder(Source):
-    """A folder of image files, in sorted order; made by `open_folder`.
-
-    Attributes:
-      root: The folder.
-      files: Paths below it, with forward slashes, as class/name or name.
-      reading: How they are read.
-    """
-
-    root: Path
-    files: tuple[str, ...] = dataclasses.field(repr=False)
-    reading: Reading = USUAL
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Item:
-        item: Item = {"image": self.read(self.files[index])}
-        return item if self.labels is None else {**item, "label": self.labels[index]}
-
-    def read(self, file: str) -> UInt8[np.ndarray, "h w c"]:
-        """Decode one of the files."""
-        return read(self.root / file, max_pixels=self.reading.max_pixels)
-
-    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield path and shape of every image, in order: a damaged one is found now."""
-        if column != "image":
-            return
-        # Files in portions, so that a million of them are not a million tasks.
-        portions = [self.files[i : i + _PORTION] for i in range(0, len(self), _PORTION)]
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-            # In order, so that of several damaged files it is always the first that is named.
-            for portion, shapes in zip(portions, pool.map(self._shapes, portions), strict=True):
-                for file, shape in zip(portion, shapes, strict=True):
-                    yield str(self.root / file), shape
-
-    def _shapes(self, files: tuple[str, ...]) -> list[tuple[int, ...]]:
-        return [self.read(file).shape for file in files]
-
-    def identity(self) -> Iterator[bytes]:
-        """Yield every file's path below the root and its size in bytes."""
-        for file in self.files:
-            yield f"{file} {(self.root / file).stat().st_size}".encode(errors="surrogateescape")
+_BRACES = re.compile(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
-def open_folder(name: str, reading: Reading = USUAL) -> Folder:
+def open_folder(name: str, reading: Reading = USUAL) -> Encoded:
     """List a folder: PATH/*.png for unlabelled images, PATH/CLASS/*.png for labelled ones.
 
-    Names are sorted, and so are classes. Files of other types and hidden ones are passed over.
+    Names are sorted, and so are classes. A file metadata.jsonl or dataset.json in it describes the
+    images instead (see `jaxgan.data.layout`). Files of other types are counted in the data set's
+    notes, but for hidden ones and what file managers leave behind.
 
     Raises:
       UserError: No images; images beside sub-folders; folders within sub-folders (whose labels
         would be a guess); a sub-folder without images.
     """
     root = Path(name).expanduser()
-    folders, images = listing(root)
-    if folders and images:
-        raise UserError(
-            f"{name} holds both images ({images[0]}) and sub-folders ({folders[0]}), expected one "
-            "or the other: move the images into one sub-folder per class"
-        )
-    if not folders:
-        if not images:
-            raise UserError(f"{name} holds no images, expected files in {', '.join(EXTENSIONS)}")
-        return Folder(
-            name=name,
-            columns={"image": Image()},
-            root=root,
-            files=tuple(images),
-            reading=reading,
-        )
-    files: list[str] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        nested, images = listing(root / folder)
-        if nested:
-            raise UserError(
-                f"{name} is nested too deep ({folder}/{nested[0]}), expected one sub-folder per "
-                f"class with only images in it: did you mean {Path(name, folder)}?"
-            )
-        if not images:
-            raise UserError(
-                f"{Path(name, folder)} holds no images, expected files in "
-                f"{', '.join(EXTENSIONS)}: add some or remove the sub-folder"
-            )
-        files += (f"{folder}/{image}" for image in images)
-        labels += [label] * len(images)
-    return Folder(
-        name=name,
-        columns={"image": Image(), "label": Label(classes=len(folders), names=tuple(folders))},
-        labels=np.array(labels, np.int32),
-        root=root,
-        files=tuple(files),
-        reading=reading,
-    )
+    described = (root / METADATA).is_file() or (root / DATASET).is_file()
+    try:
+        store = Directory(root, deep=reading.recursive or described, name=name)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return arrange(store, reading)
+
+
+def open_zip(name: str, reading: Reading = USUAL) -> Encoded:
+    """List a zip file, as a folder is listed; one folder that holds all else is passed through.
+
+    Raises:
+      UserError: As `open_folder`; it is no zip file.
+    """
+    return arrange(Zip(Path(name).expanduser(), name=name), reading, wrapped=True)
+
+
+def open_tar(name: str, reading: Reading = USUAL) -> Encoded:
+    """List a tar file as a zip file, or several: `train-{000..146}.tar`, `train-*.tar`.
+
+    Raises:
+      UserError: As `open_folder`; no such files; one is no tar file.
+    """
+    paths = [Path(name).expanduser()]
+    if not paths[0].is_file():
+        paths = [path for pattern in _braces(name) for path in _globbed(pattern, name)]
+    return arrange(Tar(paths, name=name), reading, wrapped=True)
+
+
+def is_pattern(name: str) -> bool:
+    """Whether this stands for several files."""
+    return bool(_BRACES.search(name) or glob.has_magic(name))
+
+
+def _braces(name: str) -> list[str]:
+    """A pattern's names, of each `{a,b}` and `{000..012}` in it."""
+    parts: list[list[str]] = []
+    place = 0
+    for found in _BRACES.finditer(name):
+        parts += [[name[place : found.start()]], _choices(found[1], name)]
+        place = found.end()
+    parts.append([name[place:]])
+    count = 1
+    for part in parts:
+        count *= len(part)
+    if count > _SHARDS:
+        raise UserError(f"{name} stands for {count:,} files, the most is {_SHARDS:,}")
+    return ["".join(each) for each in itertools.product(*parts)]
+
+
+def _choices(text: str, name: str) -> list[str]:
+    span = _RANGE.fullmatch(text)
+    if span is None:
+        return text.split(",")
+    first, last = int(span[1][:9]), int(span[2][:9])
+    if last < first or last - first >= _SHARDS:
+        raise UserError(f"{name}: {{{text}}} is no range of numbers, such as {{000..012}}")
+    return [str(number).zfill(len(span[1])) for number in range(first, last + 1)]
+
+
+def _globbed(pattern: str, name: str) -> list[Path]:
+    """A pattern's files; a path without one is its own."""
+    path = Path(pattern).expanduser()
+    if not glob.has_magic(pattern):
+        if not path.is_file():
+            raise UserError(f"{name}: there is no file {path}: give all of it, or another range")
+        return [path]
+    found = sorted(map(Path, itertools.islice(glob.iglob(str(path)), _SHARDS)))
+    if not found:
+        raise UserError(f"no files {name}: give other ones")
+    return found
 
 
 def listing(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of a folder's sub-folders and of its images, sorted, without hidden ones."""
-    folders, images = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            # macOS leaves __MACOSX beside what it unpacks.
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif entry.name.lower().endswith(EXTENSIONS):
-                images.append(entry.name)
-    return sorted(folders), sorted(images)
+    entries = [each for each in folder.iterdir() if not is_hidden(each.name)]
+    folders = [each.name for each in entries if each.is_dir()]
+    known = extensions()
+    images = [each.name for each in entries if each.name.lower().endswith(known)]
+    return sorted(folders), sorted(set(images) - set(folders))

@@ -24,7 +24,8 @@ from jaxtyping import Int, UInt8
 
 from jaxgan.data.arrayrecord import INDEX, Packed, open_packed
 from jaxgan.data.base import Arrays, Item, Source, Transform
-from jaxgan.data.folder import Folder, listing, open_folder
+from jaxgan.data.encoded import Encoded
+from jaxgan.data.folder import listing, open_folder
 from jaxgan.data.order import permutation
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image
@@ -48,7 +49,7 @@ class SideBySide(Source):
       swap: The left half is the image and the right one its input.
     """
 
-    source: Folder | Packed
+    source: Encoded | Packed
     swap: bool
 
     def __len__(self) -> int:
@@ -321,6 +322,8 @@ def open_pairs(spec: str, reading: Reading = USUAL) -> Source:
     name, swap = spec.removeprefix("pairs:").removesuffix(":AtoB"), False
     if name.endswith(":BtoA"):
         name, swap = name.removesuffix(":BtoA"), True
+    if reading.recursive:
+        raise UserError(f"{spec}: pairs lie in one folder or two: leave out --recursive")
     root = Path(name).expanduser()
     if not root.is_dir():
         raise UserError(f"{spec}: no folder {name!r} here: give one that holds pairs of images")
@@ -337,7 +340,8 @@ def open_pairs(spec: str, reading: Reading = USUAL) -> Source:
         raise UserError(
             f"{spec} holds {found}, expected images of two halves, or two sub-folders{near}"
         )
-    first, second = (open_folder(str(Path(name, folder)), reading) for folder in folders)
+    whole = dataclasses.replace(reading, skip_broken=False)
+    first, second = (open_folder(str(Path(name, folder)), whole) for folder in folders)
     stems = [[Path(file).stem for file in side.files] for side in (first, second)]
     if stems[0] != stems[1]:
         lonely = sorted(set(stems[0]) ^ set(stems[1]))
@@ -345,6 +349,11 @@ def open_pairs(spec: str, reading: Reading = USUAL) -> Source:
         raise UserError(
             f"{spec}: {folders[0]} and {folders[1]} must hold files of the same names, but {which}"
         )
+    if reading.skip_broken:  # of a pair, either makes both useless
+        damaged = {**second.damaged(), **first.damaged()}
+        damaged = dict(sorted(damaged.items()))
+        first, second = first.without(damaged), second.without(damaged)
+        second = dataclasses.replace(second, skipped=(), notes=())
     if swap:
         first, second = second, first
     return TwoSets(name=spec, columns=_two(), images=second, inputs=first)

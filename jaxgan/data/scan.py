@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxgan.data.base import FIRST, Source
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
+from jaxgan.data.pipeline import Stepwise
 from jaxgan.errors import UserError
 from jaxgan.fields import PLAIN, Field, Framing, Label
 
@@ -29,6 +30,7 @@ class Report:
       conditional: Whether the system uses the classes.
       crop: Side of the centre crop, pixels; None for none.
       others: What is to be told of other columns.
+      notes: What was guessed or left out when the data were opened, a line each.
     """
 
     name: str
@@ -40,9 +42,10 @@ class Report:
     conditional: bool
     crop: int | None = None
     others: str = ""
+    notes: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Return one line on the data set, then one on each of the first classes."""
+        """Return one line on the data set, then those of notes and of the first classes."""
         line = f"{self.name}: {self.count:,} {self.kind}"
         if self.found:
             line += f", {self.found}"
@@ -57,7 +60,8 @@ class Report:
         counts = {name: count for name, count in self.classes.items() if count is not None}
         rows = dict(list(counts.items())[:_ROWS])
         width = max(map(len, rows), default=0)
-        lines = [line, *(f"  {name:<{width}} {count:>9,}" for name, count in rows.items())]
+        lines = [line, *(f"  {note}" for note in self.notes)]
+        lines += [*(f"  {name:<{width}} {count:>9,}" for name, count in rows.items())]
         if len(counts) > _ROWS:
             rest = list(counts.values())[_ROWS:]
             lines.append(f"  ... and {len(rest):,} more of {min(rest):,} to {max(rest):,} each")
@@ -106,7 +110,24 @@ def scan(
         conditional=any(isinstance(f, Label) for each in matches for f in each.fields.values()),
         crop=framing.crop,
         others=_others(source, matches, main, found),
+        notes=notes_of(source),
     )
+
+
+def notes_of(source: Source) -> tuple[str, ...]:
+    """Return what was guessed or left out when a set, and those that it is made of, were opened."""
+    return tuple(
+        note if each is source else f"{each.name}: {note}"
+        for each in source.within()
+        for note in each.notes
+    )
+
+
+def skipped_of(source: Source | Stepwise) -> tuple[str, ...]:
+    """Return what is wrong with each file that was left out as damaged."""
+    if isinstance(source, Stepwise):
+        return ()
+    return tuple(line for each in source.within() for line in each.skipped)
 
 
 def _classes(source: Source) -> dict[str, int | None]:

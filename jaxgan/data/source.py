@@ -3,16 +3,19 @@
 import difflib
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxgan.data.advice import advice
 from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Arrays, Columns, Source
 from jaxgan.data.embedded import EMBEDDED
-from jaxgan.data.folder import open_folder
+from jaxgan.data.folder import is_pattern, listing, open_folder, open_tar, open_zip
+from jaxgan.data.hf import open_hf, open_parquet
+from jaxgan.data.npz import open_npz
 from jaxgan.data.pairs import (
     open_edges,
     open_few,
@@ -25,7 +28,7 @@ from jaxgan.data.photo import open_image
 from jaxgan.data.pipeline import Stepwise
 from jaxgan.data.tfds import open_tfds, tfds_names
 from jaxgan.errors import UserError
-from jaxgan.fields.pixels import USUAL, Reading
+from jaxgan.fields.pixels import USUAL, Reading, extensions
 
 _MADE_OF = {
     "unpaired:": open_unpaired,
@@ -37,13 +40,19 @@ _MADE_OF = {
 }
 """By prefix, what makes a data set of others."""
 
+_FILES = {".zip": open_zip, ".tar": open_tar, ".npz": open_npz, ".parquet": open_parquet}
+"""By ending, what opens a file."""
+
 
 def open_source(spec: str, reading: Reading = USUAL) -> Source:
     """Open a data set by what a user types.
 
     An embedded one (mnist5k, digits, ring, grid; see `jaxgan.data.embedded`), tfds:NAME[:SPLIT]
-    (see `open_tfds`), or a path to a folder of images (see `open_folder`) or to one that was packed
-    (see `jaxgan.data.arrayrecord`). A folder that is called like an embedded one is ./mnist5k.
+    (see `open_tfds`), hf:NAME[:SPLIT] (see `open_hf`), or a path to a folder of images (see
+    `open_folder`), to one that was packed (see `jaxgan.data.arrayrecord`), or to a .zip, .tar, .npz
+    or .parquet file (see `open_zip`, `open_tar`, `open_npz`, `open_parquet`). A folder that is
+    called like an embedded one is ./mnist5k.
+
     pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA,
     few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`).
 
@@ -58,6 +67,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
         return EMBEDDED[spec]()
     if spec.startswith("tfds:"):
         return open_tfds(spec, reading)
+    if spec.startswith("hf:"):
+        return open_hf(spec, reading)
     if spec.startswith("image:"):
         return open_image(spec, reading)
     if spec.startswith("pairs:"):
@@ -67,16 +78,40 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
             return opened(spec, functools.partial(open_source, reading=reading))
     path = Path(spec).expanduser()
     if path.is_dir():
-        return (open_packed if (path / INDEX).is_file() else open_folder)(spec, reading)
+        return _folder_opener(path)(spec, reading)
+    if path.is_file() or is_pattern(spec):
+        ending = path.suffix.lower()
+        if ending in _FILES and (path.is_file() or ending == ".tar"):
+            return _FILES[ending](spec, reading)
     if path.exists():
-        raise UserError(
-            f"{spec} is a file, expected a folder of images: give its folder, or image:{spec}"
-        )
+        raise _no_data(spec, path)
     if spec in tfds_names():
         raise UserError(f"no folder {spec!r} here, but TFDS has one: use tfds:{spec}")
     near = difflib.get_close_matches(spec, EMBEDDED, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known names are {', '.join(EMBEDDED)}"
-    raise UserError(f"no data set {spec!r}, and no folder of that name: {hint}")
+    raise UserError(f"no data set {spec!r}, and no folder or file of that name: {hint}")
+
+
+def _folder_opener(path: Path) -> Callable[[str, Reading], Source]:
+    """What opens a folder: by its index, its images, or the tables in it."""
+    if (path / INDEX).is_file():
+        return open_packed
+    tables = any(path.glob("*.parquet")) or any(path.glob("data/*.parquet"))
+    return open_parquet if tables and not listing(path)[1] else open_folder
+
+
+def _no_data(spec: str, path: Path) -> UserError:
+    """A file that is no data set."""
+    if not path.is_file():
+        return UserError(f"{spec} is no regular file: give a folder of images")
+    if path.name.lower().endswith(extensions()):
+        return UserError(
+            f"{spec} is one image, expected a folder of them: give its folder, or image:{spec}"
+        )
+    hint = advice(path.name) or "give a folder of images"
+    return UserError(
+        f"{spec} is a file, expected a folder of images, or a file {', '.join(_FILES)}: {hint}"
+    )
 
 
 def as_source(value: Any, reading: Reading = USUAL) -> Source | Stepwise:

@@ -7,23 +7,30 @@ listed, or what has too many pixels.
 
 import contextlib
 import dataclasses
+import functools
 import io
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError, features
 
 from jaxgan.errors import UserError
 from jaxgan.files import read_regular
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
 """Formats that are decoded, as Pillow calls them. Not those that run programs (EPS), nor those that
-compose an image of layers (PSD)."""
+compose an image of layers (PSD). HEIF needs the extra `heic`."""
+
+HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
+_EXTENSIONS: tuple[str, ...] = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
+)
 
 MAX_PIXELS = 100_000_000
 """Height times width of the largest image that is decoded, where nothing else is said."""
@@ -35,9 +42,13 @@ class Reading:
 
     Attributes:
       max_pixels: Height times width of the largest image that is decoded.
+      recursive: Whether folders in sub-folders are entered; refused otherwise.
+      skip_broken: Whether damaged files are left out; refused otherwise.
     """
 
     max_pixels: int = MAX_PIXELS
+    recursive: bool = False
+    skip_broken: bool = False
 
 
 USUAL = Reading()
@@ -53,6 +64,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """By EXIF's orientation, what sets an image upright."""
+
+_HEIF = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
+"""How HEIF files begin; AVIF's may do so too, and say avif further on."""
 
 _PILLOW = threading.Lock()
 _SAID: set[str] = set()
@@ -124,8 +138,32 @@ def _content(file: File, max_pixels: int) -> bytes:
         return file
     if isinstance(file, io.BytesIO):
         return file.getvalue()
+    return read_regular(file, limit=largest_file(max_pixels))
+
+
+def largest_file(max_pixels: int) -> int:
+    """Bytes that the file of an image of so many pixels may have."""
     # No format needs more than 16 bits for each of four channels, but for what is no image in it.
-    return read_regular(file, limit=8 * max_pixels + 2**26)
+    return 8 * max_pixels + 2**26
+
+
+def extensions() -> tuple[str, ...]:
+    """Endings of the names of image files that can be read here, in lower case."""
+    found = _EXTENSIONS
+    if not features.check("avif"):
+        found = tuple(each for each in found if each != ".avif")
+    return found + HEIF_EXTENSIONS if _reads_heif() else found
+
+
+@functools.cache
+def _reads_heif() -> bool:
+    """Whether pillow-heif is installed, which Pillow then knows of."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 @contextlib.contextmanager
@@ -171,6 +209,8 @@ def _opened(content: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]
     """Open an image of a listed format and of not too many pixels; nothing is decoded yet."""
     if not content:
         raise _Unusable("an empty file")
+    if _HEIF.match(content) and b"avif" not in content[:64] and not _reads_heif():
+        raise UserError(f"{name} is an image in HEIF: pip install 'jaxgan[heic]' to read such")
     try:
         image = _open(content)
     except UnidentifiedImageError:
@@ -183,10 +223,11 @@ def _opened(content: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]
 
 def _open(content: bytes) -> Image.Image:
     # Pillow's own limit warns without a name, and ends where ours may be set beyond it.
+    formats = [each for each in FORMATS if each != "HEIF" or _reads_heif()]
     with _PILLOW:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(io.BytesIO(content), formats=FORMATS)
+            return Image.open(io.BytesIO(content), formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = before
 

@@ -398,6 +398,12 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
     console.print(text, highlight=False, soft_wrap=True, emoji=False)
     published = {name: each.sha256 for name, each in experiment.system.pretrained().items()}
     facts = {"fingerprint": fingerprint, "fields": about, "pretrained": published}
+    settings_files = {
+        files.CONFIG: to_json(experiment),
+        files.DATA: json.dumps(facts, indent=1) + "\n",
+    }
+    if skipped := data.skipped_of(source):
+        settings_files[files.SKIPPED] = "".join(f"{line}\n" for line in skipped)
     return _Ready(
         resumed,
         mesh,
@@ -406,7 +412,7 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
         functools.cache(functools.partial(table, experiment, source)),
         shown_use(experiment.system, data=not isinstance(source, data.Stepwise)),
         evaluator,
-        {files.CONFIG: to_json(experiment), files.DATA: json.dumps(facts, indent=1) + "\n"},
+        settings_files,
     )
 
 

@@ -37,7 +37,7 @@ def test_a_packed_folder_is_a_data_set(place, capsys, monkeypatch):
 
 def test_help(capsys):
     assert main(["data"]) == 0
-    assert capsys.readouterr().out.startswith("usage: jaxgan data pack FOLDER OUT")
+    assert capsys.readouterr().out.startswith("usage: jaxgan data pack DATA OUT")
     with pytest.raises(SystemExit):
         main(["data", "pack", "photos", "out", "--help"])
     assert "--shard-images" in capsys.readouterr().out
@@ -46,10 +46,10 @@ def test_help(capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["pakc"], "no command data 'pakc'; usage: jaxgan data pack FOLDER OUT"),
-        (["pack"], "no FOLDER OUT given"),
+        (["pakc"], "no command data 'pakc'; usage: jaxgan data pack DATA OUT"),
+        (["pack"], "no DATA OUT given"),
         (["pack", "photos"], "no OUT given"),
-        (["pack", "fotos", "out"], "fotos is no folder"),
+        (["pack", "fotos", "out"], "no data set 'fotos'"),
         (["pack", "photos", "photos"], "photos exists"),
         (["pack", "photos", "out", "--size", "0"], "--size is 0"),
         (["pack", "photos", "out", "--sise", "8"], "did you mean --size?"),

@@ -145,7 +145,7 @@ def test_nor_does_one_that_is_interrupted(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nothing", "out"), "nothing is no folder"),
+        (("nothing", "out"), "no data set .*nothing', and no folder or file"),
         (("in", "in2"), "in2 exists: choose another name, or remove it"),
         (("in", "in/out"), "lies in .*: choose a place outside"),
         (("in", "where/out"), "there is no folder .*where"),

@@ -55,7 +55,10 @@ def test_the_users_home_is_understood(tmp_path, monkeypatch):
         ([], r"holds no images, expected files in \.png"),
         (["readme.txt"], "holds no images"),
         (["a.png", "cat/b.png"], r"both images \(a.png\) and sub-folders \(cat\)"),
-        (["train/cat/b.png"], r"nested too deep \(train/cat\).*did you mean .*/train\?$"),
+        (
+            ["train/cat/b.png"],
+            r"nested too deep \(train/cat\).*did you mean .*/train\? Or add --recursive",
+        ),
         (["cat/a.png", "dog/readme.txt"], "/dog holds no images.*add some or remove"),
     ],
 )

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image as Pillow
 
 from jaxgan import data
-from jaxgan.data import Arrays, Columns, Folder, open_source
+from jaxgan.data import Arrays, Columns, Encoded, open_source
 from jaxgan.errors import UserError
 from jaxgan.fields import Clip, Framing, Image, Mask, Text
 from tests.data.short import scan
@@ -184,11 +184,12 @@ def test_a_damaged_file_is_found_in_any_column(tmp_path, monkeypatch):
     folder(tmp_path / "a", {"0.png": (8, 8), "1.png": (8, 8)})
     folder(tmp_path / "b", {"0.png": (8, 8), "1.png": (8, 8)})
     reads = []
-    shapes = Folder._shapes
-    monkeypatch.setattr(Folder, "_shapes", lambda self, f: reads.extend(f) or shapes(self, f))
+    load = Encoded.load
+    monkeypatch.setattr(Encoded, "load", lambda self, i: reads.append(i) or load(self, i))
     groups = ({"image": Image((8, 8, 3))}, {"again": Image((8, 8, 3), column="image")})
     data.scan(open_source("a"), groups)
-    assert len(reads) == 2
+    assert reads[:2] == [0, 1]
+    assert len(reads) == 6  # each once, and the first items once a group to be fitted
     (tmp_path / "b" / "1.png").write_text("broken")
     apart = ({"image": Image((8, 8, 3))}, {"input": Image((8, 8, 3))})
     with pytest.raises(UserError, match=r"b/1.png: found no image"):

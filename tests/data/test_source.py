@@ -7,7 +7,10 @@ from jaxgan.errors import UserError
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("mnist5", r"^no data set 'mnist5', and no folder of that name: did you mean mnist5k\?$"),
+        (
+            "mnist5",
+            r"^no data set 'mnist5', and no folder or file of that name: did you mean mnist5k",
+        ),
         ("./photos", "known names are mnist5k, digits, ring, grid$"),
         ("cifar10", "TFDS has one: use tfds:cifar10$"),
         (__file__, "is a file, expected a folder of images"),

@@ -1,0 +1,173 @@
+"""Columns that files beside images describe: records of `metadata.jsonl` and the like."""
+
+import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxgan.errors import UserError
+from jaxgan.fields import Field, Label, Points, Text
+
+LONGEST = 2**20
+"""Bytes of a record."""
+
+_CLASSES = 10**6
+"""Classes that labels may name."""
+
+_NUMBERS = 4096
+"""Numbers that a record's list may have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What a column holds, and the items."""
+
+    field: Field
+    items: list[str] | np.ndarray
+
+
+def records(content: bytes, where: str) -> list[dict[str, Any]]:
+    """Read JSON objects, one a line.
+
+    Raises:
+      UserError: A line is none, or too long, by its number.
+    """
+    found = []
+    for number, line in enumerate(content.splitlines(), 1):
+        if line.strip():
+            found.append(record(line, f"{where} line {number}"))
+    if not found:
+        raise UserError(f"{where} is empty, expected a JSON object a line")
+    return found
+
+
+def record(content: bytes, where: str, *, most: int = LONGEST) -> dict[str, Any]:
+    """Read a JSON object of no more than so many bytes.
+
+    Raises:
+      UserError: It is none, or too long.
+    """
+    if len(content) > most:
+        raise UserError(f"{where} has {len(content):,} bytes, the most is {most:,}")
+    try:
+        facts = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is no JSON ({error}): mend it") from error
+    if not isinstance(facts, dict):
+        raise UserError(f"{where} is no JSON object: mend it")
+    return facts
+
+
+def columns_of(
+    found: Sequence[Mapping[str, Any]], where: str, *, leave: Sequence[str] = ()
+) -> tuple[dict[str, Column], list[str]]:
+    """Make columns of records: "label" of classes, sentences of strings, points of numbers.
+
+    Args:
+      found: What is said of each item.
+      where: It is from, for messages.
+      leave: Keys that are no columns.
+
+    Returns:
+      The columns, and a note on each key that has none.
+
+    Raises:
+      UserError: "label" is missing from some, or neither a whole number nor a string.
+    """
+    keys = Counter(key for each in found for key in each)
+    columns, notes = {}, []
+    for key, count in keys.items():
+        if key in leave:
+            continue
+        if key == "image":
+            notes.append(f"{where}: {key!r} is not read, for it is what images are called")
+        elif count < len(found) and key != "label":
+            notes.append(f"{where}: {key!r} is not read, for {len(found) - count:,} have none")
+        elif key == "label":
+            missing = (number for number, each in enumerate(found, 1) if key not in each)
+            if count < len(found):
+                raise UserError(
+                    f"{where}: {len(found) - count:,} of {len(found):,} have no label (first: "
+                    f"entry {next(missing)}): give all one, or none"
+                )
+            columns[key] = labels([each[key] for each in found], where)
+        elif (column := _guessed([each[key] for each in found])) is not None:
+            columns[key] = column
+        else:
+            notes.append(f"{where}: {key!r} is not read, for it is neither text nor numbers")
+    return columns, notes
+
+
+def labels(values: Sequence[Any], where: str, names: Sequence[str] | None = None) -> Column:
+    """Make labels of whole numbers from 0, or of strings, whose classes are sorted.
+
+    Args:
+      values: Of all items.
+      where: They are from, for messages.
+      names: Of the classes, by number; None: numbers are their own names.
+
+    Raises:
+      UserError: They are neither, or too many.
+    """
+    if all(isinstance(value, str) for value in values):
+        classes = sorted(set(values))
+        by_name = {name: number for number, name in enumerate(classes)}
+        numbers = [by_name[value] for value in values]
+        return Column(Label(classes=len(classes), names=tuple(classes)), _int32(numbers))
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            raise UserError(
+                f"{where}: entry {number} has the label {_short(value)}, expected whole numbers "
+                "from 0, or else strings, throughout"
+            )
+        if not 0 <= value < (len(names) if names else _CLASSES):
+            most = len(names) if names else _CLASSES
+            raise UserError(
+                f"{where}: entry {number} has the label {_short(value)}, expected 0 to {most - 1:,}"
+            )
+    count = max(values, default=-1) + 1
+    known = tuple(names) if names else tuple(map(str, range(count)))
+    return Column(Label(classes=len(known), names=known), _int32(values))
+
+
+def absent(column: Column) -> list[str]:
+    """A note on classes that no item has; classes are numbers, of which some were left out."""
+    assert isinstance(column.field, Label)
+    counts = np.bincount(column.items, minlength=column.field.classes)  # type: ignore[arg-type]
+    empty = np.flatnonzero(counts == 0)
+    if not len(empty):
+        return []
+    first = column.field.name(int(empty[0]))
+    return [f"{len(empty):,} of {len(counts):,} classes have no images (first: {first})"]
+
+
+def _guessed(values: Sequence[Any]) -> Column | None:
+    """The column that any key but "label" makes; None: it makes none."""
+    if all(isinstance(value, str) for value in values):
+        return Column(Text(), list(values))
+    lists = [value if isinstance(value, list) else [value] for value in values]
+    length = len(lists[0])
+    if not 0 < length <= _NUMBERS or not all(
+        len(each) == length and all(map(_is_number, each)) for each in lists
+    ):
+        return None
+    return Column(Points((length,)), np.array(lists, np.float32))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= float(np.finfo(np.float32).max) and math.isfinite(value)
+
+
+def _int32(values: Sequence[int]) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,160 @@
+"""Encoded images as a data set: files of a folder or an archive, rows of a table."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxgan.data.base import Item, Source
+from jaxgan.data.store import Store
+from jaxgan.errors import UserError
+from jaxgan.fields import Label
+from jaxgan.fields.pixels import USUAL, Reading, largest_file, read
+
+_PORTION = 32
+"""Files that a thread decodes at a time."""
+
+_MOST_DAMAGED = 0.5
+"""Share of the files above which a data set is rather refused than read without them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded(Source):
+    """Encoded images, each decoded when it is asked for.
+
+    Attributes:
+      store: Where they lie.
+      numbers: Of the items, in the store.
+      others: Items of all columns but "image", by column.
+      reading: How they are read.
+      found: Shapes of all images, where they have been decoded already; None: they have not.
+    """
+
+    store: Store = dataclasses.field(repr=False)
+    numbers: Int[np.ndarray, " n"] = dataclasses.field(repr=False)
+    others: Mapping[str, Sequence[Any] | np.ndarray] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
+    reading: Reading = USUAL
+    found: tuple[tuple[int, ...], ...] | None = dataclasses.field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Item:
+        others = {name: items[index] for name, items in self.others.items()}
+        return {"image": self.load(index)[1], **others}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Path of each item in the store, with forward slashes."""
+        return tuple(self.store.members[number] for number in self.numbers)
+
+    def load(self, index: int) -> tuple[bytes, np.ndarray]:
+        """Return an item's file and its image, uint8 [h, w, c].
+
+        Raises:
+          UserError: It cannot be read, or not decoded; names it and says what was found.
+        """
+        number = int(self.numbers[index])
+        most, name = self.reading.max_pixels, self.store.place(number)
+        content = self.store.read(number, limit=largest_file(most))
+        return content, read(content, name=name, max_pixels=most)
+
+    def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield place and shape of every image, in order: a damaged one is found now."""
+        if column != "image":
+            return
+        places = map(self.store.place, map(int, self.numbers))
+        if self.found is not None:
+            yield from zip(places, self.found, strict=True)
+            return
+        for place, shape in zip(places, self._decoded(), strict=True):
+            if isinstance(shape, UserError):
+                raise shape  # of several, always the first in order
+            yield place, shape
+
+    def _decoded(self) -> Iterator[tuple[int, ...] | UserError]:
+        """The shape of every image, in order, or what is wrong with it."""
+
+        def portion(start: int) -> list[tuple[int, ...] | UserError]:
+            return [shape(i) for i in range(start, min(start + _PORTION, len(self)))]
+
+        def shape(index: int) -> tuple[int, ...] | UserError:
+            try:
+                return self.load(index)[1].shape
+            except UserError as error:
+                return error
+
+        # In portions, so that a million files are not a million tasks.
+        pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
+        try:
+            for shapes in pool.map(portion, range(0, len(self), _PORTION)):
+                yield from shapes
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def damaged(self) -> dict[int, str]:
+        """Decode all; return what is wrong with the damaged ones, by number of the item."""
+        return {i: str(e) for i, e in enumerate(self._decoded()) if isinstance(e, UserError)}
+
+    def without_damaged(self) -> "Encoded":
+        """Decode all; return the data set without the damaged ones, which its notes count.
+
+        Raises:
+          UserError: They are more than half.
+        """
+        found = list(self._decoded())
+        damaged = {i: str(e) for i, e in enumerate(found) if isinstance(e, UserError)}
+        kept = [shape for shape in found if not isinstance(shape, UserError)]
+        return dataclasses.replace(self.without(damaged), found=tuple(kept))
+
+    def without(self, damaged: Mapping[int, str]) -> "Encoded":
+        """Return the data set without these items, which its notes count.
+
+        Args:
+          damaged: What is wrong, by number of the item.
+
+        Raises:
+          UserError: They are more than half.
+        """
+        if not damaged:
+            return self
+        reasons = list(damaged.values())
+        if len(damaged) > _MOST_DAMAGED * len(self):
+            raise UserError(
+                f"{self.name}: {len(damaged):,} of {len(self):,} files are damaged, more than half "
+                f"(first: {reasons[0]}): copy them again"
+            )
+        kept = np.delete(np.arange(len(self)), list(damaged))
+        others = {
+            name: items[kept]
+            if isinstance(items, np.ndarray)
+            else [items[i] for i in kept.tolist()]
+            for name, items in self.others.items()
+        }
+        first = self.store.place(int(self.numbers[next(iter(damaged))]))
+        note = f"skipped {len(damaged):,} damaged of {len(self):,} files (first: {first})"
+        return dataclasses.replace(
+            self,
+            numbers=self.numbers[kept],
+            others=others,
+            found=None,
+            labels=None if self.labels is None else self.labels[kept],
+            notes=(*self.notes, note),
+            skipped=(*self.skipped, *reasons),
+        )
+
+    def identity(self) -> Iterator[bytes]:
+        """Yield what the files are called and hold, in order, and the other columns."""
+        yield from self.store.identity(self.numbers.tolist())
+        for name, items in self.others.items():
+            field = self.columns[name]
+            names = list(field.names) if isinstance(field, Label) else []
+            plain = items.tolist() if isinstance(items, np.ndarray) else items
+            yield json.dumps([name, names, plain]).encode()

@@ -1,0 +1,68 @@
+"""Files of arrays (.npz), such as `jaxgan sample --out FILE.npz` writes."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan.data.base import Columns
+from jaxgan.data.columns import absent, labels
+from jaxgan.errors import UserError
+from jaxgan.fields import Field, Image
+from jaxgan.fields.pixels import USUAL, Reading
+from jaxgan.files import open_regular
+
+_IMAGES = ("images", "image", "arr_0")
+_LABELS = ("labels", "label", "arr_1")
+"""What arrays are called here, and, last, where they have no names, as in ADM's samples."""
+
+
+def open_npz(name: str, reading: Reading = USUAL) -> Columns:
+    """Open an .npz file: `images`, uint8 [n, h, w, c] or [n, h, w], and perhaps `labels` [n].
+
+    Raises:
+      UserError: It is no file of plain arrays; there are no images; labels are no classes.
+    """
+    del reading  # arrays are not decoded
+    arrays = _read(Path(name).expanduser())
+    main = next((each for each in _IMAGES if each in arrays), None)
+    if main is None:
+        raise UserError(
+            f"{name} holds {', '.join(arrays) or 'nothing'}, expected `images`, uint8 "
+            "[n, h, w, c], and perhaps `labels`, [n]"
+        )
+    images = arrays.pop(main)
+    images = images[..., None] if images.ndim == 3 else images
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 2, 3, 4):
+        raise UserError(
+            f"{name}: {main} is {images.dtype} {images.shape}, expected uint8 [n, h, w, c] with 1 "
+            "to 4 channels"
+        )
+    fields: dict[str, Field] = {"image": Image(images.shape[1:])}
+    items, notes = {"image": images}, []
+    found = next((each for each in _LABELS if each in arrays and each != main), None)
+    if found is not None:
+        values = arrays.pop(found)
+        if values.shape != images.shape[:1]:
+            raise UserError(f"{name}: {found} is {values.shape}, expected {images.shape[:1]}")
+        column = labels(values.tolist(), f"{name} {found}")
+        fields["label"], items["label"] = column.field, np.asarray(column.items)
+        notes += absent(column)
+    if arrays:
+        notes.append(f"not read: {', '.join(sorted(arrays))}")
+    source = Columns(items, fields, name=name)
+    object.__setattr__(source, "notes", tuple(notes))
+    return source
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a file; nothing pickled is executed."""
+    try:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays}
+    except OSError as error:
+        raise UserError(f"{path} is {error.strerror or error}") from error
+    except Exception as error:  # whatever NumPy and zipfile raise for a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path} cannot be read as an .npz file ({reason}): make it anew"
+        ) from error
