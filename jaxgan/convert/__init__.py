@@ -2,11 +2,15 @@
 
 import dataclasses
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from jaxtyping import PyTree
 
 from jaxgan import pth
+from jaxgan.convert.files import Found, Part
+from jaxgan.convert.table import shapes
 from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError, nearest
 from jaxgan.system import System
@@ -20,11 +24,16 @@ FORMATS = {
     "pix2pix_pytorch": "pix2pix (junyanz): latest_net_G.pth and latest_net_D.pth",
     "stylegan2_ada": "StyleGAN2-ADA (NVlabs, PyTorch): network-snapshot-N.pkl, all in one file",
 }
-"""{name: what it is}; each name is a module here.
+"""{name: what it is}; each name is a module here, with
 
-It has `convert(generator, discriminator)`, which gives (system, params, stats) and, where a file
-holds averages of parameters, those: fields of `Converted`. Where there are other networks it has
-`files(generator, discriminator)`, too, which gives {argument of convert: file}.
+    SYSTEMS: classes of systems, whose networks the files hold.
+    KNOWN: {network: a tensor by which its file is known, also inside of wrappers}.
+    FILES: {name of a file that is exported: {prefix of names: the `Part` that is in it}}.
+    LEFT: patterns of names of tensors that say nothing of a network.
+    recognise({network: Tensors}): the system, as `Found`.
+    table(system, network, tensors or None): a `Table`, to read and to write by.
+    files(generator, discriminator): {network: file}, where there are other networks than these two.
+    parts(file): {prefix of names: `Part`}, where a file holds several networks.
 """
 
 
@@ -39,6 +48,9 @@ class Converted:
         averages: {network: parameters} where the files hold averages beside what was trained.
         files: that were read.
         left_out: names of tensors that say nothing of the networks.
+        guessed: {field of the system: (value, why)} of what the files do not say.
+        chosen: {field of the system: value} that was set from outside.
+        notes: sentences: wrappers that were entered, and where the originals differ.
     """
 
     system: System
@@ -47,24 +59,42 @@ class Converted:
     averages: dict[str, PyTree]
     files: tuple[str, ...]
     left_out: tuple[str, ...]
+    guessed: dict[str, tuple[object, str]] = dataclasses.field(default_factory=dict)
+    chosen: dict[str, object] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def load(format: str, generator: str | Path, discriminator: str | Path | None = None) -> Converted:
+def module_of(format: str) -> ModuleType:
+    """The module of a format.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if format not in FORMATS:
+        near = nearest(format, FORMATS, hint=f"; there are {', '.join(FORMATS)}")
+        raise UserError(f"no format {format!r}{near}")
+    return importlib.import_module(f"jaxgan.convert.{format}")
+
+
+def load(
+    format: str,
+    generator: str | Path,
+    discriminator: str | Path | None = None,
+    adjust: Callable[[System], System] | None = None,
+) -> Converted:
     """Reads a generator, and a discriminator if there is one.
 
     Args:
         format: one of FORMATS.
         generator: file.
         discriminator: file of the same training, where it is not found by the generator's.
+        adjust: sets fields that the files do not say, such as a resolution; None: as guessed.
 
     Raises:
         UserError: no such format; a file that is no such checkpoint; a tensor that is missing, that
-            is not known, or whose shape does not fit the others.
+            is not known, or whose shape does not fit the others; fields with which they do not fit.
     """
-    if format not in FORMATS:
-        near = nearest(format, FORMATS, hint=f"; there are {', '.join(FORMATS)}")
-        raise UserError(f"no format {format!r}{near}")
-    module = importlib.import_module(f"jaxgan.convert.{format}")
+    module = module_of(format)
     paths = {"generator": generator}
     if hasattr(module, "files"):
         paths = module.files(generator, discriminator)
@@ -75,20 +105,68 @@ def load(format: str, generator: str | Path, discriminator: str | Path | None = 
         file = pth.load(path)
         tensors[name] = Tensors(file.arrays, str(path), file.facts)
     files = list(tensors.values())
+    for network, file in tensors.items():
+        file.enter(module.KNOWN[network], network)
     try:
-        system, params, stats, *averages = module.convert(**tensors)
+        found = module.recognise(tensors)
+        system = _adjusted(found, adjust)
+        read = {
+            part: module.table(system, part.network, file).read(file, prefix)
+            for network, file in tensors.items()
+            for prefix, part in _parts(module, network, file).items()
+        }
     except (ValueError, TypeError, IndexError, ArithmeticError) as error:
-        if isinstance(error, UserError) and any(file.file in str(error) for file in files):
+        if isinstance(error, _Refused) or any(file.file in str(error) for file in files):
             raise
         # Of sizes that no network has: told by the system, or by what was computed with them.
         names = " and ".join(file.file for file in files)
         raise UserError(f"{names}: no network of {format} has such tensors ({error})") from error
+    for file in files:
+        file.leave(*module.LEFT)
     left_out = [name for file in files for name in file.finish(format)]
+    before, after = vars(found.system), vars(system)
+    chosen = {name: value for name, value in after.items() if value != before[name]}
     return Converted(
         system=system,
-        params=params,
-        stats=stats,
-        averages=averages[0] if averages else {},
+        params={part.network: it[0] for part, it in read.items() if not part.average},
+        stats={part.network: it[1] for part, it in read.items() if not part.average},
+        averages={part.network: it[0] for part, it in read.items() if part.average},
         files=tuple(file.file for file in files),
         left_out=tuple(left_out),
+        guessed={
+            name: (after[name], why) for name, why in found.guessed.items() if name not in chosen
+        },
+        chosen=chosen,
+        notes=(*(f"{f.file}: read below {f.prefix[:-1]}" for f in files if f.prefix), *found.notes),
     )
+
+
+def _parts(module: ModuleType, network: str, file: Tensors) -> dict[str, Part]:
+    return module.parts(file) if hasattr(module, "parts") else {"": Part(network)}
+
+
+class _Refused(UserError):
+    """Fields from outside, not those of the files."""
+
+
+def _adjusted(found: Found, adjust: Callable[[System], System] | None) -> System:
+    """The system with fields from outside, with which parameters still have their shapes."""
+    if adjust is None:
+        return found.system
+    try:
+        system = adjust(found.system)
+    except UserError as error:
+        raise _Refused(str(error)) from error
+    for network in found.system.networks():
+        before, after = (
+            {path: shape for path, shape in shapes(it, network).items() if path[:7] == "params/"}
+            for it in (found.system, system)
+        )
+        for path in before | after:
+            was, is_ = (each.get(path, "none") for each in (before, after))
+            if was != is_:
+                raise _Refused(
+                    f"with what is set, {network}'s {path[7:]} has shape {is_}, but the files have "
+                    f"{was}: set only what they do not say"
+                )
+    return system

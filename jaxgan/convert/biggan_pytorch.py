@@ -15,68 +15,32 @@ batch. It also goes on with running statistics and power iterations that move in
 turn; `--system.every-turn True` moves them in both, as that code does.
 """
 
-from functools import partial
-
-import numpy as np
-from jaxtyping import PyTree
-
-from jaxgan.convert.tensors import Target, Tensors
+from jaxgan.convert.files import Found, Part
+from jaxgan.convert.table import Spectral, Table
+from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
 from jaxgan.systems.biggan import DISCRIMINATOR, GENERATOR, BigGAN, sizes
 from jaxgan.systems.biggan_deep import DEPTH, BigGANDeep
 
+SYSTEMS = (BigGAN, BigGANDeep)
+KNOWN = dict.fromkeys(("generator", "discriminator"), "blocks.0.0.conv1.weight")
+FILES = {
+    "G_ema.pth": {"": Part("generator", True)},
+    "G.pth": {"": Part("generator")},
+    "D.pth": {"": Part("discriminator")},
+}
+LEFT = ("*.sv[0-9]", "*.u[1-9]", "*.num_batches_tracked")
+CROSS_REPLICA = "blocks.0.0.bn1.bn.running_mean"
 
-def convert(
-    generator: Tensors, discriminator: Tensors | None = None
-) -> tuple[BigGAN, dict[str, PyTree], dict[str, PyTree]]:
-    """(system, params, stats) of the networks in the files.
+
+def recognise(files: dict[str, Tensors]) -> Found:
+    """The system whose networks the files hold.
 
     Raises:
         UserError: tensors that are missing or do not fit each other; attention at two sizes, or
             another layout that BigGAN's and BigGAN-deep's systems do not have.
     """
-    system = _system(generator, discriminator)
-    deep = isinstance(system, BigGANDeep)
-    weight = partial(_weight, system.singular_values)
-    params, stats = {}, {}
-
-    target = Target(system, "generator", generator, weight)
-    target.dense("dense", "linear", side=4)
-    if system.shared:
-        target.embed("shared", "shared")
-    for index in range(generator.count("blocks.{}.0.conv1.weight")):
-        name, path = f"blocks.{index}.0", f"block{index + 1}"
-        _convs(target, generator, path, name)
-        for part in range(1, 5 if deep else 3):
-            _norm(target, generator, f"{path}/norm{part}", f"{name}.bn{part}", system)
-        _attention(target, generator, "attention", f"blocks.{index}.1")
-    for variable in ("scale", "bias"):
-        source = "output_layer.0.gain" if variable == "scale" else "output_layer.0.bias"
-        target.copy(f"params/norm/{variable}", source)
-    _running(target, generator, "norm", "output_layer.0")
-    target.conv("conv", "output_layer.2")
-    generator.leave("*.sv[0-9]", "*.u[1-9]", "*.num_batches_tracked")
-    params["generator"], stats["generator"] = target.variables()
-
-    if discriminator is not None:
-        target = Target(system, "discriminator", discriminator, weight)
-        if deep:
-            target.conv("conv", "input_conv")
-        depth = DEPTH if deep else 1
-        for index in range(discriminator.count("blocks.{}.0.conv1.weight")):
-            for part in range(depth):
-                path = f"block{depth * index + part + 1}"
-                _convs(target, discriminator, path, f"blocks.{index}.{part}")
-            _attention(target, discriminator, f"attention{index + 1}", f"blocks.{index}.{depth}")
-        target.dense("dense", "linear")
-        target.embed("embed", "embed")
-        discriminator.leave("*.sv[0-9]", "*.u[1-9]")
-        params["discriminator"], stats["discriminator"] = target.variables()
-    return system, params, stats
-
-
-def _system(generator: Tensors, discriminator: Tensors | None) -> BigGAN:
-    """The configuration, from the shapes of the tensors."""
+    generator, discriminator = files["generator"], files.get("discriminator")
     deep = "blocks.0.0.conv4.weight" in generator
     blocks = generator.count("blocks.{}.0.conv1.weight") // (DEPTH if deep else 1)
     side = 4 << blocks
@@ -98,26 +62,17 @@ def _system(generator: Tensors, discriminator: Tensors | None) -> BigGAN:
     if hierarchical:
         chunk = condition - shared
         latent = chunk if deep else chunk * (blocks + 1)
-    step = DEPTH if deep else 1
-    places = [4 << k for k in range(1, blocks + 1)]
-    attended = [
-        place
-        for index, place in enumerate(places, 1)
-        if f"blocks.{step * index - 1}.1.gamma" in generator
-    ]
-    if len(attended) > 1:
-        raise UserError(
-            f"{generator.file} has attention at {' and '.join(map(str, attended))} pixels, but "
-            "BigGAN here has it at one size: there is no system for this file"
-        )
-    attention = attended[0] if attended else 0
-    files = [generator] if discriminator is None else [generator, discriminator]
-    seen = sizes(side, len(DISCRIMINATOR[side]))
+    attention = _attended(generator, deep, blocks)
+    guessed = {"epsilon": "BigGAN-PyTorch's --BN_eps", "spectral_epsilon": "its --SN_eps"}
     multipliers: tuple[int, ...] = ()
-    seen_attention = attention if attention in seen else 0
+    seen_attention = attention if attention in sizes(side, len(DISCRIMINATOR[side])) else 0
     if discriminator is not None:
         multipliers, seen_attention = _discriminator(discriminator, deep, channels, side)
-    return (BigGANDeep if deep else BigGAN)(
+    else:
+        guessed |= {"discriminator_multipliers": "BigGAN-PyTorch's of this size"}
+        guessed |= {"discriminator_attention": "the generator's"}
+    notes = (_CROSS_REPLICA,) if CROSS_REPLICA in generator else ()
+    system = (BigGANDeep if deep else BigGAN)(
         shape=(side, side, generator.shape("output_layer.2.weight")[0]),
         classes=classes,
         channels=channels,
@@ -127,9 +82,33 @@ def _system(generator: Tensors, discriminator: Tensors | None) -> BigGAN:
         generator_attention=attention,
         discriminator_attention=seen_attention,
         discriminator_multipliers=() if multipliers == DISCRIMINATOR[side] else multipliers,
-        singular_values=max(1, min(file.count("linear.u{}") for file in files)),
+        singular_values=max(1, min(file.count("linear.u{}") for file in files.values())),
         ema_start=0,
     )
+    return Found(system, guessed, notes)
+
+
+_CROSS_REPLICA = (
+    "trained with --cross_replica: BigGAN-PyTorch then multiplies by gains in training, but adds "
+    "them in evaluation; here they multiply, so images are those of its training mode, and differ "
+    "from its evaluation mode"
+)
+
+
+def _attended(generator: Tensors, deep: bool, blocks: int) -> int:
+    """Size of the map after which attention comes; 0: none."""
+    step = DEPTH if deep else 1
+    attended = [
+        4 << index
+        for index in range(1, blocks + 1)
+        if f"blocks.{step * index - 1}.1.gamma" in generator
+    ]
+    if len(attended) > 1:
+        raise UserError(
+            f"{generator.file} has attention at {' and '.join(map(str, attended))} pixels, but "
+            "BigGAN here has it at one size: there is no system for this file"
+        )
+    return attended[0] if attended else 0
 
 
 def _discriminator(
@@ -159,50 +138,105 @@ def _discriminator(
     return tuple(width // channels for width in widths), size
 
 
-def _weight(count: int, tensors: Tensors, name: str) -> tuple[np.ndarray, np.ndarray, None]:
-    us = [tensors.take(f"{name}.u{index}").reshape(1, -1) for index in range(count)]
-    return tensors.take(f"{name}.weight"), np.concatenate(us), None
+def table(system: BigGAN, network: str, file: Tensors | None = None) -> Table:
+    """Which tensors hold which variables of a network; norms as in `file`, or by default there.
+
+    Raises:
+        UserError: a network that BigGAN-PyTorch has not.
+    """
+    if not system.classes:
+        raise UserError("BigGAN-PyTorch has no networks without classes")
+    if not system.equal_shortcuts:
+        raise UserError(
+            "BigGAN-PyTorch has a convolution in every shortcut that halves the size, but this run "
+            "has equal_shortcuts false"
+        )
+    values = range(system.singular_values)
+    spectral = Spectral(
+        "weight",
+        tuple(f"u{index}" for index in values),
+        row=True,
+        sigmas=tuple(f"sv{index}" for index in values),
+    )
+    result = Table(system, network, spectral)
+    deep = isinstance(system, BigGANDeep)
+    if network == "generator":
+        _generator_table(result, system, deep, file)
+    else:
+        _discriminator_table(result, deep)
+    return result
 
 
-def _convs(target: Target, tensors: Tensors, path: str, name: str) -> None:
+def _generator_table(result: Table, system: BigGAN, deep: bool, file: Tensors | None) -> None:
+    result.dense("dense", "linear", side=4)
+    if system.shared:
+        result.embed("shared", "shared")
+    index = 0
+    while f"params/block{index + 1}/conv1/kernel" in result:
+        name, path = f"blocks.{index}.0", f"block{index + 1}"
+        _convs(result, path, name)
+        for part in range(1, 5 if deep else 3):
+            _norm(result, f"{path}/norm{part}", f"{name}.bn{part}", system, file)
+        step = DEPTH if deep else 1
+        if (index + 1) % step == 0 and 4 << (index + 1) // step == system.generator_attention:
+            _attention(result, "attention", f"blocks.{index}.1")
+        index += 1
+    result.copy("params/norm/scale", "output_layer.0.gain")
+    result.copy("params/norm/bias", "output_layer.0.bias")
+    _running(result, "norm", "output_layer.0", file)
+    result.conv("conv", "output_layer.2")
+
+
+def _discriminator_table(result: Table, deep: bool) -> None:
+    if deep:
+        result.conv("conv", "input_conv")
+    depth, index = DEPTH if deep else 1, 0
+    while f"params/block{depth * index + 1}/conv1/kernel" in result:
+        for part in range(depth):
+            _convs(result, f"block{depth * index + part + 1}", f"blocks.{index}.{part}")
+        _attention(result, f"attention{index + 1}", f"blocks.{index}.{depth}")
+        index += 1
+    result.dense("dense", "linear")
+    result.embed("embed", "embed")
+
+
+def _convs(result: Table, path: str, name: str) -> None:
     """All convolutions of a block."""
-    for index in range(1, 5):
-        if f"{name}.conv{index}.weight" in tensors:
-            target.conv(f"{path}/conv{index}", f"{name}.conv{index}")
-    if f"{name}.conv_sc.weight" in tensors:
-        target.conv(f"{path}/shortcut", f"{name}.conv_sc")
+    parts = {f"conv{index}": f"conv{index}" for index in range(1, 5)}
+    for part, source in (parts | {"shortcut": "conv_sc"}).items():
+        if f"params/{path}/{part}/kernel" in result:
+            result.conv(f"{path}/{part}", f"{name}.{source}")
 
 
-def _attention(target: Target, tensors: Tensors, path: str, name: str) -> None:
-    if f"{name}.gamma" in tensors:
+def _attention(result: Table, path: str, name: str) -> None:
+    if f"params/{path}/sigma" in result:
         for part in ("theta", "phi", "g", "o"):
-            target.conv(f"{path}/{part}", f"{name}.{part}")
-        target.copy(f"params/{path}/sigma", f"{name}.gamma")
+            result.conv(f"{path}/{part}", f"{name}.{part}")
+        result.copy(f"params/{path}/sigma", f"{name}.gamma")
 
 
-def _norm(target: Target, tensors: Tensors, path: str, name: str, system: BigGAN) -> None:
+def _norm(result: Table, path: str, name: str, system: BigGAN, file: Tensors | None) -> None:
     """A block's norm: affine maps linear in a condition, or a table of classes."""
-    for variable, source in (("scale", f"{name}.gain"), ("bias", f"{name}.bias")):
-        if system.shared:
-            target.dense(f"{path}/{variable}", source)
-        else:
-            table = tensors.take(f"{source}.weight")
-            value = 1 + table if variable == "scale" else table
-            target.put(f"params/{path}/{variable}", f"{source}.weight", value)
-    _running(target, tensors, path, name)
+    if system.shared:
+        result.dense(f"{path}/scale", f"{name}.gain")
+        result.dense(f"{path}/bias", f"{name}.bias")
+    else:
+        result.map(f"params/{path}/scale", f"{name}.gain.weight", lambda a: 1 + a, lambda a: a - 1)
+        result.copy(f"params/{path}/bias", f"{name}.bias.weight")
+    _running(result, path, name, file)
 
 
-def _running(target: Target, tensors: Tensors, path: str, name: str) -> None:
+def _running(result: Table, path: str, name: str, file: Tensors | None) -> None:
     """Running statistics, by the names of its three batch norms."""
     stem = f"{name}.stored"
-    if f"{name}.bn.running_mean" in tensors:  # --cross_replica
+    if file and f"{name}.bn.running_mean" in file:  # --cross_replica
         stem = f"{name}.bn.running"
-    elif f"{name}.bn.stored_mean" in tensors:  # --mybn
+    elif file and f"{name}.bn.stored_mean" in file:  # --mybn
         stem = f"{name}.bn.stored"
-        if tensors.take(f"{name}.bn.accumulation_counter").any():
+        if file.take(f"{name}.bn.accumulation_counter").any():
             raise UserError(
-                f"{tensors.file} was saved while standing statistics were summed "
+                f"{file.file} was saved while standing statistics were summed "
                 f"({name}.bn.accumulation_counter is not 0): give weights saved in training"
             )
-    target.copy(f"batch_stats/{path}/mean", f"{stem}_mean")
-    target.copy(f"batch_stats/{path}/var", f"{stem}_var")
+    result.copy(f"batch_stats/{path}/mean", f"{stem}_mean")
+    result.copy(f"batch_stats/{path}/var", f"{stem}_var")

@@ -5,18 +5,18 @@ Pretrained models, `horse2zebra.pth`, hold one generator; it is taken as one fro
 
 Instance norm has no gains, and always the statistics of the image at hand: running ones, which some
 files hold, are left out. How large the images were, files do not tell: 256 pixels with nine blocks,
-128 with fewer, as the paper has it.
+128 with fewer, as the paper has it, or what --resolution says.
 """
 
 import re
 from pathlib import Path
 
-from jaxtyping import PyTree
-
-from jaxgan.convert.pix2pix_pytorch import BUFFERS, patch_halvings, patchgan
-from jaxgan.convert.tensors import Target, Tensors
+from jaxgan.convert.files import Found, Part
+from jaxgan.convert.pix2pix_pytorch import BUFFERS, patches, patchgan
+from jaxgan.convert.table import Table
+from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
-from jaxgan.systems.cyclegan import CycleGAN
+from jaxgan.systems.cyclegan import DISCRIMINATORS, GENERATORS, CycleGAN
 
 NAMES = {
     "generator_ab": "G_A",
@@ -25,6 +25,16 @@ NAMES = {
     "discriminator_b": "D_A",
 }
 """{network: its name in names of files}."""
+
+SYSTEMS = (CycleGAN,)
+KNOWN = dict.fromkeys(GENERATORS, "model.10.conv_block.1.weight") | dict.fromkeys(
+    DISCRIMINATORS, "model.0.weight"
+)
+FILES = {
+    f"latest_net_{name}.pth": {"": Part(network, network in GENERATORS)}
+    for network, name in NAMES.items()
+}
+LEFT = BUFFERS
 
 
 def files(generator: str | Path, discriminator: str | Path | None = None) -> dict[str, Path]:
@@ -48,34 +58,44 @@ def files(generator: str | Path, discriminator: str | Path | None = None) -> dic
     return {network: file for network, file in family.items() if file == path or file.is_file()}
 
 
-def convert(**networks: Tensors) -> tuple[CycleGAN, dict[str, PyTree], dict[str, PyTree]]:
-    """(system, params, stats) of the networks in the files.
+def recognise(files: dict[str, Tensors]) -> Found:
+    """The system whose networks the files hold.
 
     Raises:
         UserError: tensors that are missing or do not fit each other; norms other than instance
             norm; a generator that is no ResNet, or has dropout.
     """
     # One of them there is, and both are of one size.
-    first = next(networks[name] for name in ("generator_ab", "generator_ba") if name in networks)
-    critics = [name for name in ("discriminator_a", "discriminator_b") if name in networks]
+    first = next(files[name] for name in GENERATORS if name in files)
+    critics = [files[name] for name in DISCRIMINATORS if name in files]
     blocks = _blocks(first)
     side = 256 if blocks >= 9 else 128
-    system = CycleGAN(
-        shape=(side, side, first.shape(f"model.{blocks + 17}.weight")[0]),
-        width=first.shape("model.1.weight")[0],
-        blocks=blocks,
-        patch_halvings=patch_halvings(networks[critics[0]]) if critics else 3,
+    guessed = {"shape": f"{side} pixels of {blocks} blocks, as in the paper; --resolution sets it"}
+    width = first.shape("model.1.weight")[0]
+    patch_halvings, judged = 3, width
+    if critics:
+        patch_halvings, judged = patches(critics[0])
+    else:
+        guessed["patch_halvings"] = "70x70 pixels, the authors' --netD basic"
+    given, made = first.shape("model.1.weight")[1], first.shape(f"model.{blocks + 17}.weight")[0]
+    if first is files.get("generator_ba"):
+        given, made = made, given
+    identity = CycleGAN.identity
+    if given != made:
+        identity = 0.0
+        guessed["identity"] = "there is none between images of unlike channels"
+    return Found(
+        CycleGAN(
+            shape=(side, side, made),
+            input_channels=0 if given == made else given,
+            width=width,
+            discriminator_width=0 if judged == width else judged,
+            blocks=blocks,
+            patch_halvings=patch_halvings,
+            identity=identity,
+        ),
+        guessed,
     )
-    params, stats = {}, {}
-    for network, tensors in networks.items():
-        target = Target(system, network, tensors)
-        if network in critics:
-            patchgan(target, system.patch_halvings)
-        else:
-            _generator(target, blocks)
-        tensors.leave(*BUFFERS)
-        params[network], stats[network] = target.variables()
-    return system, params, stats
 
 
 def _blocks(generator: Tensors) -> int:
@@ -101,13 +121,20 @@ def _blocks(generator: Tensors) -> int:
     return blocks
 
 
-def _generator(target: Target, blocks: int) -> None:
-    """A ResNet: padding, norms and activations take numbers, too."""
+def table(system: CycleGAN, network: str, file: Tensors | None = None) -> Table:
+    """Which tensors hold which variables of a network."""
+    result = Table(system, network)
+    if network in DISCRIMINATORS:
+        patchgan(result, system.patch_halvings)
+        return result
+    # A ResNet: padding, norms and activations take numbers, too.
+    blocks = system.blocks
     for path, number in (("first", 1), ("down1", 4), ("down2", 7), ("last", blocks + 17)):
-        target.conv(path, f"model.{number}")
+        result.conv(path, f"model.{number}")
     for index in range(blocks):
         for part, number in ((1, 1), (2, 5)):
             name = f"model.{index + 10}.conv_block.{number}"
-            target.conv(f"block{index + 1}_conv{part}", name)
-    target.conv_transpose("up2", f"model.{blocks + 10}")
-    target.conv_transpose("up1", f"model.{blocks + 13}")
+            result.conv(f"block{index + 1}_conv{part}", name)
+    result.conv_transpose("up2", f"model.{blocks + 10}")
+    result.conv_transpose("up1", f"model.{blocks + 13}")
+    return result

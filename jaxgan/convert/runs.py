@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import jax
 import numpy as np
 
 from jaxgan.config import Data, Experiment, to_json
-from jaxgan.convert import load
+from jaxgan.convert import Converted, load
 from jaxgan.errors import UserError
 from jaxgan.run.folder import CHECKPOINTS, CONFIG, IMPORT, write_whole
+from jaxgan.system import System
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import init
 
@@ -30,6 +31,7 @@ def import_run(
     discriminator: str | Path | None = None,
     data: Data | None = None,
     settings: Mapping[str, Any] | None = None,
+    adjust: Callable[[System], System] | None = None,
 ) -> dict[str, Any]:
     """Writes a run whose networks are those of the files, at step 0.
 
@@ -43,9 +45,11 @@ def import_run(
         discriminator: file of the same training, for `jaxgan.convert.load`.
         data: what the run is to be trained on; None: it cannot be trained.
         settings: other fields of the Experiment.
+        adjust: sets fields of the system, for `jaxgan.convert.load`.
 
     Returns what `out`/import.json holds, too: the format, the files' SHA-256, the uses of the
-    system, the networks that start anew, and the tensors that were left out.
+    system, the networks that start anew, the tensors that were left out, the fields that were
+    guessed and set, and notes.
 
     Raises:
         UserError: the files cannot be converted (`jaxgan.convert.load`), or `out` not written.
@@ -53,7 +57,7 @@ def import_run(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is no empty folder: choose another --out")
-    converted = load(format, generator, discriminator)
+    converted = load(format, generator, discriminator, adjust)
     experiment = Experiment(
         system=converted.system, data=data or Data(source=UNKNOWN), **(settings or {})
     )
@@ -68,19 +72,7 @@ def import_run(
             average = {"params": weights, **converted.stats[name]}
             ema[name] = {key: jax.tree.map(jax.numpy.array, average[key]) for key in ema[name]}
     state = dataclasses.replace(state, params=params, stats=stats, ema=ema)
-    facts = {
-        "format": format,
-        "files": {
-            path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in converted.files
-        },
-        "uses": list(converted.system.uses()),
-        "parameters": {
-            name: sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(tree))
-            for name, tree in converted.params.items()
-        },
-        "anew": sorted(set(params) - set(converted.params)),
-        "left_out": list(converted.left_out),
-    }
+    facts = _facts(format, converted, sorted(set(params) - set(converted.params)))
     try:
         out.mkdir(parents=True, exist_ok=True)
         with Checkpoints(out / CHECKPOINTS, keep=experiment.checkpoint.keep) as checkpoints:
@@ -92,3 +84,25 @@ def import_run(
         reason = error.strerror
         raise UserError(f"{out} cannot be written: {reason}; choose another --out") from error
     return facts
+
+
+def _facts(format: str, converted: Converted, anew: list[str]) -> dict[str, Any]:
+    """What import.json holds."""
+    return {
+        "format": format,
+        "files": {
+            path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in converted.files
+        },
+        "uses": list(converted.system.uses()),
+        "parameters": {
+            name: sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(tree))
+            for name, tree in converted.params.items()
+        },
+        "anew": anew,
+        "left_out": list(converted.left_out),
+        "guessed": {
+            name: {"value": value, "why": why} for name, (value, why) in converted.guessed.items()
+        },
+        "set": converted.chosen,
+        "notes": list(converted.notes),
+    }

@@ -10,21 +10,28 @@ goes on with biased ones, (n - 1) / n of those at n values a channel in a batch.
 """
 
 import numpy as np
-from jaxtyping import PyTree
 
-from jaxgan.convert.tensors import Target, Tensors
+from jaxgan.convert.files import Found, Part
+from jaxgan.convert.table import Spectral, Table
+from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
+from jaxgan.systems.dcgan import doublings
 from jaxgan.systems.sagan import SAGAN
 
+SYSTEMS = (SAGAN,)
+KNOWN = dict.fromkeys(("generator", "discriminator"), "l1.0.module.weight_bar")
+FILES = {"G.pth": {"": Part("generator", True)}, "D.pth": {"": Part("discriminator")}}
+LEFT = ("*.num_batches_tracked",)
+SPECTRAL = Spectral("weight_bar", ("weight_u",), spare_v="weight_v")
 
-def convert(
-    generator: Tensors, discriminator: Tensors | None = None
-) -> tuple[SAGAN, dict[str, PyTree], dict[str, PyTree]]:
-    """(system, params, stats) of the networks in the files.
+
+def recognise(files: dict[str, Tensors]) -> Found:
+    """The system whose networks the files hold.
 
     Raises:
         UserError: tensors that are missing or do not fit each other.
     """
+    generator = files["generator"]
     layers = 0
     while f"l{layers + 1}.0.module.weight_bar" in generator:
         layers += 1
@@ -33,36 +40,25 @@ def convert(
     latent = generator.shape("l1.0.module.weight_bar")[0]
     width, colours = generator.shape("last.0.weight")[:2]
     side = 4 << layers
-    system = SAGAN(shape=(side, side, colours), latent=latent, width=width)
-    params, stats = {}, {}
+    return Found(SAGAN(shape=(side, side, colours), latent=latent, width=width))
 
-    target = Target(system, "generator", generator, _weight)
+
+def table(system: SAGAN, network: str, file: Tensors | None = None) -> Table:
+    """Which tensors hold which variables of a network."""
+    result = Table(system, network, SPECTRAL)
+    layers = doublings(system.shape)
     for index in range(1, layers + 1):
-        target.conv_transpose(f"conv{index}", f"l{index}.0.module", axis=-2)
-        target.batch_norm(f"norm{index}", f"l{index}.1")
-    target.conv_transpose(f"conv{layers + 1}", "last.0")
-    _attention(target, generator)
-    generator.leave("*.weight_v", "*.num_batches_tracked")
-    params["generator"], stats["generator"] = target.variables()
-
-    if discriminator is not None:
-        target = Target(system, "discriminator", discriminator, _weight)
-        for index in range(1, layers + 1):
-            target.conv(f"conv{index}", f"l{index}.0.module")
-        target.conv(f"conv{layers + 1}", "last.0")
-        _attention(target, discriminator)
-        discriminator.leave("*.weight_v")
-        params["discriminator"], stats["discriminator"] = target.variables()
-    return system, params, stats
-
-
-def _weight(tensors: Tensors, name: str) -> tuple[np.ndarray, np.ndarray, None]:
-    return tensors.take(f"{name}.weight_bar"), tensors.take(f"{name}.weight_u")[None], None
-
-
-def _attention(target: Target, tensors: Tensors) -> None:
+        if network == "generator":
+            result.conv_transpose(f"conv{index}", f"l{index}.0.module", axis=-2)
+            result.batch_norm(f"norm{index}", f"l{index}.1")
+        else:
+            result.conv(f"conv{index}", f"l{index}.0.module")
+    last = result.conv_transpose if network == "generator" else result.conv
+    last(f"conv{layers + 1}", "last.0")
     for index in (1, 2):
         for name in ("query", "key", "value"):
-            target.conv(f"attention{index}/{name}", f"attn{index}.{name}_conv")
-        gamma = f"attn{index}.gamma"
-        target.put(f"params/attention{index}/gamma", gamma, tensors.take(gamma).squeeze())
+            result.conv(f"attention{index}/{name}", f"attn{index}.{name}_conv")
+        result.map(
+            f"params/attention{index}/gamma", f"attn{index}.gamma", np.squeeze, np.atleast_1d
+        )
+    return result

@@ -10,9 +10,10 @@ goes on with biased ones, (n - 1) / n of those at n values a channel in a batch.
 """
 
 import numpy as np
-from jaxtyping import PyTree
 
-from jaxgan.convert.tensors import Target, Tensors
+from jaxgan.convert.files import Found, Part
+from jaxgan.convert.table import Spectral, Table
+from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
 from jaxgan.systems.mimicry import MimicrySNGAN
 
@@ -24,19 +25,22 @@ DISCRIMINATORS = {
 }
 """{side of the image: (blocks that halve it, channels after each block)}: their defaults."""
 
+SYSTEMS = (MimicrySNGAN,)
+KNOWN = {"generator": "block2.c1.weight", "discriminator": "block1.c1.weight_orig"}
+FILES = {"netG.pth": {"": Part("generator", True)}, "netD.pth": {"": Part("discriminator")}}
+LEFT = ("*.num_batches_tracked", "*.sn_sigma")
+SPECTRAL = Spectral("weight_orig", ("weight_u",), "weight_v")
+OWN = Spectral("weight", ("sn_u",), row=True, sigmas=("sn_sigma",))
 
-def convert(
-    generator: Tensors, discriminator: Tensors | None = None
-) -> tuple[MimicrySNGAN, dict[str, PyTree], dict[str, PyTree]]:
-    """(system, params, stats) of the networks in the files.
+
+def recognise(files: dict[str, Tensors]) -> Found:
+    """The system whose networks the files hold.
 
     Raises:
         UserError: tensors that are missing or do not fit each other, or a size that mimicry's
             SNGAN does not have.
     """
-    for file in (generator, discriminator):
-        if file is not None:
-            file.enter("model_state_dict.")
+    generator, discriminator = files["generator"], files.get("discriminator")
     blocks = 0
     while f"block{blocks + 2}.c1.weight" in generator:
         blocks += 1
@@ -45,8 +49,7 @@ def convert(
     channels = [generator.shape("block2.c1.weight")[1]]
     channels += [generator.shape(f"block{k + 2}.c1.weight")[0] for k in range(blocks)]
     rows, latent = generator.shape("l1.weight")
-    start = round((rows / channels[0]) ** 0.5)
-    side = start << blocks
+    side = round((rows / channels[0]) ** 0.5) << blocks
     if side not in DISCRIMINATORS:
         raise UserError(
             f"{generator.file} makes images of {side} pixels, but mimicry's SNGAN has "
@@ -57,7 +60,10 @@ def convert(
     if "block2.b1.embed.weight" in generator:
         classes = generator.shape("block2.b1.embed.weight")[0]
     halvings, widths = DISCRIMINATORS[side]
-    if discriminator is not None:
+    guessed = {}
+    if discriminator is None:
+        guessed["discriminator_channels"] = "mimicry's of this size"
+    else:
         widths = tuple(
             discriminator.shape(f"block{k + 1}.c2.weight_orig")[0] for k in range(len(widths))
         )
@@ -69,56 +75,50 @@ def convert(
         discriminator_channels=widths,
         halvings=halvings,
     )
-    params, stats = {}, {}
-    params["generator"], stats["generator"] = _generator(system, generator, blocks, start)
-    if discriminator is not None:
-        params["discriminator"], stats["discriminator"] = _discriminator(system, discriminator)
-    return system, params, stats
+    return Found(system, guessed)
 
 
-def _generator(
-    system: MimicrySNGAN, generator: Tensors, blocks: int, start: int
-) -> tuple[PyTree, PyTree]:
-    """(parameters, statistics)."""
-    target = Target(system, "generator", generator)
-    target.dense("dense", "l1", side=start)
+def table(system: MimicrySNGAN, network: str, file: Tensors | None = None) -> Table:
+    """Which tensors hold which variables of a network."""
+    return _generator(system) if network == "generator" else _discriminator(system)
+
+
+def _generator(system: MimicrySNGAN) -> Table:
+    result, blocks = Table(system, "generator"), len(system.generator_channels) - 1
+    result.dense("dense", "l1", side=system.shape[0] >> blocks)
     for index in range(1, blocks + 1):
         name = f"block{index + 1}"
         for path, part in (("conv1", "c1"), ("conv2", "c2"), ("shortcut", "c_sc")):
-            target.conv(f"block{index}/{path}", f"{name}.{part}")
+            result.conv(f"block{index}/{path}", f"{name}.{part}")
         for number in (1, 2):
             norm, path = f"{name}.b{number}", f"block{index}/norm{number}"
             if not system.classes:
-                target.batch_norm(path, norm)
+                result.batch_norm(path, norm)
                 continue
-            table = generator.take(f"{norm}.embed.weight")
-            half = table.shape[1] // 2
-            target.put(f"params/{path}/scale", f"{norm}.embed.weight", table[:, :half])
-            target.put(f"params/{path}/bias", f"{norm}.embed.weight", table[:, half:])
-            target.batch_norm(path, norm, stats=f"{norm}.bn")
-    target.batch_norm("norm", f"b{blocks + 2}")
-    target.conv("conv", f"c{blocks + 2}")
-    generator.leave("*.num_batches_tracked")
-    return target.variables()
+            result.add(
+                (f"params/{path}/scale", f"params/{path}/bias"),
+                (f"{norm}.embed.weight",),
+                lambda table: np.split(table, 2, axis=1),
+                lambda scale, bias: (np.concatenate([scale, bias], 1),),
+            )
+            result.running(path, f"{norm}.bn")
+    result.batch_norm("norm", f"b{blocks + 2}")
+    result.conv("conv", f"c{blocks + 2}")
+    return result
 
 
-def _discriminator(system: MimicrySNGAN, discriminator: Tensors) -> tuple[PyTree, PyTree]:
-    """(parameters, statistics)."""
-    target, blocks = Target(system, "discriminator", discriminator, _weight), 0
-    for blocks in range(1, len(system.discriminator_channels) + 1):
+def _discriminator(system: MimicrySNGAN) -> Table:
+    result, blocks = (
+        Table(system, "discriminator", SPECTRAL),
+        len(system.discriminator_channels),
+    )
+    for index in range(1, blocks + 1):
         for path, part in (("conv1", "c1"), ("conv2", "c2"), ("shortcut", "c_sc")):
-            if part != "c_sc" or f"block{blocks}.c_sc.weight_orig" in discriminator:
-                target.conv(f"block{blocks}/{path}", f"block{blocks}.{part}")
+            if f"params/block{index}/{path}/kernel" in result:
+                result.conv(f"block{index}/{path}", f"block{index}.{part}")
     # At 48 pixels it is called as the last block is.
-    target.dense("dense", f"l{blocks}" if system.shape[0] == 48 else f"l{blocks + 1}")
+    last = f"l{blocks}" if system.shape[0] == 48 else f"l{blocks + 1}"
+    result.dense("dense", last, spectral=OWN if system.classes else None)
     if system.classes:
-        target.embed("embed", "l_y")
-    discriminator.leave("*.sn_sigma")
-    return target.variables()
-
-
-def _weight(tensors: Tensors, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    if f"{name}.sn_u" in tensors:
-        return tensors.take(f"{name}.weight"), tensors.take(f"{name}.sn_u"), None
-    weight, u, v = (tensors.take(f"{name}.weight_{part}") for part in ("orig", "u", "v"))
-    return weight, u[None], v
+        result.embed("embed", "l_y", spectral=OWN)
+    return result

@@ -10,46 +10,81 @@ That code clamps what layers give to +-256 and computes the largest maps in half
 is done here.
 """
 
-import numpy as np
-from jaxtyping import PyTree
+from pathlib import Path
 
-from jaxgan.convert.tensors import Target, Tensors
+import numpy as np
+
+from jaxgan.convert.files import Found, Part
+from jaxgan.convert.table import Table
+from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
 from jaxgan.systems.stylegan2 import StyleGAN2
 
+SYSTEMS = (StyleGAN2,)
+KNOWN = {"generator": "G_ema.synthesis.b4.const"}
+FILES = {
+    "network.pth": {
+        "G.": Part("generator"),
+        "D.": Part("discriminator"),
+        "G_ema.": Part("generator", True),
+    }
+}
+LEFT = ("*.resample_filter", "augment_pipe.*")
 
-def convert(
-    generator: Tensors, discriminator: Tensors | None = None
-) -> tuple[StyleGAN2, dict[str, PyTree], dict[str, PyTree], dict[str, PyTree]]:
-    """(system, params, stats, averages) of the networks in the file.
+
+def files(generator: str | Path, discriminator: str | Path | None = None) -> dict[str, str | Path]:
+    """{network: file}: the one.
 
     Raises:
-        UserError: tensors that are missing or do not fit each other; a conditional network, or one
-            of an architecture that StyleGAN2's system does not have; a second file.
+        UserError: a second file is given.
     """
     if discriminator is not None:
         raise UserError(
-            f"{discriminator.file} is one file too many: the discriminator of stylegan2_ada is in "
-            "the generator's file; leave it out"
+            f"{discriminator} is one file too many: the discriminator of stylegan2_ada is in the "
+            "generator's file; leave it out"
         )
-    file = generator
+    return {"generator": generator}
+
+
+def parts(file: Tensors) -> dict[str, Part]:
+    """{prefix of names: what is below it}.
+
+    Raises:
+        UserError: there is no generator.
+    """
     names = [name for name in ("G", "G_ema") if f"{name}.synthesis.b4.const" in file]
     if not names:
         raise UserError(
             f"{file.file} has no tensor G_ema.synthesis.b4.const: give a network-snapshot-*.pkl, "
             'or a .pth file of {"G_ema": state_dict, "D": state_dict}'
         )
-    judged = "D.b4.out.weight" in file
-    system = _system(file, names[-1], judged)
-    params, stats = {}, {}
-    trees = {name: _generator(system, file, name) for name in names}
     # What is no parameter, the average has from the other.
-    params["generator"], stats["generator"] = trees[names[0]]
-    averages = {"generator": trees["G_ema"][0]} if "G_ema" in trees else {}
-    if judged:
-        params["discriminator"], stats["discriminator"] = _discriminator(system, file)
-    file.leave("*.resample_filter", "augment_pipe.*")
-    return system, params, stats, averages
+    found = {f"{names[0]}.": Part("generator")}
+    if "G_ema" in names:
+        found["G_ema."] = Part("generator", True)
+    if _judged(file):
+        found["D."] = Part("discriminator")
+    return found
+
+
+def _judged(file: Tensors) -> bool:
+    return "D.b4.out.weight" in file
+
+
+def recognise(files: dict[str, Tensors]) -> Found:
+    """The system whose networks the file holds.
+
+    Raises:
+        UserError: tensors that are missing or do not fit each other; a conditional network, or one
+            of an architecture that StyleGAN2's system does not have.
+    """
+    file = files["generator"]
+    return Found(_system(file, next(iter(parts(file))).removesuffix("."), _judged(file)))
+
+
+def table(system: StyleGAN2, network: str, file: Tensors | None = None) -> Table:
+    """Which tensors hold which variables of a network."""
+    return _generator(system) if network == "generator" else _discriminator(system)
 
 
 def _system(file: Tensors, name: str, judged: bool) -> StyleGAN2:
@@ -93,57 +128,65 @@ def _system(file: Tensors, name: str, judged: bool) -> StyleGAN2:
     )
 
 
-def _generator(system: StyleGAN2, file: Tensors, root: str) -> tuple[PyTree, PyTree]:
-    """(parameters, statistics) of G or G_ema."""
-    target = Target(system, "generator", file)
+def _generator(system: StyleGAN2) -> Table:
+    result = Table(system, "generator")
     for index in range(system.mapping_layers):
-        target.dense(f"mapping/dense{index}", f"{root}.mapping.fc{index}")
-    target.copy("average/mapping/style", f"{root}.mapping.w_avg")
-    constant = file.take(f"{root}.synthesis.b4.const")
-    target.put("params/synthesis/constant", f"{root}.synthesis.b4.const", _last(constant)[None])
+        result.dense(f"mapping/dense{index}", f"mapping.fc{index}")
+    result.copy("average/mapping/style", "mapping.w_avg")
+    result.map(
+        "params/synthesis/constant",
+        "synthesis.b4.const",
+        lambda a: np.moveaxis(a, 0, 2)[None],
+        lambda a: np.moveaxis(a[0], 2, 0),
+    )
     layer = 0
     for index in range(len(system.widths())):
-        block = f"{root}.synthesis.b{4 << index}"
+        block = f"synthesis.b{4 << index}"
         for part in ("conv0", "conv1") if index else ("conv1",):
             name = f"{block}.{part}"
-            _modulated(target, file, f"conv{layer}", name, up=part == "conv0")
-            target.copy(f"params/synthesis/bias{layer}", f"{name}.bias")
-            target.copy(f"params/synthesis/noise{layer}/strength", f"{name}.noise_strength")
-            noise = file.take(f"{name}.noise_const")[None, ..., None]
-            target.put(f"noise/synthesis/noise{layer}/map", f"{name}.noise_const", noise)
+            _modulated(result, f"conv{layer}", name, up=part == "conv0")
+            result.copy(f"params/synthesis/bias{layer}", f"{name}.bias")
+            result.copy(f"params/synthesis/noise{layer}/strength", f"{name}.noise_strength")
+            result.map(
+                f"noise/synthesis/noise{layer}/map",
+                f"{name}.noise_const",
+                lambda a: a[None, ..., None],
+                lambda a: a[0, ..., 0],
+            )
             layer += 1
-        _modulated(target, file, f"rgb{4 << index}", f"{block}.torgb")
-        target.copy(f"params/synthesis/rgb{4 << index}_bias", f"{block}.torgb.bias")
-    return target.variables()
+        _modulated(result, f"rgb{4 << index}", f"{block}.torgb")
+        result.copy(f"params/synthesis/rgb{4 << index}_bias", f"{block}.torgb.bias")
+    return result
 
 
-def _modulated(target: Target, file: Tensors, path: str, name: str, up: bool = False) -> None:
+def _modulated(result: Table, path: str, name: str, up: bool = False) -> None:
     """A modulated convolution's kernel, and its style's dense layer."""
-    weight = file.take(f"{name}.weight")
-    weight = weight[:, :, ::-1, ::-1] if up else weight
-    target.put(f"params/synthesis/{path}/kernel", f"{name}.weight", weight.transpose(2, 3, 1, 0))
-    target.dense(f"synthesis/{path}/affine", f"{name}.affine")
+    turn = -1 if up else 1
+    result.map(
+        f"params/synthesis/{path}/kernel",
+        f"{name}.weight",
+        lambda a: a[:, :, ::turn, ::turn].transpose(2, 3, 1, 0),
+        lambda a: a.transpose(3, 2, 0, 1)[:, :, ::turn, ::turn],
+    )
+    result.dense(f"synthesis/{path}/affine", f"{name}.affine")
 
 
-def _discriminator(system: StyleGAN2, file: Tensors) -> tuple[PyTree, PyTree]:
-    """(parameters, statistics) of D."""
-    target = Target(system, "discriminator", file)
+def _discriminator(system: StyleGAN2) -> Table:
+    result = Table(system, "discriminator")
     sides = [4 << index for index in range(len(system.widths()))]
-    target.conv("rgb", f"D.b{sides[-1]}.fromrgb")
+    result.conv("rgb", f"b{sides[-1]}.fromrgb")
     for side in sides[1:]:
         for part in (0, 1):
-            target.conv(f"conv{side}_{part}", f"D.b{side}.conv{part}")
+            result.conv(f"conv{side}_{part}", f"b{side}.conv{part}")
         if system.residual:
-            target.conv(f"skip{side}", f"D.b{side}.skip")
-    target.conv("conv4_0", "D.b4.conv")
-    weight = file.take("D.b4.fc.weight")
-    weight = _last(weight.reshape(len(weight), -1, 4, 4).transpose(1, 2, 3, 0))
-    target.put("params/conv4_1/kernel", "D.b4.fc.weight", weight)
-    target.copy("params/conv4_1/bias", "D.b4.fc.bias")
-    target.dense("dense", "D.b4.out")
-    return target.variables()
-
-
-def _last(array: np.ndarray) -> np.ndarray:
-    """Channels first to channels after the sides."""
-    return np.moveaxis(array, 0, 2)
+            result.conv(f"skip{side}", f"b{side}.skip")
+    result.conv("conv4_0", "b4.conv")
+    result.map(
+        "params/conv4_1/kernel",
+        "b4.fc.weight",
+        lambda a: a.reshape(len(a), -1, 4, 4).transpose(2, 3, 1, 0),
+        lambda a: a.transpose(3, 2, 0, 1).reshape(a.shape[-1], -1),
+    )
+    result.copy("params/conv4_1/bias", "b4.fc.bias")
+    result.dense("dense", "b4.out")
+    return result

@@ -65,6 +65,18 @@ class _BatchNormalize(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
 
+    def statistics(self, features: int) -> tuple[nn.Variable, nn.Variable]:
+        """The running mean and variance, [features] each."""
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        return mean, self.variable("batch_stats", "var", jnp.ones, (features,))
+
+    def move(self, running: tuple[nn.Variable, nn.Variable], mean: Array, var: Array) -> None:
+        """Moves running statistics towards a batch's [c], where they may move."""
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            keep = self.momentum
+            for each, seen in zip(running, (mean, var), strict=True):
+                each.value = keep * each.value + (1 - keep) * seen
+
     def normalize(
         self,
         x: Float[Array, "b *s c"],
@@ -73,17 +85,13 @@ class _BatchNormalize(nn.Module):
         train: bool,
     ) -> Float[Array, "b *s c"]:
         """Standardised x, times `scale`, plus `bias`, each [c] or [b, c]; in the type of x."""
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
-        running_var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
+        running = self.statistics(x.shape[-1])
         if train:
             y, mean, var = batch_normalize(x, scale, bias, self.epsilon)
-            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                keep = self.momentum
-                running_mean.value = keep * running_mean.value + (1 - keep) * mean
-                running_var.value = keep * running_var.value + (1 - keep) * var
+            self.move(running, mean, var)
             return y
-        y = x.astype(jnp.float32) - running_mean.value
-        y = y * jax.lax.rsqrt(running_var.value + self.epsilon)
+        y = x.astype(jnp.float32) - running[0].value
+        y = y * jax.lax.rsqrt(running[1].value + self.epsilon)
         return scale_shift(y, scale, bias).astype(x.dtype)
 
 
@@ -177,6 +185,32 @@ class LinearBatchNorm(_BatchNormalize):
             return layer(condition).astype(jnp.float32)
 
         return self.normalize(x, 1 + linear("scale"), linear("bias"), train)
+
+
+class SingleBatchNorm(_BatchNormalize):
+    """Batch normalisation of batches of one, at any batch size (pix2pix, Isola et al. 2017).
+
+    While training, each image has its own mean and variance, and the running ones move as they
+    would have over the images one after the other, but for their order: to the batch's mean.
+
+    Attributes:
+        scale_init: initialiser of the scale.
+    """
+
+    scale_init: Initializer = jinit.ones
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"], *, train: bool) -> Float[Array, "b *s c"]:
+        """Normalised by each image's statistics if `train`, else by the running ones."""
+        scale, bias = _scale_and_bias(self, x.shape[-1:], self.scale_init)
+        if not train:
+            return self.normalize(x, scale, bias, train=False)
+        axes = tuple(range(1, x.ndim - 1))
+        y = scale_shift(_standardize(x, axes, self.epsilon), scale, bias).astype(x.dtype)
+        wide = jax.lax.stop_gradient(x.astype(jnp.float32))
+        running = self.statistics(x.shape[-1])
+        self.move(running, wide.mean(axes).mean(0), wide.var(axes).mean(0))
+        return y
 
 
 class InstanceNorm(nn.Module):

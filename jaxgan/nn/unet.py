@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from jaxgan.errors import UserError
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.layers import Conv, ConvTranspose
-from jaxgan.nn.norm import InstanceNorm
+from jaxgan.nn.norm import InstanceNorm, SingleBatchNorm
 
 
 def halvings(shape: tuple[int, ...]) -> int:
@@ -42,12 +42,15 @@ class UNet(nn.Module):
         width: channels of the first map; they double with each halving, up to eightfold.
         rate: of the dropout that follows the first maps of the decoder but one, as many as there
             are halvings beyond five, at least one: its masks are the generator's noise.
+        running: keep running statistics, as batch norm does of batches of one; after training they
+            take the place of the image's, and there is no dropout.
         dtype: compute type.
     """
 
     features: int
     width: int = 64
     rate: float = 0.5
+    running: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -59,12 +62,18 @@ class UNet(nn.Module):
         `noise` holds a key for each image, from which its dropout masks are drawn, while training
         and after; None: no dropout.
         """
-        del train
+        if self.running and not train:
+            noise = None
         depth = halvings(x.shape[1:])
         weights = normal(0.02)
         down = partial(Conv, kernel_size=4, stride=2, padding=1, use_bias=False)
         up = partial(ConvTranspose, initializer=weights, dtype=self.dtype)
-        norm = partial(InstanceNorm, affine=True, scale_init=shifted_normal(1.0, 0.02))
+        gains = shifted_normal(1.0, 0.02)
+
+        def norm(h: Float[Array, "b y x c"], name: str) -> Float[Array, "b y x c"]:
+            if self.running:
+                return SingleBatchNorm(scale_init=gains, name=name)(h, train=train)
+            return InstanceNorm(affine=True, scale_init=gains, name=name)(h)
 
         h, skips = x, []
         for index in range(depth):
@@ -75,11 +84,11 @@ class UNet(nn.Module):
             name = f"down{index + 1}"
             h = down(features, initializer=weights, dtype=self.dtype, name=name)(h)
             if 0 < index < depth - 1:
-                h = norm(name=f"down_norm{index + 1}")(h)
+                h = norm(h, f"down_norm{index + 1}")
         for index in reversed(range(1, depth)):  # by the skip that it meets
             name = f"{index + 1}"
             h = up(self.width << min(index - 1, 3), use_bias=False, name=f"up{name}")(nn.relu(h))
-            h = norm(name=f"up_norm{name}")(h)
+            h = norm(h, f"up_norm{name}")
             if noise is not None and depth - 1 - max(depth - 5, 1) <= index < depth - 1:
                 h = _dropout(h, jax.vmap(jax.random.fold_in, (0, None))(noise, index), self.rate)
             h = jnp.concatenate([skips.pop(), h], -1)

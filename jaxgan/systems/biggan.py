@@ -113,6 +113,7 @@ class Conditioning(NamedTuple):
     latents: latents condition the norms, too.
     initializer: of embeddings, tables and linear layers.
     reparam: reparametrisation of the linear layers; embeddings have none.
+    epsilon: added to the norms' variances.
     """
 
     classes: int
@@ -120,17 +121,24 @@ class Conditioning(NamedTuple):
     latents: bool
     initializer: Init
     reparam: Reparam
+    epsilon: float
 
     def norm(self) -> Callable[..., nn.Module]:
         """Factory of the blocks' norms."""
         if self.shared or self.latents:
-            return partial(LinearBatchNorm, initializer=self.initializer, reparam=self.reparam)
+            return partial(
+                LinearBatchNorm,
+                initializer=self.initializer,
+                reparam=self.reparam,
+                epsilon=self.epsilon,
+            )
         if not self.classes:
-            return BatchNorm
+            return partial(BatchNorm, epsilon=self.epsilon)
         table = self.initializer.kernel
         return partial(
             ClassBatchNorm,
             classes=self.classes,
+            epsilon=self.epsilon,
             scale_init=lambda *args: 1 + table(*args),
             bias_init=table,
         )
@@ -208,7 +216,7 @@ class Generator(nn.Module):
                 attend = PooledSelfAttention(self.initializer, self.reparam, name="attention")
                 h, attention = attend(h, shift)
                 shift, maps = None, (attention,)
-        h = nn.relu(BatchNorm(name="norm")(h, train=train))
+        h = nn.relu(BatchNorm(epsilon=self.conditioning.epsilon, name="norm")(h, train=train))
         h = Conv(self.colours, **common, name="conv")(h)
         return jnp.tanh(h.astype(jnp.float32)), maps
 
@@ -291,6 +299,8 @@ class BigGAN(Attentive, Conditional):
     equal_shortcuts: bool = True
     """A convolution also in those shortcuts of the discriminator that halve the size at equal
     channels (ajbrock); otherwise their input is averaged (compare_gan)."""
+    epsilon: Rate = 1e-5
+    """Added to the variances in the generator's batch norms (ajbrock's --BN_eps)."""
     weights: Literal["orthogonal", "normal"] = "orthogonal"
     """How kernels and embeddings start: orthogonal, or from N(0, 0.02^2)."""
     power_iterations: Positive = 1
@@ -393,6 +403,7 @@ class BigGAN(Attentive, Conditional):
             latents=self.hierarchical,
             initializer=common["initializer"],
             reparam=common["reparam"],
+            epsilon=self.epsilon,
         )
 
     def networks(self) -> dict[str, nn.Module]:

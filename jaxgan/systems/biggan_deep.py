@@ -169,7 +169,7 @@ class Generator(nn.Module):
                 attend = PooledSelfAttention(self.initializer, self.reparam, name="attention")
                 h, attention = attend(h, shift)
                 shift, maps = None, (attention,)
-        h = nn.relu(BatchNorm(name="norm")(h, train=train))
+        h = nn.relu(BatchNorm(epsilon=self.conditioning.epsilon, name="norm")(h, train=train))
         h = Conv(self.colours, **common, name="conv")(h)
         return jnp.tanh(h.astype(jnp.float32)), maps
 

@@ -16,7 +16,7 @@ step size falls from iteration to iteration to 0, in the code once an epoch, in 
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +26,8 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, UInt32
 from jaxgan import losses
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, FromData, Image
-from jaxgan.nn.patchgan import PatchGAN
 from jaxgan.nn.translator import Translator
-from jaxgan.ranges import Count, Weight
+from jaxgan.ranges import Count, Weight, Within
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage, Use
 from jaxgan.systems.common.translation import Translation
 from jaxgan.view import View
@@ -95,6 +94,8 @@ class CycleGAN(Translation):
     """Residual blocks of a generator: 9 for 256 pixels, 6 for 128."""
     cycle: Weight = 10.0
     """Weight of the way there and back, in both directions."""
+    input_channels: Annotated[int, Within(0, 4)] = 0
+    """Channels of an image of kind A; 0: those of `shape`, which is of kind B."""
     identity: Weight = 5.0
     """Weight of leaving an image as it is that is of the wanted kind already."""
     pool: Count = 50
@@ -106,17 +107,25 @@ class CycleGAN(Translation):
                 f"image shape {self.shape}: height and width must be multiples of 4, at least 8; "
                 "change `shape` and resize the data"
             )
-        if self.pool < 0:
-            raise UserError(f"pool is {self.pool}: it holds 0 images or more")
+        if self.identity and len(set(self._shapes())) > 1:
+            raise UserError(
+                f"input_channels is {self.input_channels} and shape {self.shape}, but with "
+                "identity a generator is given images of either kind: set identity to 0"
+            )
         super().__post_init__()
 
     def data(self) -> tuple[dict[str, Field], ...]:
-        """Two unrelated sets of images of the same shape."""
-        return {"image": Image(self.shape)}, {"input": Image(self.shape)}
+        """Two unrelated sets of images, as high and as wide."""
+        a, b = map(Image, self._shapes())
+        return {"image": b}, {"input": a}
+
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of images of kind A, and of kind B."""
+        return (*self.shape[:2], self.input_channels or self.shape[-1]), self.shape
 
     def uses(self) -> dict[str, Use]:
         """There and back, both ways; and either way alone. There is no noise."""
-        image = Image(self.shape)
+        kind_a, kind_b = map(Image, self._shapes())
         a, b = FromData(column="input"), FromData(column="image")
 
         def cycle(view: View, taken: dict[str, Array], keys: Any, options: Any) -> dict[str, Array]:
@@ -133,7 +142,7 @@ class CycleGAN(Translation):
             "cycle": Use(
                 call=cycle,
                 takes={"input": a, "image": b},
-                gives=dict.fromkeys(("fake_b", "back_a", "fake_a", "back_b"), image),
+                gives={"fake_b": kind_b, "back_a": kind_a, "fake_a": kind_a, "back_b": kind_b},
                 summary="makes images of inputs, inputs of images, and both again of these",
             ),
             "AtoB": Use(
@@ -141,7 +150,7 @@ class CycleGAN(Translation):
                     "image": view("generator_ab", taken["input"])
                 },
                 takes={"input": a},
-                gives={"image": image},
+                gives={"image": kind_b},
                 summary="makes images of inputs",
             ),
             "BtoA": Use(
@@ -149,7 +158,7 @@ class CycleGAN(Translation):
                     "input": view("generator_ba", taken["image"])
                 },
                 takes={"image": b},
-                gives={"input": image},
+                gives={"input": kind_a},
                 summary="makes inputs of images",
             ),
         }
@@ -157,18 +166,27 @@ class CycleGAN(Translation):
     def networks(self) -> dict[str, nn.Module]:
         """A generator each way, and a discriminator of either kind."""
         dtype = jnp.dtype(self.dtype)
-        generator = Translator(self.shape[-1], self.width, self.blocks, dtype)
-        discriminator = PatchGAN(self.width, self.patch_halvings, dtype=dtype)
-        return dict.fromkeys(GENERATORS, generator) | dict.fromkeys(DISCRIMINATORS, discriminator)
+        a, b = (Translator(shape[-1], self.width, self.blocks, dtype) for shape in self._shapes())
+        discriminator = self.patchgan(affine=False)
+        return dict(zip(GENERATORS, (b, a), strict=True)) | dict.fromkeys(
+            DISCRIMINATORS, discriminator
+        )
 
     def inputs(self) -> dict[str, tuple]:
         """Images."""
-        return {name: (jnp.zeros((1, *self.shape)),) for name in GENERATORS + DISCRIMINATORS}
+        a, b = (jnp.zeros((1, *shape)) for shape in self._shapes())
+        return {
+            name: (images,)
+            for name, images in zip(GENERATORS + DISCRIMINATORS, (a, b, a, b), strict=True)
+        }
 
     def memory(self, key: PRNGKeyArray) -> dict[str, PyTree]:
         """An empty pool of either kind."""
         del key
-        return {name: empty_pool(self.pool, self.shape) for name in self._pools()}
+        return {
+            name: empty_pool(self.pool, shape)
+            for name, shape in zip(self._pools(), self._shapes(), strict=False)
+        }
 
     def _pools(self) -> tuple[str, ...]:
         return ("pool_a", "pool_b") if self.pool else ()

@@ -27,7 +27,7 @@ from jaxgan.errors import UserError
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
-from jaxgan.ranges import DecayRate, Positive, Rate, Shape
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import Generative, duel, label_of, mean_logits
 from jaxgan.view import View
@@ -119,7 +119,9 @@ class DCGAN(Generative):
     latent: Positive = 100
     """Size of the latent vector."""
     width: Positive = 64
-    """Channels of the layers next to the image, in both networks."""
+    """Channels of the generator's layer next to the image."""
+    discriminator_width: Count = 0
+    """Channels of the discriminator's layer next to the image; 0: `width`."""
     learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""
     betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
@@ -136,7 +138,7 @@ class DCGAN(Generative):
         dtype = jnp.dtype(self.dtype)
         return {
             "generator": Generator(self.width, self.shape, dtype),
-            "discriminator": Discriminator(self.width, dtype),
+            "discriminator": Discriminator(self.discriminator_width or self.width, dtype),
         }
 
     def stages(self) -> tuple[Stage, ...]:

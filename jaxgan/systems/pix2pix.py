@@ -16,7 +16,7 @@ rule.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -24,7 +24,6 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxgan import losses
 from jaxgan.fields import Field, FromData, Image
-from jaxgan.nn.patchgan import PatchGAN
 from jaxgan.nn.unet import UNet, halvings
 from jaxgan.ranges import Weight, Within
 from jaxgan.system import Decay, Examples, Metrics, Stage, Use
@@ -44,6 +43,9 @@ class Pix2Pix(Translation):
     """Channels of an image that it is made from."""
     dropout: Annotated[float, Within(0, 1, below=True)] = 0.5
     """Share of the numbers that the generator's dropout zeroes, in training and after."""
+    statistics: Literal["image", "running"] = "image"
+    """What norms take after training: the image's own mean and variance; or running ones, without
+    dropout, as the authors' code does with --eval. While it trains they take the image's own."""
     l1: Weight = 100.0
     """Weight of the L1 distance in the generator's loss."""
 
@@ -77,8 +79,10 @@ class Pix2Pix(Translation):
         """The generator and the discriminator."""
         dtype = jnp.dtype(self.dtype)
         return {
-            "generator": UNet(self.shape[-1], self.width, self.dropout, dtype),
-            "discriminator": PatchGAN(self.width, self.patch_halvings, affine=True, dtype=dtype),
+            "generator": UNet(
+                self.shape[-1], self.width, self.dropout, self.statistics == "running", dtype
+            ),
+            "discriminator": self.patchgan(affine=True),
         }
 
     def inputs(self) -> dict[str, tuple]:

@@ -74,7 +74,11 @@ def test_what_does_not_fit_is_named_in_one_line(tmp_path, change, message):
 
 def test_a_discriminator_of_another_training_is_refused(tmp_path):
     generator = originals.saved(Generator(), tmp_path / "netG.pth")
-    for discriminator in (Discriminator(width=8), Discriminator(layers=4), Discriminator(layers=2)):
+    for discriminator in (
+        Discriminator(colours=1),
+        Discriminator(layers=4),
+        Discriminator(layers=2),
+    ):
         other = originals.saved(discriminator, tmp_path / "netD.pth")
         with pytest.raises(UserError, match=r"netD\.pth"):
             convert.load("dcgan_pytorch", generator, other)

@@ -6,10 +6,11 @@ authors' PyTorch code lowers it once an epoch, in n epochs by 1/(n + 1) of it ea
 
 import dataclasses
 
+import jax.numpy as jnp
 import optax
 
 from jaxgan.errors import UserError
-from jaxgan.nn.patchgan import smallest_side
+from jaxgan.nn.patchgan import PatchGAN, smallest_side
 from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Stretch
 from jaxgan.system import System
 from jaxgan.systems.common.generative import falling_adam
@@ -22,7 +23,9 @@ class Translation(System):
     shape: Shape = (256, 256, 3)
     """Height, width and channels of an image that is to be made."""
     width: Positive = 64
-    """Channels of the layers next to the image, in all networks."""
+    """Channels of the generators' layers next to the image."""
+    discriminator_width: Count = 0
+    """Channels of the discriminators' layers next to the image; 0: `width`."""
     patch_halvings: Count = 3
     """Convolutions of stride two in a discriminator: 3 judges patches of 70x70 pixels, 2 of 34x34,
     1 of 16x16."""
@@ -47,6 +50,11 @@ class Translation(System):
                 f"decay is {self.decay}: give the iterations where the step size begins to fall "
                 "and where it is 0, such as 40000 80000"
             )
+
+    def patchgan(self, *, affine: bool) -> PatchGAN:
+        """A discriminator; `affine`: see there."""
+        width = self.discriminator_width or self.width
+        return PatchGAN(width, self.patch_halvings, affine, jnp.dtype(self.dtype))
 
     def adam(self) -> optax.GradientTransformation:
         """Adam with the declared schedule."""
