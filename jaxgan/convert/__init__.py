@@ -102,8 +102,8 @@ def load(
         paths["discriminator"] = discriminator
     tensors = {}
     for name, path in paths.items():
-        file = pth.load(path)
-        tensors[name] = Tensors(file.arrays, str(path), file.facts)
+        content = pth.load(path)
+        tensors[name] = Tensors(content.arrays, str(path), content.facts)
     files = list(tensors.values())
     for network, file in tensors.items():
         file.enter(module.KNOWN[network], network)

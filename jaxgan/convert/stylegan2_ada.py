@@ -59,9 +59,7 @@ def parts(file: Tensors) -> dict[str, Part]:
             'or a .pth file of {"G_ema": state_dict, "D": state_dict}'
         )
     # What is no parameter, the average has from the other.
-    found = {f"{names[0]}.": Part("generator")}
-    if "G_ema" in names:
-        found["G_ema."] = Part("generator", True)
+    found = {f"{name}.": Part("generator", name != names[0]) for name in names}
     if _judged(file):
         found["D."] = Part("discriminator")
     return found
