@@ -31,7 +31,7 @@ class Options:
     discriminator: Path | None = None
     """File of the discriminator of the same training, where it has one of its own that the format
     does not find by its name; None: it starts anew."""
-    resolution: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SIDE|HEIGHT WIDTH")] = ()
+    resolution: Annotated[tuple[Positive, ...], tyro.conf.arg(metavar="SIDE|HEIGHT WIDTH")] = ()
     """Pixels of an image, where files do not say them (CycleGAN); (): as the format guesses."""
     set: tuple[str, ...] = ()
     """FIELD=VALUE ...: fields of the system that files do not say, such as epsilon=1e-4."""
@@ -87,7 +87,7 @@ def _adjust(options: Options, system: System) -> System:
     """The system of the files, with what was given on the command line."""
     changes: dict[str, Any] = {}
     if sides := options.resolution:
-        if len(sides) > 2 or min(sides) < 1 or "shape" not in _names(system):
+        if len(sides) > 2 or "shape" not in _names(system):
             raise UserError(
                 f"--resolution is {' '.join(map(str, sides))}: give one side of square images of "
                 f"{type(system).__name__}, or height and width"
