@@ -66,6 +66,7 @@ class Stepper:
             micro=experiment.micro,
             mesh=mesh,
             augment=experiment.augment,
+            freeze=experiment.freeze,
         )
         lowered, seconds, cached = self._compile(step)
         flops, _ = flops_and_share(

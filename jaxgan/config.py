@@ -182,12 +182,20 @@ class Experiment(Ranged):
     augment: str = ""
     """What discriminators see all images augmented by, for small data: color, translation, cutout,
     with commas."""
+    init: str | None = None
+    """Run whose weights, averages and statistics this one begins with, at step 0 and with fresh
+    optimisers; None: from scratch."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that stay as they are: NETWORK, or NETWORK:PATH, where PATH begins theirs or is a
+    glob, such as discriminator:block_0 (FreezeD)."""
     mesh: Mesh = dataclasses.field(default=Mesh(), metadata=FREE)
     checkpoint: Checkpoint = dataclasses.field(default=Checkpoint(), metadata=FREE)
     log: Log = dataclasses.field(default=Log(), metadata=FREE)
     evaluate: Evaluate = dataclasses.field(default=Evaluate(), metadata=FREE)
 
     def __post_init__(self) -> None:
+        if self.init is not None:
+            object.__setattr__(self, "init", str(self.init))  # a path, in Python
         seen = any(field.extent for group in self.system.data() for field in group.values())
         if parse_policy(self.augment) and not seen:
             raise UserError(
@@ -402,7 +410,7 @@ def differences(a: Experiment, b: Experiment) -> Iterator[str]:
 
 
 def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
-    if type(a) is not type(b):
+    if type(a) is not type(b) and dataclasses.is_dataclass(a):
         yield f"{name}: {type(a).__name__} here, {type(b).__name__} in the run"
     elif dataclasses.is_dataclass(a):
         for field in dataclasses.fields(a):

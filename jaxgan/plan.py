@@ -233,6 +233,7 @@ def plan(experiment: Experiment, topology: str, *, stage: int = -1) -> Plan:
             micro=experiment.micro,
             mesh=mesh,
             augment=experiment.augment,
+            freeze=experiment.freeze,
         )
         lowered = step.lower(state, shapes_of(experiment, part, mesh))  # type: ignore[attr-defined]
     options = {"xla_gpu_autotune_level": "0"} if place.platform == "gpu" else None

@@ -21,6 +21,8 @@ SKIPPED = "skipped.txt"
 """What is wrong with each file of the data that was left out as damaged."""
 IMPORT = "import.json"
 """Where an imported run is from."""
+INIT = "init.json"
+"""What a run began with that another one lent, and what was not taken of it."""
 _LOCK = ".lock"
 
 _SEEN_WITHIN = 60

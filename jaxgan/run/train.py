@@ -11,7 +11,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,13 @@ from jaxgan.system import Stage, System, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import apply, resolution_at
 from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
 from jaxgan.training.debug import debugged_step
+from jaxgan.training.frozen import check_frozen
 from jaxgan.training.loop import Moment, iterate, spans
 from jaxgan.training.report import Report, Watch
 from jaxgan.training.show import picture, shown_use
 from jaxgan.training.step import Step, init, make_step, state_shapes, with_pretrained
 from jaxgan.training.trackers import TRACKERS, named
+from jaxgan.training.transfer import Classes, transfer
 
 Hook = Callable[[Moment, bool], None]
 """What is called after an iteration, with whether it is the last one."""
@@ -112,7 +114,7 @@ def train(
     console = console if is_first() else Console(quiet=True)
     if look.closely:
         experiment = _alone(experiment)
-    ready = together(lambda: _prepare(experiment, folder, console))
+    ready = together(lambda: _prepare(experiment, folder))
     lock = together(
         lambda: files.take(folder, ready.settings) if is_first() else contextlib.nullcontext()
     )
@@ -138,6 +140,7 @@ def train(
             micro=experiment.micro,
             mesh=ready.mesh,
             augment=experiment.augment,
+            freeze=experiment.freeze,
             step_of=_looking(experiment, look, console) if look.closely else None,
         )
         with _watch(experiment, folder, ready, start, console) as report:
@@ -350,6 +353,9 @@ class _Ready:
 
     Attributes:
         resumed: whether the folder holds a State of this experiment.
+        text: what the data are, in a line a column.
+        lender: the run that lends its State at the start; None: there is none, or it has.
+        classes: of each label, here and in that run.
         mesh: devices.
         feeds: this process's batches of each stage.
         table: data to show.
@@ -359,6 +365,9 @@ class _Ready:
     """
 
     resumed: bool
+    text: str
+    lender: Run | None
+    classes: dict[str, Classes]
     mesh: jax.sharding.Mesh
     feeds: list[Any]
     table: TableAt
@@ -367,10 +376,11 @@ class _Ready:
     settings: dict[str, str]
 
 
-def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
+def _prepare(experiment: Experiment, folder: Path) -> _Ready:
     """Checks all that a user can get wrong."""
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
     _check_buildable(experiment.system)
+    check_frozen(experiment.freeze, state_shapes(experiment.system).params)
     stages = stages_of(experiment.system)
     for stage in stages:
         check_batch(batch_of(experiment, stage), experiment.micro, mesh)
@@ -395,7 +405,7 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
     if resumed:
         _check_same_data(folder, fingerprint)
         _check_same_weights(folder, experiment.system)
-    console.print(text, highlight=False, soft_wrap=True, emoji=False)
+    lender = None if resumed or experiment.init is None else _lender(experiment.init)
     published = {name: each.sha256 for name, each in experiment.system.pretrained().items()}
     facts = {"fingerprint": fingerprint, "fields": about, "pretrained": published}
     settings_files = {
@@ -406,6 +416,9 @@ def _prepare(experiment: Experiment, folder: Path, console: Console) -> _Ready:
         settings_files[files.SKIPPED] = "".join(f"{line}\n" for line in skipped)
     return _Ready(
         resumed,
+        text,
+        lender,
+        {} if lender is None else _classes(lender, about, fingerprint),
         mesh,
         feeds,
         # A picture shows the same items each time: a set in memory is fitted once a resolution.
@@ -433,23 +446,80 @@ def _looking(experiment: Experiment, look: Look, console: Console) -> Callable[[
         seed=experiment.seed,
         micro=experiment.micro,
         augment=experiment.augment,
+        freeze=experiment.freeze,
     )
 
 
 def _begin(
     experiment: Experiment, folder: Path, ready: _Ready, checkpoints: Checkpoints, console: Console
 ) -> State:
-    """The State that training goes on with, or begins with."""
-    if not ready.resumed or checkpoints.latest is None:
-        return init(experiment.system, experiment.seed, mesh=ready.mesh)
-    state = checkpoints.restore(state_shapes(experiment.system, ready.mesh))
-    console.print(
-        f"{folder}: resuming at step {int(state.step)}",
-        highlight=False,
-        soft_wrap=True,
-        emoji=False,
+    """The State that training goes on with, or begins with; says which, before all else."""
+    system, mesh = experiment.system, ready.mesh
+
+    def say(*lines: str) -> None:
+        for line in (*lines, ready.text):
+            console.print(line, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+    if ready.resumed and checkpoints.latest is not None:
+        state = checkpoints.restore(state_shapes(system, mesh))
+        say(f"{folder}: resuming at step {int(state.step)}")
+        return with_pretrained(system, state, mesh)
+    if ready.lender is None:
+        say(f"{folder}: from scratch (--init RUN would begin with a run's weights)")
+        if is_first():
+            (folder / files.INIT).unlink(missing_ok=True)  # of a start that came to nothing
+        return init(system, experiment.seed, mesh=mesh)
+    with Checkpoints(ready.lender.folder / files.CHECKPOINTS) as reader:
+        lent = reader.restore(state_shapes(ready.lender.system, mesh))
+    step = int(lent.step)
+    try:
+        begun = transfer(system, init(system, experiment.seed, mesh=mesh), lent, ready.classes)
+    except UserError as error:
+        raise UserError(f"--init {experiment.init}: {error}: choose another run") from error
+    say(
+        f"{folder}: from {experiment.init} at step {step}: {begun.taken} of {begun.of} arrays; "
+        "optimisers start anew",
+        *(f"not taken: {line}" for line in _shortened(begun.left, f"see {folder / files.INIT}")),
     )
-    return with_pretrained(experiment.system, state, ready.mesh)
+    if is_first():
+        facts = {"run": experiment.init, "step": step, "taken": begun.taken, "left": begun.left}
+        files.write_whole(folder / files.INIT, json.dumps(facts, indent=1) + "\n")
+    return begun.state
+
+
+def _lender(name: str) -> Run:
+    """The run that another one begins with.
+
+    Raises:
+        UserError: it is none, or has no checkpoint.
+    """
+    try:
+        run = Run(name)
+    except UserError as error:
+        raise UserError(f"--init: {error}") from error
+    if not saved_steps(run.folder / files.CHECKPOINTS):
+        raise UserError(f"--init: {name} holds no checkpoint: train it first")
+    return run
+
+
+def _classes(lender: Run, about: Mapping[str, Any], fingerprint: str) -> dict[str, Classes]:
+    """Names of classes here and in the run that lends, by the label's name."""
+    theirs = files.read_data(lender.folder)
+    alike = bool(fingerprint) and theirs.get("fingerprint") == fingerprint
+    return {
+        name: Classes(
+            here=tuple(known.get("names", ())),
+            there=tuple(theirs.get("fields", {}).get(name, {}).get("names", ())),
+            alike=alike,
+        )
+        for name, known in about.items()
+    }
+
+
+def _shortened(lines: Sequence[str], rest: str, most: int = 20) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = [f"{len(lines) - most} more; {rest}"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def _evaluator(

@@ -1,8 +1,9 @@
 """The training loop: an iterator over iterations; what happens between them is the caller's."""
 
 import collections
+import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -15,6 +16,7 @@ from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import state_shardings
 from jaxgan.state import State
 from jaxgan.system import Examples, Metrics, Stage, System, stages_of
+from jaxgan.training.frozen import held
 from jaxgan.training.step import Step, compile_step, make_step
 
 _ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never reach it
@@ -71,6 +73,7 @@ def iterate(
     micro: int = 1,
     mesh: Mesh,
     augment: str = "",
+    freeze: Sequence[str] = (),
     step_of: Callable[[Stage], Step] | None = None,
 ) -> Iterator[Moment]:
     """Iterates from `state.step` to `steps`, yielding after every iteration.
@@ -88,6 +91,7 @@ def iterate(
         micro: micro-batches an update.
         mesh: devices, over which `state` is laid out by `jaxgan.parallel.sharding`.
         augment: what discriminators see augmented by, as `make_step` takes it.
+        freeze: parameters that stay as they are, as `make_step` takes them.
         step_of: what advances the State in a stage, instead of a step that is compiled ahead.
     """
     start = int(state.step)
@@ -103,7 +107,9 @@ def iterate(
         first = _place(batches[max(begin, start)], sharding)
         if step_of is not None:
             return batches, first, sharding, step_of(stage)
-        step = make_step(system, stage, seed=seed, micro=micro, mesh=mesh, augment=augment)
+        step = make_step(
+            system, stage, seed=seed, micro=micro, mesh=mesh, augment=augment, freeze=freeze
+        )
         return batches, first, sharding, compile_step(step, shapes, first)
 
     left = [
@@ -122,7 +128,7 @@ def iterate(
             if stage.enter is not None and step == begin:
                 # Not the key of the step that follows.
                 key = jax.random.fold_in(jax.random.key(seed), _ENTER - begin)
-                state = _entered(stage, state, first, key, mesh)
+                state = _entered(stage, state, first, key, mesh, freeze)
             feed = itertools.chain([first], to_devices(batches.iterate(step + 1), sharding))
             for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
                 # An implicit copy between host and device would stall both.
@@ -133,11 +139,23 @@ def iterate(
         ahead.shutdown(wait=False, cancel_futures=True)
 
 
-def _entered(stage: Stage, state: State, first: Examples, key: PRNGKeyArray, mesh: Mesh) -> State:
-    """The State that a stage begins with."""
+def _entered(
+    stage: Stage,
+    state: State,
+    first: Examples,
+    key: PRNGKeyArray,
+    mesh: Mesh,
+    freeze: Sequence[str],
+) -> State:
+    """The State that a stage begins with; frozen parameters outlast its beginning."""
+
+    def enter(state: State, batch: Examples, key: PRNGKeyArray) -> State:
+        assert stage.enter is not None
+        entered = stage.enter(state, batch, key)
+        return dataclasses.replace(entered, params=held(freeze, state.params, entered.params))
+
     layout = state_shardings(mesh, state)
-    enter = jax.jit(stage.enter, donate_argnums=0, out_shardings=layout)  # type: ignore[arg-type]
-    return enter(state, first, key)
+    return jax.jit(enter, donate_argnums=0, out_shardings=layout)(state, first, key)
 
 
 def to_devices(

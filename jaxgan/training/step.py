@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, sta
 from jaxgan.ranges import Positive, Seed, checked
 from jaxgan.state import State
 from jaxgan.system import Decay, Examples, Metrics, Player, Pretrained, Stage, System, stages_of
+from jaxgan.training.frozen import check_frozen, held, without_frozen
 from jaxgan.training.spectral import power_iteration
 from jaxgan.view import View
 
@@ -108,6 +109,7 @@ def make_step(
     micro: Positive = 1,
     mesh: Mesh | None = None,
     augment: str = "",
+    freeze: Sequence[str] = (),
 ) -> Step:
     """Compiles-on-first-use `step(state, batch) -> (state, {player: {metric: scalar}})`.
 
@@ -128,7 +130,13 @@ def make_step(
         mesh: devices, over which `jaxgan.parallel.sharding` says how `state` is laid out.
         augment: what discriminators see augmented by: some of `jaxgan.augment.POLICIES`, with
             commas; "": nothing.
+        freeze: parameters that stay as they are, bit for bit (`jaxgan.training.frozen`).
+
+    Raises:
+        UserError: `freeze` names no parameters of the system, or all.
     """
+    if freeze:
+        check_frozen(freeze, state_shapes(system).params)
     stage = stages_of(system)[0] if stage is None else stage
     networks, averages, policy = system.networks(), system.ema(), parse_policy(augment)
     turn_of = partial(
@@ -139,6 +147,7 @@ def make_step(
         micro=micro,
         mesh=mesh,
         resolution=stage.resolution,
+        freeze=tuple(freeze),
     )
 
     def step(state: State, batch: Examples) -> tuple[State, dict[str, Metrics]]:
@@ -303,6 +312,7 @@ class _Turn:
         micro: micro-batches an update.
         mesh: devices.
         resolution: of the stage.
+        freeze: patterns of parameters that stay as they are.
     """
 
     player: Player
@@ -316,6 +326,7 @@ class _Turn:
     micro: int
     mesh: Mesh | None
     resolution: Resolution | None
+    freeze: tuple[str, ...]
 
     def __call__(self, batches: Examples) -> tuple[State, Metrics, dict[str, Array]]:
         """`repeats` updates on batches [repeats, micro, b, ...]."""
@@ -355,13 +366,15 @@ class _Turn:
             stats = power_iteration(name, self.networks, self.inputs, shared, stats)
         moving = moving._replace(stats=stats)
         grads, moving, metrics, out = self._gradient(others, moving, batch, repeat)
+        grads = without_frozen(self.freeze, grads)
         share = shared_out(mesh, moving.owned)
         updates, opt = player.optimizer.update(grads, moving.opt, share)
         share = optax.apply_updates(share, updates)
         if player.project is not None:
             share = player.project(share)
         metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
-        return moving._replace(owned=kept(mesh, share), opt=opt), (metrics, out)
+        owned = held(self.freeze, moving.owned, kept(mesh, share))
+        return moving._replace(owned=owned, opt=opt), (metrics, out)
 
     def _gradient(
         self, others: dict[str, PyTree], moving: _Moving, batch: Examples, repeat: Any
