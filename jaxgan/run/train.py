@@ -131,6 +131,8 @@ def train(
     ):
         state = _begin(experiment, folder, ready, checkpoints, console)
         start = int(state.step)
+        if ready.evaluator:
+            ready.evaluator.resume(start)
         moments = iterate(
             experiment.system,
             state,
@@ -144,16 +146,9 @@ def train(
             step_of=_looking(experiment, look, console) if look.closely else None,
         )
         with _watch(experiment, folder, ready, start, console) as report:
-            hooks: list[Hook] = [
-                _Log(report, experiment.log.every),
-                # Before pictures: a use that fails must not cost what was trained.
-                _Saves(report, checkpoints, experiment.checkpoint.every),
-                *([_Pictures(experiment, ready, report)] if ready.shown else []),
-                *([_Profile(folder, start, look.profile, console)] if look.profile else []),
-            ]
-            if ready.evaluator:
-                ready.evaluator.resume(start)
-                hooks.append(_Scores(experiment, folder, ready.evaluator, report, best))
+            hooks = _hooks(experiment, folder, ready, report, (checkpoints, best))
+            if look.profile:
+                hooks.append(_Profile(folder, start, look.profile, console))
             _follow(experiment, moments, report, hooks, stop)
     return Run(folder)
 
@@ -167,6 +162,25 @@ def _watch(
     settings = json.loads(ready.settings[files.CONFIG])
     trackers = [TRACKERS[name](folder, start, settings) for name in named(experiment.log.to)]
     return Report(folder, start=start, steps=_end(experiment), console=console, trackers=trackers)
+
+
+def _hooks(
+    experiment: Experiment,
+    folder: Path,
+    ready: _Ready,
+    report: Watch,
+    kept: tuple[Checkpoints, Checkpoints | None],
+) -> list[Hook]:
+    """What happens after every iteration, in turn."""
+    hooks: list[Hook] = [
+        _Log(report, experiment.log.every),
+        # Before pictures: a use that fails must not cost what was trained.
+        _Saves(report, kept[0], experiment.checkpoint.every),
+        *([_Pictures(experiment, ready, report)] if ready.shown else []),
+    ]
+    if ready.evaluator:
+        hooks.append(_Scores(experiment, folder, ready.evaluator, report, kept[1]))
+    return hooks
 
 
 def _follow(

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -79,8 +79,8 @@ def iterate(
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
     The stage is a function of the step, so a run resumes inside one or on its border: `enter` runs
-    when an iteration begins a stage, after the hooks of the one before. While a
-    stage trains, the step of the next one is compiled.
+    when an iteration begins a stage, after the hooks of the one before. While a stage trains, the
+    step of the next one is compiled.
 
     Args:
         system: the GAN.
@@ -95,22 +95,17 @@ def iterate(
         step_of: what advances the State in a stage, instead of a step that is compiled ahead.
     """
     start = int(state.step)
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-    )
+    how: dict[str, Any] = {"seed": seed, "micro": micro, "augment": augment, "freeze": freeze}
+    shapes = jax.tree.map(_shape_of, state)
 
-    def prepare(
-        number: int, stage: Stage, begin: int
-    ) -> tuple[Feed, Examples, NamedSharding, Step]:
+    def prepare(number: int, stage: Stage, begin: int) -> _Prepared:
         batches = batches_of(number)
         sharding = batch_sharding(mesh, leading=(stage.draws > 1) + (micro > 1))
         first = _place(batches[max(begin, start)], sharding)
-        if step_of is not None:
-            return batches, first, sharding, step_of(stage)
-        step = make_step(
-            system, stage, seed=seed, micro=micro, mesh=mesh, augment=augment, freeze=freeze
-        )
-        return batches, first, sharding, compile_step(step, shapes, first)
+        advance = step_of(stage) if step_of else make_step(system, stage, mesh=mesh, **how)
+        if not step_of:
+            advance = compile_step(advance, shapes, first)
+        return batches, first, sharding, advance
 
     left = [
         (number, stage, begin, end)
@@ -137,6 +132,13 @@ def iterate(
                 yield Moment(done, stage, state, metrics, number)
     finally:
         ahead.shutdown(wait=False, cancel_futures=True)
+
+
+_Prepared = tuple[Feed, Examples, NamedSharding, Step]
+
+
+def _shape_of(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
 def _entered(

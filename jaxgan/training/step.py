@@ -131,9 +131,6 @@ def make_step(
         augment: what discriminators see augmented by: some of `jaxgan.augment.POLICIES`, with
             commas; "": nothing.
         freeze: parameters that stay as they are, bit for bit (`jaxgan.training.frozen`).
-
-    Raises:
-        UserError: `freeze` names no parameters of the system, or all.
     """
     if freeze:
         check_frozen(freeze, state_shapes(system).params)
@@ -168,16 +165,20 @@ def make_step(
             state, metrics[player.name], out = _lazily(player, turn, state, seen)
             emitted = {**emitted, **out}
             key = backend.after(key, metrics[player.name]["gradient_norm"])
-        if augmentation is not None and not augmentation.applied:
-            raise UserError(
-                f"--augment is {augment}, but no loss of {type(system).__name__} augments what it "
-                "scores: leave it out"
-            )
+        _check_applied(augmentation, augment, system)
         ema = {name: _decay(name, state, rate, mesh) for name, rate in averages.items()}
         return dataclasses.replace(state, step=state.step + 1, ema=ema), metrics
 
     out = None if mesh is None else (_state_shardings(system, mesh), replicated(mesh))
     return jax.jit(step, donate_argnums=0, out_shardings=out)
+
+
+def _check_applied(augmentation: "Augmentation | None", augment: str, system: System) -> None:
+    if augmentation is not None and not augmentation.applied:
+        raise UserError(
+            f"--augment is {augment}, but no loss of {type(system).__name__} augments what it "
+            "scores: leave it out"
+        )
 
 
 def compile_step(step: Step, state: State, batch: Examples) -> Step:

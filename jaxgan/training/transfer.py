@@ -178,7 +178,7 @@ def _class_axes(system: System) -> dict[str, tuple[int, str]]:
     shapes = _named(_parts(state_shapes(system)))
     for label, classes in _labels(system).items():
         for field in dataclasses.fields(system):
-            if field.init and getattr(system, field.name) == classes:
+            if field.init and vars(system)[field.name] == classes:
                 more = _with_more(system, field.name, label)
                 for name, x in _named(_parts(more)).items() if more else ():
                     here = shapes[name].shape if name in shapes else x.shape
