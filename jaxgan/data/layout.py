@@ -22,6 +22,9 @@ METADATA = "metadata.jsonl"
 DATASET = "dataset.json"
 """What StyleGAN's tools call the file of labels: {"labels": [[file, class], ...]}."""
 
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+"""What parts of a data set are called, which are seldom its classes."""
+
 _BESIDE = ("cls", "txt", "json")
 """Endings of what WebDataset keeps beside an image."""
 
@@ -157,6 +160,11 @@ def _by_folder(listing: _Listing, reading: Reading) -> Encoded:
         _refuse_nested(listing, tops, folders)
     if not listing.images:
         raise listing.no_images()
+    if inner := next((p for p, _ in listing.others if p.endswith(f"/{METADATA}")), None):
+        raise UserError(
+            f"{name} holds {inner}, which describes the images beside it alone: did you mean "
+            f"{Path(name, inner).parent}? Or move all into one {METADATA}"
+        )
     notes = listing.notes()
     if tops or not folders:
         if reading.recursive and folders:
@@ -168,6 +176,10 @@ def _by_folder(listing: _Listing, reading: Reading) -> Encoded:
         if not reading.recursive:
             raise listing.no_images(empty[0])
         notes.append(f"no images in {len(empty):,} of {len(folders):,} sub-folders ({empty[0]})")
+    if set(map(str.lower, classes)) <= _SPLITS:
+        notes.insert(
+            0, f"classes are called {', '.join(classes)}: give {name}/{classes[0]} for one"
+        )
     if reading.recursive:
         notes.insert(0, f"classes are the {len(classes):,} sub-folders of {name}")
     number = {folder: label for label, folder in enumerate(classes)}

@@ -77,14 +77,19 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
         if spec.startswith(prefix):
             return opened(spec, functools.partial(open_source, reading=reading))
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if spec and path.is_dir():
         return _folder_opener(path)(spec, reading)
     if path.is_file() or is_pattern(spec):
         ending = path.suffix.lower()
         if ending in _FILES and (path.is_file() or ending == ".tar"):
             return _FILES[ending](spec, reading)
-    if path.exists():
+    if spec and path.exists():
         raise _no_data(spec, path)
+    if not spec:
+        raise UserError("--data is empty: give a data set")
+    if is_pattern(spec) or path.suffix.lower() in _FILES:
+        kind = "stands for no files" if is_pattern(spec) else "does not exist"
+        raise UserError(f"{spec} {kind}: give a file, or a pattern of .tar files")
     if spec in tfds_names():
         raise UserError(f"no folder {spec!r} here, but TFDS has one: use tfds:{spec}")
     near = difflib.get_close_matches(spec, EMBEDDED, n=1)

@@ -253,6 +253,18 @@ def test_folders_are_no_classes_where_metadata_describes(form):
     assert source.notes[0].startswith("sub-folders are no classes")
 
 
+def test_metadata_of_one_folder_is_not_passed_over(form):
+    files = {"train/a.png": png(), "train/metadata.jsonl": lines({"file_name": "a.png"})}
+    message = r"holds train/metadata.jsonl, which describes .*did you mean .*train\?"
+    refused(form({**files, "test/b.png": png()}), message)
+    refused(form({**files, "test/b.png": png()}), message, DEEP)
+
+
+def test_classes_that_are_called_like_splits_are_told_of(form):
+    name = form({"train/a.png": png(), "Test/b.png": png()})
+    assert open_source(name).notes == (f"classes are called Test, train: give {name}/Test for one",)
+
+
 # --- StyleGAN's dataset.json
 
 

@@ -14,10 +14,17 @@ from jaxgan.errors import UserError
         ("./photos", "known names are mnist5k, digits, ring, grid$"),
         ("cifar10", "TFDS has one: use tfds:cifar10$"),
         (__file__, "is a file, expected a folder of images"),
+        ("nope.zip", r"^nope.zip does not exist: give a file, or a pattern"),
+        ("*.png", r"^\*.png stands for no files: give a file, or a pattern of .tar files"),
+        ("", "--data is empty"),
+        ("x.h5", r"^x.h5 is a file, .*: save them as FILE.npz with `images`"),
+        ("x.png", "x.png is one image, .*: give its folder, or image:x.png"),
     ],
 )
 def test_an_unknown_name_is_told_the_nearest(spec, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for name in ("x.h5", "x.png"):
+        (tmp_path / name).touch()
     with pytest.raises(UserError, match=message):
         open_source(spec)
 
