@@ -51,6 +51,10 @@ class Options:
     """Of latents and subsets."""
     max_pixels: Positive = MAX_PIXELS
     """Height times width of the largest image file that is decoded."""
+    recursive: bool = False
+    """Read folders within sub-folders too: the first level are the classes."""
+    skip_broken: bool = False
+    """Leave out damaged files, and say how many."""
     json: bool = False
     """Print the records as JSON, one a line."""
 
@@ -96,7 +100,11 @@ def main(argv: list[str]) -> int:
 
 def _reading(options: Options) -> Reading:
     """How files are read that are not of a run's own data."""
-    return Reading(max_pixels=options.max_pixels)
+    return Reading(
+        max_pixels=options.max_pixels,
+        recursive=options.recursive,
+        skip_broken=options.skip_broken,
+    )
 
 
 def _of_run(run: Run, options: Options) -> Iterator[Drawn]:

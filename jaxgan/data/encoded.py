@@ -147,7 +147,7 @@ class Encoded(Source):
             found=None,
             labels=None if self.labels is None else self.labels[kept],
             notes=(*self.notes, note),
-            skipped=(*self.skipped, *reasons),
+            skipped=(*self.skipped, *map(_line, reasons)),
         )
 
     def identity(self) -> Iterator[bytes]:
@@ -158,3 +158,8 @@ class Encoded(Source):
             names = list(field.names) if isinstance(field, Label) else []
             plain = items.tolist() if isinstance(items, np.ndarray) else items
             yield json.dumps([name, names, plain]).encode()
+
+
+def _line(text: str) -> str:
+    """A line that can be written to a file of text, whatever the names in it are."""
+    return text.encode(errors="backslashreplace").decode().replace("\n", "\\n")

@@ -15,9 +15,14 @@ _IMAGES = ("images", "image", "arr_0")
 _LABELS = ("labels", "label", "arr_1")
 """What arrays are called here, and, last, where they have no names, as in ADM's samples."""
 
+_NAMES = "classes"
+"""The array of the classes' names, by number."""
+
 
 def open_npz(name: str, reading: Reading = USUAL) -> Columns:
     """Open an .npz file: `images`, uint8 [n, h, w, c] or [n, h, w], and perhaps `labels` [n].
+
+    The names of classes may lie in `classes`.
 
     Raises:
       UserError: It is no file of plain arrays; there are no images; labels are no classes.
@@ -44,7 +49,8 @@ def open_npz(name: str, reading: Reading = USUAL) -> Columns:
         values = arrays.pop(found)
         if values.shape != images.shape[:1]:
             raise UserError(f"{name}: {found} is {values.shape}, expected {images.shape[:1]}")
-        column = labels(values.tolist(), f"{name} {found}")
+        names = [str(each) for each in arrays.pop(_NAMES, np.array([])).ravel()]
+        column = labels(values.tolist(), f"{name} {found}", names or None)
         fields["label"], items["label"] = column.field, np.asarray(column.items)
         notes += absent(column)
     if arrays:

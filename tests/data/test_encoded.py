@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -138,6 +139,17 @@ def test_what_a_pack_leaves_out_is_said(tmp_path):
     line = json.dumps({"file_name": "0.png", "text": "zero"}).encode()
     packed = pack(folder(tmp_path / "in", {"0.png": png(), "metadata.jsonl": line}), tmp_path / "o")
     assert packed.notes == ("text is not packed",)
+
+
+def test_names_that_are_no_text_are_listed(tmp_path):
+    folder(tmp_path / "in", {"a.png": png(), "b.png": png(), "c\nd.png": b"x"})
+    (tmp_path / "in" / os.fsdecode(b"\xff.png")).write_bytes(png())
+    source = open_source(str(tmp_path / "in"), SKIP)
+    assert len(source) == 3
+    fingerprint(source)
+    pack(tmp_path / "in", tmp_path / "out", reading=SKIP)
+    (line,) = (tmp_path / "out/skipped.txt").read_text().splitlines()
+    assert "c\\nd.png: found no image" in line
 
 
 # --- formats

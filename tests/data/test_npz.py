@@ -33,6 +33,14 @@ def test_what_sample_writes(tmp_path):
     assert fingerprint(source) != fingerprint(open_source(saved(tmp_path / "b.npz", images=IMAGES)))
 
 
+def test_names_of_classes(tmp_path):
+    labels, names = np.array([1, 0, 1, 1, 0]), ["cat", "dog"]
+    name = saved(tmp_path / "a.npz", images=IMAGES, labels=labels, classes=names)
+    assert open_source(name).columns["label"] == Label(classes=2, names=("cat", "dog"))
+    with pytest.raises(UserError, match="entry 1 has the label 2, expected 0 to 1"):
+        open_source(saved(tmp_path / "b.npz", images=IMAGES, labels=labels + 1, classes=names))
+
+
 def test_other_ways_to_keep_images(tmp_path):
     adm = open_source(saved(tmp_path / "adm.npz", arr_0=IMAGES, arr_1=np.arange(5)))
     assert adm.labels.tolist() == [0, 1, 2, 3, 4]
