@@ -5,10 +5,10 @@ A pipe would wait for ever, a device never ends. Both raise an OSError whose `st
 """
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -19,7 +19,7 @@ _KINDS = {
 }
 
 
-def open_regular(path: str | os.PathLike[str], *, limit: int | None = None) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], *, limit: int | None = None) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading.
 
     Args:
@@ -35,7 +35,7 @@ def open_regular(path: str | os.PathLike[str], *, limit: int | None = None) -> B
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         _check(path, os.fstat(number), limit)
-        return os.fdopen(number, "rb")
+        return open(number, "rb")
     except BaseException:
         os.close(number)
         raise

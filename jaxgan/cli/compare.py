@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jaxgan import data
 from jaxgan.cli.parse import parse
 from jaxgan.errors import UserError
 from jaxgan.metrics import giving
@@ -38,6 +39,11 @@ def main(argv: list[str]) -> int:
     if not runs:
         raise UserError("no RUN given; usage: jaxgan compare RUN... [options]")
     found = [record for run in runs for record in _newest(Run(run), options.metric)]
+    if old := [record for record in found if data.by_names(record.data)]:
+        raise UserError(
+            f"{old[0].source} was scored by a version that told real images apart by names and "
+            "sizes of their files: evaluate it again"
+        )
     if differ := differing(found):
         name, values = differ
         if not options.json:

@@ -144,10 +144,9 @@ def _against(options: Options, run: Run | None, shape: tuple[int, ...]) -> Store
     if name is None:
         if run is None:
             raise UserError("images of files are scored against others: give --against")
-        own = run.experiment.data
-        source = data.as_source(own.source, own.reading)
+        source = run.source()
         if isinstance(source, data.Stepwise):
-            raise UserError(f"{own.name} has batches alone: give --against")
+            raise UserError(f"{run.experiment.data.name} has batches alone: give --against")
         return real_images(run.experiment, source, shape)
     if name.endswith(".npz"):
         return Path(name)

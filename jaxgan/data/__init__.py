@@ -6,6 +6,7 @@ from jaxgan.data.embedded import EMBEDDED, modes
 from jaxgan.data.encoded import Encoded
 from jaxgan.data.folder import open_folder, open_tar, open_zip
 from jaxgan.data.hf import open_hf, open_parquet
+from jaxgan.data.identity import content_hash, content_hashes
 from jaxgan.data.match import Match, about, match, refuse_unsuitable
 from jaxgan.data.npz import open_npz
 from jaxgan.data.pack import pack
@@ -22,12 +23,13 @@ from jaxgan.data.pairs import (
 from jaxgan.data.photo import PHOTOS, open_image
 from jaxgan.data.pipeline import Batches, Order, Stepwise, batches
 from jaxgan.data.scan import Report, notes_of, scan, skipped_of
-from jaxgan.data.source import as_source, fingerprint, open_source
+from jaxgan.data.source import FINGERPRINT, as_source, by_names, fingerprint, open_source
 from jaxgan.data.tfds import Tfds, open_tfds
 from jaxgan.fields.pixels import Fit, Reading, load, read
 
 __all__ = [
     "EMBEDDED",
+    "FINGERPRINT",
     "PHOTOS",
     "Arrays",
     "Batches",
@@ -52,6 +54,9 @@ __all__ = [
     "about",
     "as_source",
     "batches",
+    "by_names",
+    "content_hash",
+    "content_hashes",
     "contours",
     "edges",
     "fingerprint",

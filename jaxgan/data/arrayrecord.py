@@ -19,6 +19,7 @@ import grain
 import numpy as np
 
 from jaxgan.data.base import Item, Source
+from jaxgan.data.identity import content_hashes
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import USUAL, Reading, read
@@ -66,7 +67,6 @@ class Packed(Source):
       root: The folder.
       shards: Its files, in order.
       sizes: (height, width, channels) of its images, with the first item that has it.
-      sha256: Of all records.
       records: The label and file of every image.
       reading: How images are read.
     """
@@ -74,7 +74,6 @@ class Packed(Source):
     root: Path
     shards: tuple[Shard, ...] = dataclasses.field(repr=False)
     sizes: dict[tuple[int, int, int], int] = dataclasses.field(repr=False)
-    sha256: str
     records: grain.sources.ArrayRecordDataSource = dataclasses.field(repr=False)
     reading: Reading = USUAL
 
@@ -105,8 +104,12 @@ class Packed(Source):
                 yield f"{self.name} (item {index})", shape
 
     def identity(self) -> Iterator[bytes]:
-        """Yield the digest of all records."""
-        yield self.sha256.encode()
+        """Yield names of classes, and names of shards with hashes of their bytes."""
+        yield json.dumps(self.classes).encode()
+        files = [shard.file for shard in self.shards]
+        for file, digest in zip(files, content_hashes(self.root, files), strict=True):
+            yield file.encode()
+            yield digest
 
 
 def open_packed(name: str, reading: Reading = USUAL) -> Packed:
@@ -138,7 +141,6 @@ def open_packed(name: str, reading: Reading = USUAL) -> Packed:
         root=root,
         shards=tuple(index.shards),
         sizes={(h, w, c): first for h, w, c, first in index.shapes},
-        sha256=index.sha256,
         records=grain.sources.ArrayRecordDataSource(paths),
         reading=reading,
     )

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -134,7 +135,14 @@ class _Fitted(Source):
         return self.source.shapes(self.origins[column])
 
     def identity(self) -> Iterator[bytes]:
-        return self.source.identity()
+        """Yield what identifies the source, and what columns are called otherwise there.
+
+        Of one set, two columns may be taken for images.
+        """
+        yield from self.source.identity()
+        for name, origin in sorted(self.origins.items()):
+            if name != origin:
+                yield f"{name} is {origin}".encode()
 
 
 class Columns(Source):
@@ -215,9 +223,10 @@ class Columns(Source):
         return fitted
 
     def identity(self) -> Iterator[bytes]:
-        """Yield each column's name, and its items' shape, type and bytes."""
+        """Yield each column's name, what it knows, and its items' shape, type and bytes."""
         for key, items in self.items.items():
             yield key.encode()
+            yield json.dumps(self.columns[key].about()).encode()
             yield from _content(items)
 
 

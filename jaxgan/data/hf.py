@@ -15,7 +15,8 @@ import numpy as np
 
 from jaxgan.data.columns import Column, absent, columns_of, labels
 from jaxgan.data.encoded import Encoded
-from jaxgan.data.store import LARGEST, Store, content_hash
+from jaxgan.data.identity import content_hash
+from jaxgan.data.store import LARGEST, Store
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image
 from jaxgan.fields.pixels import USUAL, Reading

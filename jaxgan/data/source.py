@@ -30,6 +30,9 @@ from jaxgan.data.tfds import open_tfds, tfds_names
 from jaxgan.errors import UserError
 from jaxgan.fields.pixels import USUAL, Reading, extensions
 
+FINGERPRINT = 32
+"""Digits of a fingerprint."""
+
 _MADE_OF = {
     "unpaired:": open_unpaired,
     "edges:": open_edges,
@@ -147,13 +150,21 @@ def as_source(value: Any, reading: Reading = USUAL) -> Source | Stepwise:
     )
 
 
-def fingerprint(source: Source | Stepwise) -> str:
-    """Return 16 hexadecimal digits that identify this data set.
+def by_names(fingerprint: str) -> bool:
+    """Whether a fingerprint is of an earlier version, made of names and sizes of files.
 
-    They come from the bytes of arrays, from names and sizes of files (not from where the folder
-    lies), from a packed folder's records, or from TFDS's name, version and split.
+    Equal ones do not say that the data are the same.
+    """
+    return len(fingerprint) == 16
+
+
+def fingerprint(source: Source | Stepwise) -> str:
+    """Return 32 hexadecimal digits that identify this data set by its content.
+
+    They come from the bytes of arrays or files, the names of files (not from where the folder lies)
+    and the names of classes. See `by_names` for those of earlier versions.
     """
     digest = hashlib.sha256()
     for part in source.identity():
-        digest.update(part + b"\0")
-    return digest.hexdigest()[:16]
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:FINGERPRINT]

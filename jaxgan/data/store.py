@@ -4,7 +4,6 @@ process, and nothing is ever unpacked to disk.
 
 import abc
 import dataclasses
-import hashlib
 import os
 import stat
 import tarfile
@@ -16,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxgan.data.identity import content_hash, content_hashes
 from jaxgan.errors import UserError
 from jaxgan.files import open_regular, read_regular
 
@@ -86,9 +86,10 @@ class Directory(Store):
 
     def identity(self, numbers: Sequence[int]) -> Iterator[bytes]:
         """Yield the path and the hash of each file."""
-        for number in numbers:
-            yield self.members[number].encode(errors="surrogateescape")
-            yield content_hash(self.root / self.members[number])
+        files = [self.members[number] for number in numbers]
+        for file, digest in zip(files, content_hashes(self.root, files), strict=True):
+            yield os.fsencode(file)
+            yield digest
 
 
 class Zip(Store):
@@ -287,12 +288,6 @@ def _is_inside(member: str) -> bool:
 def _check_size(what: str, size: int, limit: int) -> None:
     if size > limit:
         raise UserError(f"{what} has {size:,} bytes, the most is {limit:,}: replace or remove it")
-
-
-def content_hash(path: Path) -> bytes:
-    """Return the hash of a file's content."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
 
 
 def _beginning(path: Path) -> bytes:

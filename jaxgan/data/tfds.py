@@ -2,13 +2,16 @@
 
 import dataclasses
 import difflib
+import json
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxgan.data.base import Item, Source
+from jaxgan.data.identity import content_hashes
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import USUAL, Reading, channels, read
@@ -20,15 +23,15 @@ class Tfds(Source):
 
     Attributes:
       records: Examples with "image" still encoded.
-      version: name/config/version, as TFDS calls it.
-      split: Such as "train" or "train[:10%]".
+      root: The folder that they lie in.
+      shards: Files in it, with how many examples of each are passed over and then taken; -1: all.
       depth: Channels that TFDS promises, to which images are converted; None if it does not.
       reading: How images are read.
     """
 
     records: Sequence[dict[str, Any]] = dataclasses.field(repr=False)
-    version: str
-    split: str
+    root: Path
+    shards: tuple[tuple[str, int, int], ...] = dataclasses.field(repr=False)
     depth: int | None
     reading: Reading = USUAL
 
@@ -43,8 +46,13 @@ class Tfds(Source):
         return {**item, "label": np.int32(record["label"])} if "label" in self.columns else item
 
     def identity(self) -> Iterator[bytes]:
-        """Yield name, version, split and length."""
-        yield f"{self.version} {self.split} {len(self)}".encode()
+        """Yield names of classes, and each shard's name, chosen examples and hash of its bytes."""
+        yield json.dumps(self.classes).encode()
+        files = list(dict.fromkeys(file for file, _, _ in self.shards))
+        hashes = dict(zip(files, content_hashes(self.root, files), strict=True))
+        for file, skip, take in self.shards:
+            yield f"{file} {skip} {take}".encode()
+            yield hashes[file]
 
 
 def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
@@ -109,8 +117,11 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
         name=name,
         columns=columns,
         records=records,
-        version=builder.info.full_name,
-        split=split,
+        root=Path(builder.data_dir),
+        shards=tuple(
+            (str(Path(each.filename).relative_to(builder.data_dir)), each.skip, each.take)
+            for each in builder.info.splits[split].file_instructions
+        ),
         depth=shape[-1],
         reading=reading,
     )

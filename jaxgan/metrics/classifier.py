@@ -7,6 +7,7 @@ Vinyals 2019, "Classification accuracy score for conditional generative models")
     accuracy(train(fakes, labels, classes=10), reals, real_labels)
 """
 
+import dataclasses
 import hashlib
 import os
 from functools import partial
@@ -127,10 +128,15 @@ def train(
     return _extractor(network, jax.device_get(variables))
 
 
-def of_data(source: data.Source, folder: Path) -> Extractor:
+def of_data(source: data.Source, folder: Path, *, fingerprint: str | None = None) -> Extractor:
     """A classifier of a data set, kept in `folder` for the next time.
 
     It learns from all images, or from a random 50,000.
+
+    Args:
+      source: the data set.
+      folder: where it is kept.
+      fingerprint: of the images; None: that of the data set.
 
     Raises:
       UserError: the data has no classes, or its images are too small.
@@ -140,7 +146,7 @@ def of_data(source: data.Source, folder: Path) -> Extractor:
         raise UserError(
             f"{source.name} has no classes to learn: choose another extractor than classifier"
         )
-    facts = f"{data.fingerprint(source)} {source.columns['image'].shape}"
+    facts = f"{fingerprint or data.fingerprint(source)} {source.columns['image'].shape}"
     name = f"classifier-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npz"
     if (folder / name).is_file():
         return load(folder / name)
@@ -213,6 +219,7 @@ def load(path: str | Path) -> Extractor:
 
 
 def _extractor(network: _Network, variables: PyTree) -> Extractor:
-    return from_function(
+    extractor = from_function(
         "classifier", network.apply, variables, size=FEATURES, classes=network.classes
     )
+    return dataclasses.replace(extractor, known=True)

@@ -1,5 +1,6 @@
 """Scores of generated images against real ones: what each needs, and a record of each value."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -89,7 +90,7 @@ def choose_extractor(
         return extractor(name, weights)
     if not isinstance(against, Stored):
         raise UserError(f"{against} holds no images: a classifier learns from them")
-    return classifier.of_data(against.source, folder)
+    return classifier.of_data(against.source, folder, fingerprint=against.data)
 
 
 def refer(
@@ -114,9 +115,9 @@ def refer(
             raise UserError(f"{against} holds statistics, which serve {served} alone: give images")
         gathered = {s.name: s.statistics.load(against) for s in chosen if s.statistics}
         count = next((statistics.count for statistics in gathered.values()), None)
-        digest = hashlib.sha256(against.read_bytes()).hexdigest()[:16]
+        digest = hashlib.sha256(against.read_bytes()).hexdigest()[: data.FINGERPRINT]
         return Reference(gathered, None, count or None, None, digest, str(against))
-    fingerprint = data.fingerprint(against.source) if isinstance(against, Stored) else "drawn"
+    fingerprint = against.data if isinstance(against, Stored) else "drawn"
     of_sets = [score for score in chosen if not score.paired]
     return Reference(
         _gather(against, of_sets, extractor, fingerprint, mesh) if of_sets else {},
@@ -262,7 +263,8 @@ def _gather(
     """By score, what it keeps of real images: of a pass, or of an equal one, from the cache."""
     places = _places(images, chosen, extractor, fingerprint) if isinstance(images, Stored) else {}
     if all(score.name in places and places[score.name].is_file() for score in chosen):
-        return {s.name: s.statistics.load(places[s.name]) for s in chosen if s.statistics}
+        with contextlib.suppress(UserError):  # a broken file is made anew
+            return {s.name: s.statistics.load(places[s.name]) for s in chosen if s.statistics}
     scores = [score() for score in chosen]
     needs = frozenset().union(*(score.needs_real for score in scores))
     for batch in pass_over(images, extractor, needs, mesh=mesh):
@@ -271,10 +273,11 @@ def _gather(
             score.add(real=batch)
     for score in scores:
         if path := places.get(score.name):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}.tmp")
-            score.real.save(partial)
-            partial.replace(path)
+            with contextlib.suppress(OSError):  # what cannot be kept is computed again
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(f".{os.getpid()}.tmp")
+                score.real.save(partial)
+                partial.replace(path)
     return {score.name: score.real for score in scores}
 
 
@@ -282,7 +285,9 @@ def _places(
     images: Stored, chosen: Sequence[type[Score]], extractor: Extractor, fingerprint: str
 ) -> dict[str, Path]:
     """Files of the cache for scores that have statistics, named by all that these depend on."""
-    facts = [fingerprint, images.fit, len(images), images.shape]
+    if not extractor.known:
+        return {}
+    facts = [fingerprint, len(images), images.shape]
     facts += [extractor.name, extractor.weights, extractor.resize]
     places = {}
     for score in chosen:

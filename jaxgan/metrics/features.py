@@ -42,6 +42,8 @@ class Extractor:
         resize: how images are brought to the network's size.
         size: of a feature vector.
         classes: number of logits; 0: it has none.
+        known: whether name and weights say all of it, so that what follows from its features may be
+            remembered. Not so of a user's own function, which may be edited.
         params: NumPy arrays, passed to `apply`; put them on the devices once.
         apply: (params, images) to (features [b, size], logits [b, classes] or None), float32. Pure,
             for jit.
@@ -52,6 +54,7 @@ class Extractor:
     resize: str
     size: int
     classes: int
+    known: bool = True
     params: PyTree
     apply: Callable[[PyTree, UInt8[Array, "b h w c"]], Features]
 
@@ -129,7 +132,8 @@ def from_function(
     """An extractor of the user's own.
 
     Args:
-        name: under which its scores are recorded.
+        name: under which its scores are recorded. Scores of one name and equal arrays are compared:
+            give another function another name.
         function: (params, images) to features [b, size], or to features and logits [b, classes].
             Pure, of JAX operations; images are uint8 [b, h, w, c] as they are.
         params: arrays that the function takes. The recorded hash of weights is that of these.
@@ -161,6 +165,7 @@ def from_function(
         resize=resize,
         size=size,
         classes=classes,
+        known=False,
         params=params,
         apply=apply,
     )

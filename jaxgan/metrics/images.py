@@ -4,6 +4,8 @@ Features are taken batch by batch, on all devices. What is kept of a batch is up
 """
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Set
 from functools import partial
 
@@ -77,12 +79,21 @@ class Stored:
     Attributes:
         source: where they lie, brought to the shape of what they are compared with.
         num: how many; None: all.
-        fit: how they were brought to that shape, for what is remembered of them.
+        crop: side of the centre crop that was taken of each first; None for none.
     """
 
     source: data.Source
     num: int | None = None
-    fit: str = ""
+    crop: int | None = None
+
+    @functools.cached_property
+    def data(self) -> str:
+        """Fingerprint of the images, but for their shape: of the data set, and of their crop."""
+        fingerprint = data.fingerprint(self.source)
+        if self.crop is None:
+            return fingerprint
+        cropped = f"{fingerprint} crop {self.crop}"
+        return hashlib.sha256(cropped.encode()).hexdigest()[: len(fingerprint)]
 
     @property
     def name(self) -> str:
@@ -138,7 +149,7 @@ def of_source(
         labels = source.columns[called["label"]]
         wanted["label"] = dataclasses.replace(labels, column=called["label"])
     transforms = {**dict.fromkeys(wanted), "image": partial(field.fit, framing=framing)}
-    return Stored(source.fitted(transforms, wanted), num, f"{shape} {framing}")
+    return Stored(source.fitted(transforms, wanted), num, crop)
 
 
 Images = Drawn | Stored

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxgan.config import Experiment, from_json
-from jaxgan.data import Batches, as_source
+from jaxgan.data import Batches, Source, Stepwise, as_source, by_names, fingerprint
 from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Field, Image, Normal, Resolution
+from jaxgan.metrics.base import warn
 from jaxgan.metrics.images import Drawn
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.ranges import Count, Positive, Rate, Seed, check, checked
@@ -118,9 +119,29 @@ class Run:
         Raises:
             UserError: they are not there, or have changed so that they do not fit.
         """
+        return table(self.experiment, self.source(), self.resolution)
+
+    def source(self) -> Source | Stepwise:
+        """Opens the data that it was trained on; warns where their content has changed since.
+
+        Raises:
+            UserError: they are not there.
+        """
         settings = self.experiment.data
         source = as_source(settings.source, settings.reading)
-        return table(self.experiment, source, self.resolution)
+        known = files.read_data(self.folder).get("fingerprint")
+        if known and isinstance(source, Source) and fingerprint(source) != known:
+            if by_names(known):
+                warn(
+                    f"whether {settings.name} is what {self.folder} was trained on is not known: "
+                    "it was started by a version that identified data by names and sizes"
+                )
+            else:
+                warn(
+                    f"{settings.name} is not what {self.folder} was trained on: its content has "
+                    "changed, or it is another of that name; what lies there now is taken"
+                )
+        return source
 
     def takes(self, use: str, options: Any = None) -> dict[str, Field]:
         """What a use takes, at the run's resolution and with what its data know."""

@@ -630,7 +630,14 @@ def _check_same_weights(folder: Path, system: System) -> None:
 def _check_same_data(folder: Path, fingerprint: str) -> None:
     """Refuses to resume on data that has changed: the same steps would see other images."""
     former = files.read_data(folder)
-    if former and former.get("fingerprint") != fingerprint:
+    known = former.get("fingerprint", "")
+    if former and known != fingerprint:
+        if fingerprint and data.by_names(known):
+            raise UserError(
+                f"{folder} was started by a version that identified data by names and sizes, which "
+                "do not say whether these are the same: if you know that they are, remove its "
+                f"{files.DATA} and start again"
+            )
         raise UserError(
             f"the data has changed since {folder} was started: restore it, or choose another --out"
         )

@@ -33,7 +33,7 @@ def test_fingerprints_tell_data_sets_apart_and_do_not_change():
     prints = {name: fingerprint(open_source(name)) for name in EMBEDDED}
     assert len(set(prints.values())) == len(EMBEDDED)
     assert prints == {name: fingerprint(open_source(name)) for name in EMBEDDED}
-    assert all(len(value) == 16 and int(value, 16) >= 0 for value in prints.values())
+    assert all(len(value) == 32 and int(value, 16) >= 0 for value in prints.values())
 
 
 def test_names_are_kept_as_typed():

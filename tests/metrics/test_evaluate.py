@@ -19,7 +19,7 @@ from jaxgan.metrics.base import joined
 from jaxgan.metrics.evaluate import evaluate, refer
 from jaxgan.metrics.features import from_function
 from jaxgan.metrics.frechet import FID, Moments, frechet_distance
-from jaxgan.metrics.images import Stored, pass_over
+from jaxgan.metrics.images import Stored, of_source, pass_over
 from jaxgan.metrics.kernel import KID, kernel_distance
 from jaxgan.metrics.records import Record, differing, read_records
 from jaxgan.parallel.mesh import make_mesh
@@ -122,7 +122,8 @@ def test_statistics_are_remembered_and_serve_as_a_file(tmp_path):
         jax.debug.callback(lambda: calls.append(1))
         return project(params, pixels)
 
-    extractor = from_function("counted", counted, WEIGHTS, size=12, classes=3)
+    own = from_function("counted", counted, WEIGHTS, size=12, classes=3)
+    extractor = dataclasses.replace(own, known=True)
     real, fake = Stored(images(100, 6)), Stored(images(100, 7))
     (first,) = evaluate(fake, real, extractor=extractor)
     jax.effects_barrier()
@@ -137,6 +138,68 @@ def test_statistics_are_remembered_and_serve_as_a_file(tmp_path):
     assert third.data != first.data
     with pytest.raises(UserError, match="serve fid alone"):
         evaluate(fake, tmp_path / "real.npz", "kid", extractor=extractor)
+
+
+def test_statistics_of_a_function_that_was_edited_are_not_remembered():
+    """Its name and weights say nothing of its code."""
+    found = []
+    for scale in (1, 2):
+
+        def scaled(params, pixels, scale=scale):
+            return scale * project(params, pixels)[0]
+
+        extractor = from_function("mine", scaled, WEIGHTS, size=12)
+        real, fake = Stored(images(100, 6)), Stored(images(100, 7))
+        found.append(evaluate(fake, real, extractor=extractor)[0].value)
+    assert found[1] == pytest.approx(4 * found[0], rel=1e-4)
+
+
+def test_statistics_are_those_of_the_content(tmp_path):
+    """Of folders of bitmaps, whose names and sizes are equal; of crops; of two columns of a set."""
+    extractor = dataclasses.replace(EXTRACTOR, known=True)
+
+    def draw(name, base, seed):
+        (tmp_path / name).mkdir(parents=True)
+        pixels = np.random.default_rng(seed).normal(base, 30, (60, 12, 12)).clip(0, 255)
+        for i, each in enumerate(pixels.astype(np.uint8)):
+            Image.fromarray(each).save(tmp_path / name / f"{i:03d}.bmp")
+
+    def score(generated, real, **how):
+        sides = []
+        for name in (generated, real):
+            source = data.open_source(f"{tmp_path}/{name}" if "/" not in name else name)
+            sides.append(of_source(source, (8, 8, 1), **how))
+        return evaluate(*sides, extractor=extractor)[0]
+
+    draw("a", 40, 0)
+    draw("b", 200, 1)
+    apart = score("a", "b").value
+    assert score("a", "a").value == pytest.approx(0, abs=1e-6)
+    assert score("b", "b").value == pytest.approx(0, abs=1e-6)
+    assert score("a", "b").value == apart > 0.1
+    whole, cropped = score("a", "a"), score("a", "a", crop=8)
+    assert cropped.value == pytest.approx(0, abs=1e-6)
+    assert differing([whole, cropped])[0] == "data"
+    draw("pairs/A", 40, 0)
+    draw("pairs/B", 200, 1)
+    pairs = f"pairs:{tmp_path}/pairs"
+    score(pairs, pairs)  # what is remembered of the outputs
+    inputs = score(pairs, pairs, columns={"image": "input"})
+    assert inputs.value == pytest.approx(0, abs=1e-6)
+    assert inputs.data != score(pairs, pairs).data
+
+
+def test_statistics_that_are_broken_or_cannot_be_kept_are_made_anew(tmp_path):
+    extractor = dataclasses.replace(EXTRACTOR, known=True)
+    real, fake = Stored(images(100, 6)), Stored(images(100, 7))
+    first = evaluate(fake, real, extractor=extractor)
+    (kept,) = (tmp_path / "cache/jaxgan/statistics").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert evaluate(fake, real, extractor=extractor) == first
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.write_text("a file where the folder was")
+    assert evaluate(fake, real, extractor=extractor) == first
 
 
 def test_what_cannot_be_scored_is_refused():
