@@ -126,6 +126,20 @@ def test_splits_and_versions():
     )
 
 
+def test_it_is_identified_by_the_bytes_of_its_shards(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "copy"))
+    shutil.copytree(prepared, tmp_path / "copy")
+    specs = [f"tfds:jaxgan_labelled:{split}" for split in ("test", "train[:25%]", "test+train")]
+    before = [fingerprint(open_source(spec)) for spec in specs]
+    assert len(set(before)) == 3
+    (shard,) = (tmp_path / "copy/jaxgan_labelled").rglob("*-train.array_record*")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    after = [fingerprint(open_source(spec)) for spec in specs]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, False]
+
+
 def test_batches_hold_every_item_with_its_label():
     source = open_source("tfds:jaxgan_labelled")
     report = scan(source, shape=(6, 6, 3), classes=2)

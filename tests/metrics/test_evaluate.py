@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from jaxgan.metrics.features import from_function
 from jaxgan.metrics.frechet import FID, Moments, frechet_distance
 from jaxgan.metrics.images import Stored, of_source, pass_over
 from jaxgan.metrics.kernel import KID, kernel_distance
-from jaxgan.metrics.records import Record, differing, read_records
+from jaxgan.metrics.records import Record, append, differing, read_records
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.systems.sngan import SNGAN
 
@@ -374,3 +375,16 @@ def test_mistakes_are_one_line(run, projections, arguments, message, capsys):
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_scores_of_versions_that_knew_data_by_names_are_not_ranked(run, tmp_path, capsys):
+    record = Record(
+        metric="fid", value=1.0, images=9, real_images=9, extractor="x", weights="", resize="none",
+        data="0123456789abcdef", shape="8x8x1", source="old", step=1, ema=True, truncation=None,
+        seed=0,
+    )  # fmt: skip
+    (tmp_path / "old").mkdir()
+    shutil.copy(run.folder / "config.json", tmp_path / "old")
+    append(tmp_path / "old", [record])
+    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "old")]) == 2
+    assert "names and sizes of their files: evaluate it again" in capsys.readouterr().err
