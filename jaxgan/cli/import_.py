@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     for name, count in facts["parameters"].items():
         print(f"{options.out}: {name} of {format}, {count:,} parameters")
     for name in facts["anew"]:
-        print(f"{options.out}: the {name} starts anew, for no file of it was given")
+        print(f"{options.out}: the {name} starts anew when it is trained: no file held it")
     if left := facts["left_out"]:
         print(f"{options.out}: {len(left)} tensors left out, see {options.out}/import.json")
     print(f"  {next_command(Run(options.out).system, options.out)}")

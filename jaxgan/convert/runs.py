@@ -1,6 +1,5 @@
 """An ordinary run from another framework's checkpoint: to sample, evaluate and train on."""
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -17,7 +16,7 @@ from jaxgan.errors import UserError
 from jaxgan.run.folder import CHECKPOINTS, CONFIG, IMPORT, write_whole
 from jaxgan.system import System
 from jaxgan.training.checkpoint import Checkpoints
-from jaxgan.training.step import init
+from jaxgan.training.step import init_around
 
 UNKNOWN = "unknown"
 """The data source of a run that was imported without one."""
@@ -61,18 +60,14 @@ def import_run(
     experiment = Experiment(
         system=converted.system, data=data or Data(source=UNKNOWN), **(settings or {})
     )
-    state = init(experiment.system, experiment.seed)
-    params, stats, ema = dict(state.params), dict(state.stats), dict(state.ema)
-    for name, tree in converted.params.items():
-        params[name] = jax.tree.map(jax.numpy.asarray, tree)
-        stats[name] = jax.tree.map(jax.numpy.asarray, converted.stats[name])
-        if name in ema:
-            # Copies: training donates the state, in which no array may stand twice.
-            weights = converted.averages.get(name, tree)
-            average = {"params": weights, **converted.stats[name]}
-            ema[name] = {key: jax.tree.map(jax.numpy.array, average[key]) for key in ema[name]}
-    state = dataclasses.replace(state, params=params, stats=stats, ema=ema)
-    facts = _facts(format, converted, sorted(set(params) - set(converted.params)))
+    state = init_around(
+        experiment.system,
+        converted.params,
+        converted.stats,
+        converted.averages,
+        experiment.seed,
+    )
+    facts = _facts(format, converted, sorted(set(state.params) - set(converted.params)))
     try:
         out.mkdir(parents=True, exist_ok=True)
         with Checkpoints(out / CHECKPOINTS, keep=experiment.checkpoint.keep) as checkpoints:

@@ -41,7 +41,7 @@ from jaxgan.training.frozen import check_frozen
 from jaxgan.training.loop import Moment, iterate, spans
 from jaxgan.training.report import Report, Watch
 from jaxgan.training.show import picture, shown_use
-from jaxgan.training.step import Step, init, make_step, state_shapes, with_pretrained
+from jaxgan.training.step import Step, drawn, init, make_step, state_shapes, with_pretrained
 from jaxgan.training.trackers import TRACKERS, named
 from jaxgan.training.transfer import Classes, transfer
 
@@ -477,6 +477,8 @@ def _begin(
     if ready.resumed and checkpoints.latest is not None:
         state = checkpoints.restore(state_shapes(system, mesh))
         say(f"{folder}: resuming at step {int(state.step)}")
+        # Of an imported run, whose files did not hold all networks.
+        state = drawn(system, state, experiment.seed, mesh=mesh)
         return with_pretrained(system, state, mesh)
     if ready.lender is None:
         say(f"{folder}: from scratch (--init RUN would begin with a run's weights)")

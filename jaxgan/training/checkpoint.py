@@ -24,7 +24,7 @@ from jaxgan.parallel.mesh import make_mesh
 from jaxgan.state import State
 from jaxgan.system import System
 from jaxgan.training.digest import saved_sha256
-from jaxgan.training.step import state_shapes, with_pretrained
+from jaxgan.training.step import drawn, state_shapes, with_pretrained
 
 FORMAT = 3
 """Of the dictionary that a checkpoint is; 1 was the State itself, when it had no memory; 2 had no
@@ -233,6 +233,7 @@ def restore(system: System, folder: str | Path, *, mesh: Mesh | None = None) -> 
     """The newest State in a folder that `save` or a run has written.
 
     With a mesh, its arrays are laid out by `jaxgan.parallel.sharding`, on any number of devices.
+    Networks that an imported run's files did not hold are drawn, with seed 0.
 
     Raises:
         UserError: there is none, or none of this system that can be read.
@@ -242,7 +243,7 @@ def restore(system: System, folder: str | Path, *, mesh: Mesh | None = None) -> 
     mesh = mesh or make_mesh(1, 1)
     with Checkpoints(Path(folder)) as checkpoints:
         state = checkpoints.restore(state_shapes(system, mesh))
-    return with_pretrained(system, state, mesh)
+    return with_pretrained(system, drawn(system, state, mesh=mesh), mesh)
 
 
 class Diverged(RuntimeError):
@@ -251,7 +252,12 @@ class Diverged(RuntimeError):
 
 def _check_finite(state: State) -> None:
     paths, leaves = zip(*jax.tree_util.tree_leaves_with_path(state), strict=True)
-    for path, finite in zip(paths, jax.device_get(_all_finite(leaves)), strict=True):
+    # What lies on the host, as an imported run's State does, is looked at there: no copies.
+    host = {i: np.isfinite(leaf).all() for i, leaf in enumerate(leaves) if type(leaf) is np.ndarray}
+    there = [i for i in range(len(leaves)) if i not in host]
+    found = jax.device_get(_all_finite(tuple(leaves[i] for i in there)))
+    every = host | dict(zip(there, found, strict=True))
+    for path, finite in zip(paths, (every[i] for i in range(len(leaves))), strict=True):
         if not finite:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise Diverged(f"step {int(state.step)}: {name} is not finite")

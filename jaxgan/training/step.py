@@ -48,6 +48,76 @@ def init(system: System, seed: Seed = 0, *, mesh: Mesh | None = None) -> State:
     return with_pretrained(system, build(), mesh)
 
 
+def init_around(
+    system: System,
+    params: dict[str, PyTree],
+    stats: dict[str, PyTree],
+    averages: dict[str, PyTree],
+    seed: int = 0,
+) -> State:
+    """The State before the first iteration, of networks that are there; all others are zeros.
+
+    Nothing is drawn: a generator is sampled without its discriminator, whose orthogonal start takes
+    longer than all else. `drawn` draws it, once it is needed.
+
+    Args:
+        system: whose State.
+        params: {network: parameters} of some networks.
+        stats: {network: {collection: ...}} of the same.
+        averages: {network: parameters}, of those in `System.ema`; else they begin as `params`.
+        seed: of the system's memory.
+    """
+    shapes = state_shapes(system)
+    blank = partial(jax.tree.map, lambda like: np.zeros(like.shape, like.dtype))
+    params, stats = blank(shapes.params) | params, blank(shapes.stats) | stats
+    opt, memory = jax.jit(partial(_start, system, seed))(params)
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        stats=stats,
+        memory=memory,
+        opt=opt,
+        ema={name: _averaged(name, params | averages, stats) for name in system.ema()},
+    )
+
+
+def undrawn(state: State) -> tuple[str, ...]:
+    """Networks that have no start yet: at step 0, with parameters that are all zero."""
+    if int(state.step):
+        return ()
+    return tuple(
+        name
+        for name, tree in state.params.items()
+        if tree and not any(jnp.any(leaf) for leaf in jax.tree.leaves(tree))
+    )
+
+
+def drawn(system: System, state: State, seed: int = 0, *, mesh: Mesh | None = None) -> State:
+    """The State with a start for networks that have none (`undrawn`), which `init` gives them."""
+    names = undrawn(state)
+    if not names:
+        return state
+
+    def parts(whole: State) -> tuple[dict[str, PyTree], ...]:
+        three = (whole.params, whole.stats, whole.ema)
+        return tuple({n: part[n] for n in names if n in part} for part in three)
+
+    layout = _state_shardings(system, mesh)
+    params, stats, ema = jax.jit(
+        lambda: parts(_first_state(system, seed)),
+        out_shardings=None if layout is None else parts(layout),
+        compiler_options=backend.init_options(),
+    )()
+    params = state.params | params
+    opt = jax.jit(
+        lambda params: _start(system, seed, params)[0],
+        out_shardings=None if layout is None else layout.opt,
+    )(params)
+    return dataclasses.replace(
+        state, params=params, stats=state.stats | stats, ema=state.ema | ema, opt=opt
+    )
+
+
 def with_pretrained(system: System, state: State, mesh: Mesh | None = None) -> State:
     """The State with the system's pretrained networks, whole on every device, as copies of its own.
 
@@ -84,20 +154,32 @@ def state_shapes(system: System, mesh: Mesh | None = None) -> State:
 
 
 def _first_state(system: System, seed: int) -> State:
-    players = {player.slot: player for stage in stages_of(system) for player in stage.players}
-    key = jax.random.fold_in(jax.random.key(seed), _INIT)
-    params, stats = system.init(key)
+    params, stats = system.init(_init_key(seed))
+    opt, memory = _start(system, seed, params)
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,
         stats=stats,
-        memory=system.memory(key),
-        opt={
-            slot: player.optimizer.init({name: params[name] for name in player.owns})
-            for slot, player in players.items()
-        },
+        memory=memory,
+        opt=opt,
         ema={name: _averaged(name, params, stats) for name in system.ema()},
     )
+
+
+def _start(
+    system: System, seed: int, params: dict[str, PyTree]
+) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+    """(optimisers' state, memory) at the start."""
+    players = {player.slot: player for stage in stages_of(system) for player in stage.players}
+    opt = {
+        slot: player.optimizer.init({name: params[name] for name in player.owns})
+        for slot, player in players.items()
+    }
+    return opt, system.memory(_init_key(seed))
+
+
+def _init_key(seed: int) -> PRNGKeyArray:
+    return jax.random.fold_in(jax.random.key(seed), _INIT)
 
 
 @checked

@@ -20,7 +20,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Label
 from jaxgan.state import State
 from jaxgan.system import System
-from jaxgan.training.step import state_shapes
+from jaxgan.training.step import state_shapes, undrawn
 
 _PARTS = ("params", "stats", "ema")
 
@@ -81,7 +81,7 @@ def transfer(
     Raises:
         UserError: nothing can be taken.
     """
-    mine, theirs = _parts(state), _named(_parts(lender))
+    mine, theirs = _parts(state), _named(_known(lender))
     mine["ema"] = {name: tree for name, tree in state.ema.items() if name in lender.ema}
     axes = _class_axes(system)
     taken: list[str] = []
@@ -208,6 +208,15 @@ def _labels(system: System) -> dict[str, int]:
 
 def _parts(state: State) -> dict[str, PyTree]:
     return {part: getattr(state, part) for part in _PARTS}
+
+
+def _known(lender: State) -> dict[str, PyTree]:
+    """Its parts without networks that have no start: an imported run's, which no file held."""
+    blank = undrawn(lender)
+    return {
+        part: {name: tree for name, tree in trees.items() if name not in blank}
+        for part, trees in _parts(lender).items()
+    }
 
 
 def _named(tree: PyTree) -> dict[str, Any]:

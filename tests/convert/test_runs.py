@@ -14,6 +14,9 @@ import torch
 
 import jaxgan
 from jaxgan.cli import main
+from jaxgan.parallel.mesh import make_mesh
+from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.step import state_shapes, undrawn
 from tests.reference import originals
 from tests.reference.biggan_pytorch import Generator
 from tests.reference.dcgan_pytorch import Discriminator
@@ -48,6 +51,27 @@ def test_averages_are_the_imported_weights(biggan):
     jax.tree.map(np.testing.assert_array_equal, average["params"], state.params["generator"])
     stats = state.stats["generator"]["batch_stats"]
     jax.tree.map(np.testing.assert_array_equal, average["batch_stats"], stats)
+
+
+def test_what_no_file_holds_is_drawn_when_it_is_needed(tmp_path, capsys):
+    """It is stored as zeros; training, and a State in Python, have what `init` gives."""
+    file = originals.saved(DCGenerator(colours=1, layers=1), tmp_path / "G.pth")
+    folder = tmp_path / "run"
+    assert main(["import", "dcgan_pytorch", file, "--out", str(folder)]) == 0
+    assert "the discriminator starts anew when it is trained" in capsys.readouterr().out
+    run = jaxgan.open(folder)
+    fresh = jaxgan.init(run.system, run.experiment.seed)
+    with Checkpoints(folder / "checkpoints") as reader:
+        stored = reader.restore(state_shapes(run.system, make_mesh()))
+    assert undrawn(stored) == ("discriminator",)
+    assert undrawn(fresh) == ()
+    for found in (run.state, jaxgan.restore(run.system, folder / "checkpoints")):
+        ours, theirs = (state.params["generator"] for state in (found, stored))
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+        for part in ("params", "stats"):
+            ours, expected = (getattr(state, part)["discriminator"] for state in (found, fresh))
+            jax.tree.map(np.testing.assert_array_equal, ours, expected)
+        jax.tree.map(np.testing.assert_array_equal, found.opt, fresh.opt)
 
 
 def test_tells_where_it_came_from(biggan, capsys):

@@ -241,3 +241,14 @@ def test_a_stage_that_begins_moves_no_frozen_parameters():
         after["generator"],
         jax.tree.map(lambda x: x + 1, before["generator"]),
     )
+
+
+def test_networks_without_a_start_lend_nothing():
+    """Of an imported generator, whose discriminator no file held."""
+    lent = jax.device_get(jaxgan.init(TinyGAN(), seed=7))
+    blank = jax.tree.map(np.zeros_like, lent.params["discriminator"])
+    lent = dataclasses.replace(lent, params={**lent.params, "discriminator": blank})
+    before, begun = begin(TinyGAN(), lent, Classes())
+    assert [line for line in begun.left if line.startswith("discriminator")]
+    for name, expected in (("discriminator", before.params), ("generator", lent.params)):
+        jax.tree.map(np.testing.assert_array_equal, begun.state.params[name], expected[name])
