@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
         facts = describe(config.load(target))
     else:
         run = Run(target)
-        state = run.state
+        state = run.stored
         facts = describe(run.experiment, resolution=run.resolution, about=run.about)
         if classes := _classes(run):
             facts["classes"] = classes
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 def _compare(run: Run, other: Run, as_json: bool) -> int:
     """Prints where two States differ most."""
-    difference, name = largest_difference(run.state, other.state)
+    difference, name = largest_difference(run.stored, other.stored)
     if as_json:
         print(json.dumps({"largest_difference": difference, "array": name}))
     else:

@@ -83,10 +83,10 @@ class Run:
 
         Of an imported run, networks that its files did not hold are drawn, as training does.
         """
-        return drawn(self.system, self._stored, self.experiment.seed, mesh=make_mesh())
+        return drawn(self.system, self.stored, self.experiment.seed, mesh=make_mesh())
 
     @functools.cached_property
-    def _stored(self) -> State:
+    def stored(self) -> State:
         """The State as it lies there: what uses need, without drawing what they do not."""
         if not self._checkpoints.is_dir():
             raise UserError(f"{self.folder} holds no checkpoint yet: train it first")
@@ -108,12 +108,12 @@ class Run:
         """Of the stage that the State is in; None for systems that do not grow."""
         if all(stage.resolution is None for stage in stages_of(self.system)):
             return None  # without reading a checkpoint
-        return resolution_at(self.system, self._stored)
+        return resolution_at(self.system, self.stored)
 
     @property
     def view(self) -> View:
         """The networks as they are evaluated: averaged weights where there are, running means."""
-        return evaluation_view(self.system, self._stored)
+        return evaluation_view(self.system, self.stored)
 
     @functools.cached_property
     def about(self) -> dict[str, dict[str, Any]]:
@@ -183,12 +183,12 @@ class Run:
             how: `numbers`, `seed`, `options`, `truncation`, `chunk`, `captures`, `edits`.
         """
         source = self._table(use, given, how.get("options"))
-        return apply(self.system, state or self._stored, use, given, data=source, **how)
+        return apply(self.system, state or self.stored, use, given, data=source, **how)
 
     def draw(self, use: str, given: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
         """All that a use takes, given or drawn; see `jaxgan.training.apply.draw`."""
         source = self._table(use, given, how.get("options"))
-        return draw(self.system, self._stored, use, given, data=source, **how)
+        return draw(self.system, self.stored, use, given, data=source, **how)
 
     def _table(self, use: str, given: Mapping[str, Any] | None, options: Any) -> Batches | None:
         """The run's data, where the use takes from them what is not given."""
@@ -317,9 +317,9 @@ class Run:
     def standing(self, passes: Count, *, truncation: Rate | None = None, seed: Seed = 0) -> State:
         """The State with batch norm's statistics measured anew; the State itself for 0 passes."""
         if not passes:
-            return self._stored
+            return self.stored
         return standing_statistics(
-            self.system, self._stored, passes, truncation=truncation, seed=seed
+            self.system, self.stored, passes, truncation=truncation, seed=seed
         )
 
     @checked
@@ -381,7 +381,7 @@ class Run:
         """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
         return images_of(
             self.system,
-            self._stored,
+            self.stored,
             num,
             name=str(self.folder),
             truncation=truncation,
