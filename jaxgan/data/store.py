@@ -155,7 +155,16 @@ class Zip(Store):
         try:
             info = archive.infolist()[self._places[number]]
             _check_size(self.place(number), info.file_size, limit)
-            return archive.read(info)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # Of these, zipfile unpacks all that there is, whatever the archive declares.
+                raise UserError(
+                    f"{self.place(number)} is packed by bzip2, LZMA or the like: zip it anew"
+                )
+            with archive.open(info) as file:
+                content = file.read(info.file_size)  # and no more, which without a number it would
+            if len(content) != info.file_size:
+                raise ValueError(f"{len(content):,} of {info.file_size:,} bytes")
+            return content
         except (
             *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError),
             *(NotImplementedError, IndexError),

@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import tracemalloc
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +97,12 @@ def test_a_bomb_is_not_unpacked(tmp_path):
     small = content.replace((70 * 2**20).to_bytes(4, "little"), (100).to_bytes(4, "little"))
     assert small != content
     (tmp_path / "b.zip").write_bytes(small)
+    tracemalloc.start()
     refused(tmp_path / "b.zip", r"b.zip: a.png: found a damaged member \(Bad CRC", few)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        refused(zipped(tmp_path / "c.zip", {"a.png": png()}, method), "a.png is packed by bzip2")
 
 
 def test_broken_zips(tmp_path):
