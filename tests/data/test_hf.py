@@ -2,6 +2,7 @@
 
 import builtins
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -91,6 +92,21 @@ def test_folders_and_splits(tmp_path):
     table(range(2), name="photo").save_to_disk(tmp_path / "saved")
     saved = open_source(f"hf:{tmp_path}/saved")
     np.testing.assert_array_equal(saved[1]["image"], pixels(1))
+
+
+def test_a_set_of_the_hub_is_found_in_the_cache(tmp_path):
+    """As the library leaves it behind when somebody has loaded it with a network."""
+    (tmp_path / "hub").mkdir()
+    table(range(3)).to_parquet(tmp_path / "hub/train-00000-of-00001.parquet")
+    open_source(f"hf:{tmp_path}/hub")
+    (built,) = (tmp_path / "cache/hub").glob("default*/0.0.0/*/")
+    kept = tmp_path / "cache/user___name/default/0.0.0" / ("a" * 40)
+    shutil.copytree(built, kept)
+    for file in kept.glob("hub-*"):
+        file.rename(kept / file.name.replace("hub-", "name-"))
+    source = open_source("hf:user/name:train[1:]")
+    assert (len(source), source.labels.tolist()) == (2, [1, 0])
+    np.testing.assert_array_equal(source[0]["image"], pixels(1))
 
 
 def test_identity_is_content(tmp_path):
