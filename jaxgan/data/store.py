@@ -250,7 +250,9 @@ class Tar(Store):
 
     def identity(self, numbers: Sequence[int]) -> Iterator[bytes]:
         """Yield the hash of each whole file, and the members' numbers and paths."""
-        yield from map(content_hash, self.paths)
+        paths = [path.absolute() for path in self.paths]
+        root = paths[0].parent if len(paths) == 1 else Path(os.path.commonpath(paths))
+        yield from content_hashes(root, [str(path.relative_to(root)) for path in paths])
         for number in numbers:
             yield f"{number} {self.members[number]}".encode(errors="surrogateescape")
 
