@@ -1,0 +1,323 @@
+"""Google Cloud Storage: paths of runs in a bucket, and copies of data that lie in one.
+
+Everything goes through `etils.epath` and gcsfs, as Orbax's own files do.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from jaxgan.backend import cache
+from jaxgan.errors import UserError
+
+SCHEME = "gs://"
+
+log = logging.getLogger("jaxgan")
+
+_BEAT = 15.0
+"""Seconds between signs of life of a process that trains into a bucket."""
+
+_SILENT = 60.0
+"""Seconds without one, after which its run may be taken over."""
+
+_AT_ONCE = 512
+"""Objects that are copied at a time."""
+
+
+def in_bucket(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is one of a bucket: gs://BUCKET/...; `Path` makes gs:/BUCKET/... of it."""
+    return os.fspath(path).startswith("gs:/")
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """A path of this machine's disks, or of a bucket, which has the same methods.
+
+    Raises:
+        UserError: a bucket, and what reads them is not installed.
+    """
+    if not in_bucket(path):
+        return Path(path).expanduser()
+    # Without it, gcsfs asks with a client of its own what kind of bucket it is, and warns when that
+    # has no credentials (2026.10).
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    try:
+        import gcsfs  # noqa: F401
+        from etils import epath
+    except ImportError:
+        raise UserError(f"{_name(path)}: pip install 'jaxgan[gcs]' to use buckets") from None
+    # It tells every retry.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    return epath.Path(_name(path))  # type: ignore[return-value]
+
+
+def _name(path: str | os.PathLike[str]) -> str:
+    return SCHEME + os.fspath(path).removeprefix("gs:").lstrip("/").rstrip("/")
+
+
+@contextlib.contextmanager
+def asking(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What asks for something in a bucket; raises UserError where that is not given."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not in_bucket(path):
+            raise
+        raise UserError(f"{_name(path)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a person can do about an error of gcsfs or of what it stands on."""
+    said = f"{type(error).__name__} {error}"
+    if isinstance(error, FileNotFoundError):
+        return "there is nothing of that name, or no such bucket"
+    if any(word in said for word in ("401", "nonymous", "Credentials", "RefreshError")):
+        return (
+            "no credentials: run `gcloud auth application-default login`, or give this machine a "
+            "service account that may use the bucket"
+        )
+    if isinstance(error, PermissionError) or "403" in said or "orbidden" in said:
+        return "not allowed: give this account the role Storage Object User of the bucket"
+    if isinstance(error, OSError | TimeoutError):
+        return f"the bucket cannot be reached ({str(error).splitlines()[0][:120]})"
+    return f"the bucket does not answer as it should ({said.splitlines()[0][:160]})"
+
+
+def check_credentials(path: str | os.PathLike[str]) -> None:
+    """Refuses to write to a bucket as nobody, before gcsfs tries for half a minute.
+
+    Raises:
+        UserError: this machine has no credentials.
+    """
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        return
+    as_path(path)
+    import google.auth
+
+    with asking(path):
+        google.auth.default()
+
+
+# --- data
+
+
+def on_disk(path: str | os.PathLike[str]) -> Path:
+    """The same path, or a copy on this machine of what lies there in a bucket.
+
+    All of it is copied once, below `jaxgan.backend.cache()`; later, what has changed in the bucket
+    is copied again, and what has gone goes.
+
+    Raises:
+        UserError: it is not there, may not be read, or does not fit on the disk.
+    """
+    if not in_bucket(path):
+        return Path(path).expanduser()
+    as_path(path)
+    import gcsfs
+
+    name = _name(path)
+    target = cache() / "buckets" / name.removeprefix(SCHEME)
+    with asking(path):
+        files = gcsfs.GCSFileSystem()
+        there = {
+            key: {"size": int(info["size"]), "tag": str(info.get("md5Hash") or info.get("etag"))}
+            for key, info in files.find(name, detail=True, refresh=True).items()
+            if info["type"] == "file" and not key.endswith("/")
+        }
+    if not there:
+        raise UserError(f"{name}: there is nothing of that name, or no such bucket")
+    root = name.removeprefix(SCHEME)
+    bad = [key for key in there if {"", ".", ".."} & set(key.split("/"))]
+    if bad:
+        raise UserError(f"{SCHEME}{bad[0]!r}: no file can have that name: rename it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{target.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one machine copy once
+        _copy(files, name, root, target, there)
+    return target
+
+
+def _copy(files: Any, name: str, root: str, target: Path, there: dict[str, Any]) -> None:
+    """Brings what differs to this machine."""
+    record = target.parent / f".{target.name}.json"
+    try:
+        known = json.loads(record.read_text())
+    except (OSError, ValueError):
+        known = {}
+
+    def here(key: str) -> Path:
+        return Path(f"{target}{key.removeprefix(root)}")
+
+    def whole(key: str) -> bool:
+        path = here(key)
+        return path.is_file() and path.stat().st_size == there[key]["size"]
+
+    wanted = [key for key in there if known.get(key) != there[key] or not whole(key)]
+    for key in set(known) - set(there):
+        here(key).unlink(missing_ok=True)
+    size = sum(there[key]["size"] for key in wanted)
+    free = shutil.disk_usage(target.parent).free
+    if size > free:
+        raise UserError(
+            f"{name}: {size / 2**30:.1f} GiB are to be copied to {target}, where "
+            f"{free / 2**30:.1f} GiB are free: make room, or set XDG_CACHE_HOME to another disk"
+        )
+    if wanted:
+        log.warning(
+            "%s: copying %.2f GiB in %s files to %s",
+            name,
+            size / 2**30,
+            f"{len(wanted):,}",
+            target,
+        )
+    for begin in range(0, len(wanted), _AT_ONCE):
+        part = wanted[begin : begin + _AT_ONCE]
+        for path in {here(key).parent for key in part}:
+            path.mkdir(parents=True, exist_ok=True)
+        with asking(name):
+            files.get(part, [str(here(key)) for key in part])
+        known = {key: each for key, each in known.items() if key in there}
+        known |= {key: there[key] for key in part}
+        partial = record.with_suffix(".tmp")
+        partial.write_text(json.dumps(known))
+        os.replace(partial, record)
+
+
+# --- runs
+
+
+class Staged:
+    """A folder of this machine whose files are kept in a folder of a bucket, whole.
+
+    For what grows line by line, which an object of a bucket cannot. On a disk it is the folder
+    itself. A context manager: what is left is written at its end.
+
+    Attributes:
+        here: where to write.
+    """
+
+    def __init__(self, folder: Path, *names: str, every: float = 30.0):
+        """Brings the files of these names here, where they are there.
+
+        Args:
+            folder: where they are kept.
+            names: of files that grow on.
+            every: seconds between writes.
+        """
+        self._folder, self._every, self._last = folder, every, time.monotonic()
+        self._remote = in_bucket(folder)
+        self._kept: dict[Path, tuple[int, int]] = {}
+        self.here = Path(tempfile.mkdtemp(prefix="jaxgan-")) if self._remote else folder
+        for name in names if self._remote else ():
+            with asking(folder):
+                if (folder / name).exists():
+                    (self.here / name).write_bytes((folder / name).read_bytes())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._remote:
+            self.keep()
+            shutil.rmtree(self.here, ignore_errors=True)
+
+    def keep(self, *, now: bool = True) -> None:
+        """Writes the files that have changed; not `now`: if it is time again."""
+        if not self._remote or (not now and time.monotonic() - self._last < self._every):
+            return
+        self._last = time.monotonic()
+        for path in sorted(self.here.rglob("*")):
+            if not path.is_file():
+                continue
+            stamp = (path.stat().st_size, path.stat().st_mtime_ns)
+            if self._kept.get(path) != stamp:
+                with asking(self._folder):
+                    (self._folder / path.relative_to(self.here)).write_bytes(path.read_bytes())
+                self._kept[path] = stamp
+
+
+class Lease:
+    """Makes a folder of a bucket this process's: an object that changes while the process lives.
+
+    Buckets have no locks. Whoever finds such an object waits until it changes, and is refused, or
+    until it has not changed for a minute, and takes the folder over.
+    """
+
+    def __init__(self, path: Path):
+        """Takes it.
+
+        Args:
+            path: of the object.
+
+        Raises:
+            UserError: another process has it; there is no bucket of that name, or it may not be
+                written.
+        """
+        self._path, self._own, self._over = path, uuid.uuid4().hex, threading.Event()
+        with asking(path):
+            self._wait()
+            self._beat()
+            self._seen = self._read()
+        self._thread = threading.Thread(target=self._live, daemon=True, name="lease")
+        self._thread.start()
+
+    def _read(self) -> str:
+        try:
+            return self._path.read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _beat(self) -> None:
+        self._path.write_text(f"{self._own} {time.time()}")
+
+    def _wait(self) -> None:
+        found = self._read()
+        if not found:
+            return
+        log.warning("%s: waiting up to %.0f s for another process", self._path.parent, _SILENT)
+        until = time.monotonic() + _SILENT
+        while time.monotonic() < until:
+            time.sleep(1)
+            now = self._read()
+            if not now:
+                return
+            if now != found:
+                raise UserError(
+                    f"{self._path.parent} is being trained by another process: wait, or choose "
+                    "another --out"
+                )
+
+    def _live(self) -> None:
+        while not self._over.wait(_BEAT):
+            with contextlib.suppress(Exception):  # the next one may come through
+                self._beat()
+
+    def close(self) -> None:
+        """Gives it back."""
+        self._over.set()
+        self._thread.join()
+        with contextlib.suppress(Exception):
+            self._path.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

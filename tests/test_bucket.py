@@ -1,0 +1,132 @@
+"""Runs and data in a bucket, against an emulator of Google Cloud Storage on this machine."""
+
+import contextlib
+import logging
+import os
+import socket
+
+import pytest
+
+from jaxgan import UserError, bucket
+
+pytest.importorskip("gcp_storage_emulator")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the emulator's and gcsfs's own
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    server = create_server("localhost", port, in_memory=True, default_bucket="bucket")
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    server.start()
+    url = f"http://localhost:{port}"
+    yield {
+        "STORAGE_EMULATOR_HOST": url,
+        "TENSORSTORE_GCS_HTTP_URL": url,
+        "GOOGLE_CLOUD_PROJECT": "none",
+    }
+    server.stop()
+
+
+@pytest.fixture
+def cloud(emulator, monkeypatch, tmp_path):
+    for name, value in {**emulator, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    place = bucket.as_path(f"gs://bucket/{tmp_path.name}")
+    yield place
+    with contextlib.suppress(Exception):
+        place.rmtree()
+
+
+def test_paths_of_buckets_are_known():
+    assert bucket.in_bucket("gs://bucket/run")
+    assert not bucket.in_bucket("gs/run")
+    assert str(bucket.as_path("gs:/bucket/run/")) == "gs://bucket/run"  # what pathlib makes of it
+    assert str(bucket.as_path("~/x")) == os.path.expanduser("~/x")
+
+
+def test_a_folder_is_copied_once_and_again_where_it_changed(cloud, caplog):
+    (cloud / "cats" / "a.txt").write_text("one")
+    (cloud / "cats" / "b.txt").write_text("two")
+    (cloud / "dogs" / "c.txt").write_text("three")
+    here = bucket.on_disk(str(cloud))
+    assert "in 3 files to" in caplog.text
+    assert {p.relative_to(here).as_posix(): p.read_text() for p in here.rglob("*.txt")} == {
+        "cats/a.txt": "one",
+        "cats/b.txt": "two",
+        "dogs/c.txt": "three",
+    }
+    caplog.clear()
+    assert bucket.on_disk(str(cloud)) == here
+    assert not caplog.text  # nothing was copied
+    (cloud / "cats" / "a.txt").write_text("ONE")  # of the same size
+    (cloud / "dogs" / "c.txt").unlink()
+    (here / "cats" / "b.txt").write_text("cut")  # somebody's mistake, of the same size: not seen
+    (here / "cats" / "b.txt").write_text("longer")
+    bucket.on_disk(str(cloud))
+    assert "in 2 files to" in caplog.text
+    assert {p.name: p.read_text() for p in here.rglob("*.txt")} == {"a.txt": "ONE", "b.txt": "two"}
+
+
+def test_a_single_object_is_copied_too(cloud):
+    (cloud / "x.bin").write_bytes(b"123")
+    assert bucket.on_disk(f"{cloud}/x.bin").read_bytes() == b"123"
+
+
+def test_what_is_not_there_is_told(cloud):
+    with pytest.raises(UserError, match="gs://bucket/nowhere: there is nothing of that name"):
+        bucket.on_disk("gs://bucket/nowhere")
+    with pytest.raises(UserError, match="nothing of that name, or no such bucket"):
+        bucket.on_disk("gs://no-such-bucket/x")
+
+
+def test_more_than_the_disk_holds_is_refused_before_copying(cloud, monkeypatch):
+    (cloud / "x.bin").write_bytes(b"123")
+    usage = type("Usage", (), {"free": 2})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"0\.0 GiB are free: make room, or set XDG_CACHE_HOME"):
+        bucket.on_disk(str(cloud))
+
+
+def test_without_credentials_one_line_says_what_to_do(monkeypatch):
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    with pytest.raises(UserError, match="gcloud auth application-default login"):
+        bucket.check_credentials("gs://bucket/run")
+
+
+def test_a_staged_folder_is_kept_whole(cloud):
+    (cloud / "rows").write_text("1\n")
+    with bucket.Staged(cloud, "rows", "none") as staged:
+        with (staged.here / "rows").open("a") as rows:
+            rows.write("2\n")
+        staged.keep(now=False)
+        assert (cloud / "rows").read_text() == "1\n"  # it is not time yet
+        staged.keep()
+        assert (cloud / "rows").read_text() == "1\n2\n"
+        (staged.here / "samples").mkdir()
+        (staged.here / "samples" / "1.png").write_bytes(b"png")
+    assert (cloud / "samples" / "1.png").read_bytes() == b"png"
+    assert not staged.here.exists()
+
+
+def test_on_a_disk_a_staged_folder_is_the_folder(tmp_path):
+    with bucket.Staged(tmp_path) as staged:
+        assert staged.here == tmp_path
+
+
+def test_a_folder_is_one_process_s(cloud, monkeypatch):
+    monkeypatch.setattr(bucket, "_BEAT", 0.2)
+    with bucket.Lease(cloud / ".lock"):
+        with pytest.raises(UserError, match="is being trained by another process"):
+            bucket.Lease(cloud / ".lock")
+    assert not (cloud / ".lock").exists()
+    (cloud / ".lock").write_text("of a process that was killed")
+    monkeypatch.setattr(bucket, "_SILENT", 1.5)
+    with bucket.Lease(cloud / ".lock"):
+        assert "killed" not in (cloud / ".lock").read_text()
