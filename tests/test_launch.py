@@ -371,7 +371,12 @@ TPU = {"NAME": "photos", "ZONE": "us-west4-a", "TYPE": "v6e-16", "SHARE": "10.0.
 
 
 def test_tpu_tells_what_it_would_do():
-    assert "usage" in script("tpu", "a.py", **{**TPU, "SHARE": ""}).stderr
+    assert "usage" in script("tpu", "a.py", **{**TPU, "NAME": ""}).stderr
+    alone = {**TPU, "SHARE": ""}
+    assert "hosts share no disk: give --out gs://" in script("tpu", "a.py", **alone).stderr
+    bucket = script("tpu", "a.py", "--out=gs://bucket/run", DRY_RUN="1", **alone).stdout
+    assert "jaxgan train a.py --out=gs://bucket/run" in bucket
+    assert "10.0.0.2" not in bucket
     lines = script("tpu", "a b.py", "--out", "/mnt/share/x", DRY_RUN="1", **TPU).stdout.splitlines()
     assert "queued-resources create photos" in lines[0]
     assert "--accelerator-type=v6e-16 --runtime-version=v2-alpha-tpuv6e --spot" in lines[0]
