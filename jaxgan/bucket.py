@@ -110,6 +110,26 @@ def check_credentials(path: str | os.PathLike[str]) -> None:
         google.auth.default()
 
 
+def check_writable(folder: Path) -> None:
+    """Makes a folder, if need be, and writes to it.
+
+    Raises:
+        UserError: that cannot be done.
+    """
+    if in_bucket(folder):
+        check_credentials(folder)
+        with asking(folder):
+            (folder / ".probe").write_text("")
+            (folder / ".probe").unlink()
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+
+
 # --- data
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from jaxgan.bucket import as_path
 from jaxgan.config import Experiment, from_json
 from jaxgan.data import Batches, Source, Stepwise, as_source, by_names, fingerprint
 from jaxgan.errors import UserError, nearest
@@ -51,7 +52,7 @@ class Run:
         Raises:
             UserError: there is no run in the folder, or no best checkpoint.
         """
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         self._checkpoints = self.folder / (files.BEST if best else files.CHECKPOINTS)
         config = self.folder / files.CONFIG
         if not config.is_file():

@@ -21,6 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 from jaxgan import data, pictures
+from jaxgan.bucket import Staged, as_path
 from jaxgan.config import Experiment, Mesh, differences, to_json
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Resolution
@@ -109,7 +110,7 @@ def train(
         Stopped: SIGTERM or Ctrl-C came; the State was saved.
         Diverged: a metric is not finite; the last good checkpoint is kept.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     console = console or Console(file=sys.stderr, emoji=False)  # image:china is no flag
     console = console if is_first() else Console(quiet=True)
     if look.closely:

@@ -5,7 +5,6 @@ import dataclasses
 import gc
 import logging
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
+from jaxgan.bucket import as_path, check_writable
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import is_first, told
 from jaxgan.parallel.mesh import make_mesh
@@ -53,12 +53,7 @@ class Checkpoints:
         writes = keep is not None if create is None else create
         if writes:
             # Before Orbax has it, which fails in threads of its own and then never ends.
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder):
-                    pass
-            except OSError as error:
-                raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+            check_writable(folder)
         self._manager = ocp.CheckpointManager(
             folder.resolve(),
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes),
@@ -222,7 +217,7 @@ def save(state: State, folder: str | Path) -> None:
         Diverged: an array is not finite; nothing is saved.
     """
     try:
-        with Checkpoints(Path(folder), create=True) as checkpoints:
+        with Checkpoints(as_path(folder), create=True) as checkpoints:
             checkpoints.save(state)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -238,10 +233,10 @@ def restore(system: System, folder: str | Path, *, mesh: Mesh | None = None) -> 
     Raises:
         UserError: there is none, or none of this system that can be read.
     """
-    if not Path(folder).is_dir():
+    if not as_path(folder).is_dir():
         raise UserError(f"{folder} does not exist: give the folder of checkpoints")
     mesh = mesh or make_mesh(1, 1)
-    with Checkpoints(Path(folder)) as checkpoints:
+    with Checkpoints(as_path(folder)) as checkpoints:
         state = checkpoints.restore(state_shapes(system, mesh))
     return with_pretrained(system, drawn(system, state, mesh=mesh), mesh)
 
