@@ -6,8 +6,10 @@ import os
 import socket
 
 import pytest
+from PIL import Image
 
 from jaxgan import UserError, bucket
+from jaxgan.data import Packed, fingerprint, open_source, pack
 
 pytest.importorskip("gcp_storage_emulator")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the emulator's and gcsfs's own
@@ -100,6 +102,25 @@ def test_without_credentials_one_line_says_what_to_do(monkeypatch):
         bucket.check_credentials("gs://bucket/run")
 
 
+def test_data_in_a_bucket_are_data(cloud, tmp_path):
+    for name, value in {"cats/a.png": 10, "dogs/b.png": 200}.items():
+        here = tmp_path / "image.png"
+        Image.new("L", (4, 4), value).save(here)
+        (cloud / "images" / name).write_bytes(here.read_bytes())
+    source = open_source(f"{cloud}/images")
+    assert source.classes == ("cats", "dogs")
+    assert [item["image"][0, 0, 0] for item in (source[0], source[1])] == [10, 200]
+    both = open_source(f"unpaired:{cloud}/images/cats,{cloud}/images/dogs")
+    assert [len(each) for each in both.sets] == [1, 1]
+    assert open_source(f"image:{cloud}/images/cats/a.png")[0]["image"].shape == (4, 4, 1)
+    pack("digits", tmp_path / "packed", shard_images=1000)
+    for path in (tmp_path / "packed").iterdir():
+        (cloud / "packed" / path.name).write_bytes(path.read_bytes())
+    packed = open_source(f"{cloud}/packed")
+    assert isinstance(packed, Packed)
+    assert fingerprint(packed) == fingerprint(open_source(str(tmp_path / "packed")))
+
+
 def test_a_staged_folder_is_kept_whole(cloud):
     (cloud / "rows").write_text("1\n")
     with bucket.Staged(cloud, "rows", "none") as staged:
@@ -122,9 +143,11 @@ def test_on_a_disk_a_staged_folder_is_the_folder(tmp_path):
 
 def test_a_folder_is_one_process_s(cloud, monkeypatch):
     monkeypatch.setattr(bucket, "_BEAT", 0.2)
-    with bucket.Lease(cloud / ".lock"):
-        with pytest.raises(UserError, match="is being trained by another process"):
-            bucket.Lease(cloud / ".lock")
+    with (
+        bucket.Lease(cloud / ".lock"),
+        pytest.raises(UserError, match="is being trained by another process"),
+    ):
+        bucket.Lease(cloud / ".lock")
     assert not (cloud / ".lock").exists()
     (cloud / ".lock").write_text("of a process that was killed")
     monkeypatch.setattr(bucket, "_SILENT", 1.5)

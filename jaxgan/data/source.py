@@ -3,12 +3,14 @@
 import difflib
 import functools
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxgan.bucket import on_disk
 from jaxgan.data.advice import advice
 from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Arrays, Columns, Source
@@ -43,6 +45,8 @@ _MADE_OF = {
 }
 """By prefix, what makes a data set of others."""
 
+_IN_BUCKET = re.compile(r"gs://[^,:]+")
+
 _FILES = {".zip": open_zip, ".tar": open_tar, ".npz": open_npz, ".parquet": open_parquet}
 """By ending, what opens a file."""
 
@@ -59,6 +63,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
     pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA,
     few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`).
 
+    Any of these paths may be gs://BUCKET/..., which `jaxgan.bucket.on_disk` copies.
+
     Args:
       spec: What the user types.
       reading: How its files are read.
@@ -66,6 +72,7 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
     Raises:
       UserError: Nothing of that name, or it cannot be used; the message says what to do.
     """
+    spec = _IN_BUCKET.sub(lambda found: str(on_disk(found[0])), spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec]()
     if spec.startswith("tfds:"):

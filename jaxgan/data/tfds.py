@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgan.bucket import in_bucket, on_disk
 from jaxgan.data.base import Item, Source
 from jaxgan.data.identity import content_hashes
 from jaxgan.errors import UserError
@@ -58,8 +60,9 @@ class Tfds(Source):
 def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     """Open `tfds:NAME[:SPLIT]`; NAME may carry /config and :version, SPLIT is train by default.
 
-    The environment variable TFDS_DATA_DIR says where data sets lie, as everywhere in TFDS. Features
-    "image" and, if it is a class label, "label" are used.
+    The environment variable TFDS_DATA_DIR says where data sets lie, as everywhere in TFDS; from a
+    bucket, the data set is copied to this machine. Features "image" and, if it is a class label,
+    "label" are used.
 
     Raises:
       UserError: Unknown name, version or split; not prepared on this disk, or not for random
@@ -76,7 +79,7 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     prepare = f"python -c \"import tensorflow_datasets as t; t.data_source('{dataset}')\""
     prepare += " (needs, once, pip install tensorflow)"
     try:
-        builder = tfds.builder(dataset)
+        builder = tfds.builder(dataset, data_dir=_copied(dataset))
     except DatasetNotFoundError:
         near = difflib.get_close_matches(dataset, tfds_names(), n=1, cutoff=0.0)[0]
         raise UserError(f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?") from None
@@ -125,6 +128,12 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
         depth=shape[-1],
         reading=reading,
     )
+
+
+def _copied(dataset: str) -> Path | None:
+    """Where a data set of a bucket was copied to; None: it is not in one."""
+    place = os.environ.get("TFDS_DATA_DIR", "")
+    return on_disk(f"{place}/{re.split('[/:]', dataset)[0]}").parent if in_bucket(place) else None
 
 
 def tfds_names() -> list[str]:

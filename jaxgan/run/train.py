@@ -21,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 from jaxgan import data, pictures
-from jaxgan.bucket import Staged, as_path
+from jaxgan.bucket import as_path
 from jaxgan.config import Experiment, Mesh, differences, to_json
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Resolution
