@@ -9,7 +9,9 @@ PACKAGE = Path(__file__).parents[1] / "jaxgan"
 # From the ground up; a room may import what stands before it, and itself.
 ROOMS = (
     ("errors", "interpolate", "cpu", "pictures"),
-    ("backend", "files", "ranges"),
+    ("backend", "ranges"),
+    ("bucket",),
+    ("files",),
     ("nn",),
     ("divergences",),
     ("losses",),
