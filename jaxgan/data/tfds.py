@@ -70,7 +70,6 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     """
     # Imported here because it takes half a second that only users of TFDS should pay.
     import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.registered import DatasetNotFoundError
 
     parsed = re.fullmatch(r"tfds:([^:]+(?::\d+\.\d+\.\d+)?)(?::(.+))?", name)
     if parsed is None:
@@ -78,14 +77,7 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     dataset, split = parsed[1], parsed[2] or "train"
     prepare = f"python -c \"import tensorflow_datasets as t; t.data_source('{dataset}')\""
     prepare += " (needs, once, pip install tensorflow)"
-    try:
-        builder = tfds.builder(dataset, data_dir=_copied(dataset))
-    except DatasetNotFoundError:
-        near = difflib.get_close_matches(dataset, tfds_names(), n=1, cutoff=0.0)[0]
-        raise UserError(f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?") from None
-    except (ValueError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"TFDS cannot open {dataset!r}: {reason}") from error
+    builder = _builder(dataset)
     if not builder.is_prepared():
         raise UserError(f"{name} is not prepared in {builder.data_dir}: run {prepare}")
     features = dict(builder.info.features.items())
@@ -128,6 +120,23 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
         depth=shape[-1],
         reading=reading,
     )
+
+
+def _builder(dataset: str) -> Any:
+    """What TFDS calls a data set that may be prepared."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.registered import DatasetNotFoundError
+
+    try:
+        return tfds.builder(dataset, data_dir=_copied(dataset))
+    except DatasetNotFoundError:
+        near = difflib.get_close_matches(dataset, tfds_names(), n=1, cutoff=0.0)[0]
+        raise UserError(f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?") from None
+    except UserError:
+        raise
+    except (ValueError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"TFDS cannot open {dataset!r}: {reason}") from error
 
 
 def _copied(dataset: str) -> Path | None:
