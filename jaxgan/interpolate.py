@@ -21,7 +21,9 @@ def slerp(
     """
     a_flat, b_flat = a.reshape(len(a), -1), b.reshape(len(b), -1)
     norms = jnp.linalg.norm(a_flat, axis=1) * jnp.linalg.norm(b_flat, axis=1)
-    angle = jnp.arccos(jnp.clip((a_flat * b_flat).sum(1) / norms, -1, 1))
+    cosine = (a_flat * b_flat).sum(1) / jnp.where(norms > 0, norms, 1)
+    # Nor is there an arc to or from the origin itself.
+    angle = jnp.where(norms > 0, jnp.arccos(jnp.clip(cosine, -1, 1)), 0)
     sine = jnp.sin(angle)
     straight = sine < 1e-6
     sine = jnp.where(straight, 1, sine)

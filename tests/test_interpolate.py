@@ -1,5 +1,6 @@
 """Lines and arcs between latents, against torch-fidelity's."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.interpolate import lerp, slerp
@@ -19,3 +20,9 @@ def test_latents_per_layer_interpolate_as_one(rng):
     for way in (lerp, slerp):
         flat = way(a.reshape(5, 12), b.reshape(5, 12), t)
         np.testing.assert_array_equal(way(a, b, t), flat.reshape(a.shape))
+
+
+def test_from_the_origin_there_is_a_straight_line():
+    a, b = jnp.zeros((2, 3)), jnp.array([[1.0, 2, 3], [0, 0, 0]])
+    halfway = slerp(a, b, jnp.array([0.5, 0.25]))
+    np.testing.assert_allclose(halfway, [[0.5, 1, 1.5], [0, 0, 0]])

@@ -13,10 +13,12 @@ from jaxgan import data
 from jaxgan.backend import cache, keep_compilations
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.errors import UserError
-from jaxgan.fields.pixels import MAX_PIXELS, Reading
+from jaxgan.fields import Field, Image, Label
+from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
 from jaxgan.metrics import npz
+from jaxgan.metrics.base import warn
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
-from jaxgan.metrics.images import Drawn, Stored, of_source
+from jaxgan.metrics.images import Drawn, Stored, of_source, shape_of
 from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
 from jaxgan.ranges import Positive, Rate, Seed, complaint
@@ -73,8 +75,14 @@ def main(argv: list[str]) -> int:
     run = Run(target, best=options.best) if (Path(target) / CONFIG).is_file() else None
     if run is None and (options.truncation is not None or options.best):
         raise UserError(f"{target} holds images: --truncation and --best are for runs")
-    sides = list(_of_run(run, options)) if run else [_of_files(target, options)]
-    against = _against(options, run, sides[0].shape)
+    sides: list[Drawn | Stored]
+    if run is not None:
+        sides, given = [*_of_run(run, options)], _against(options, run)
+    else:
+        source = _source(target, options)
+        given = _against(options, run)
+        sides = [_of_files(source, given, options)]
+    against = _reals(given, options, run, sides[0].shape)
     network = choose_extractor(
         options.extractor, options.weights, against, run.folder if run else cache() / "classifiers"
     )
@@ -122,24 +130,26 @@ def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
         yield run.drawn(num, truncation=truncation, seed=options.seed)
 
 
-def _of_files(target: str, options: Options) -> Stored:
+def _source(target: str, options: Options) -> data.Source:
+    """The images to be scored, of any shape."""
     path = Path(target)
     if path.suffix != ".npz":
-        source = data.open_source(target, _reading(options))
-        known = source.columns["image"].shape if "image" in source.columns else ()
-        shape = np.shape(source[0]["image"]) if None in known else tuple(n or 0 for n in known)
-        return of_source(source, shape, resize=False, num=options.num)
+        return data.open_source(target, _reading(options))
     arrays = npz.read(path, "images")
     images = arrays.get("images", arrays.get("image", arrays.get("arr_0")))
     if images is None or images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(f"{target} holds no `images`, uint8 [n, h, w, c]: see jaxgan sample --out")
-    labels = arrays.get("labels", arrays.get("label"))
-    classes = () if labels is None else tuple(map(str, range(int(labels.max()) + 1)))
-    return Stored(data.Arrays(images, labels, classes, name=target), options.num)
+    items: dict[str, np.ndarray] = {"image": images}
+    fields: dict[str, Field] = {"image": Image()}
+    if (labels := arrays.get("labels", arrays.get("label"))) is not None:
+        names = tuple(map(str, arrays.get("classes", ())))
+        items["label"] = labels
+        fields["label"] = Label(classes=len(names) or int(labels.max()) + 1, names=names)
+    return data.Columns(items, fields, name=target)
 
 
-def _against(options: Options, run: Run | None, shape: tuple[int, ...]) -> Stored | Path:
-    """Real images in the shape of the generated ones."""
+def _against(options: Options, run: Run | None) -> data.Source | Path:
+    """Real images, of any shape, or a file of statistics."""
     name = options.against
     if name is None:
         if run is None:
@@ -147,10 +157,37 @@ def _against(options: Options, run: Run | None, shape: tuple[int, ...]) -> Store
         source = run.source()
         if isinstance(source, data.Stepwise):
             raise UserError(f"{run.experiment.data.name} has batches alone: give --against")
-        return real_images(run.experiment, source, shape)
+        return source
     if name.endswith(".npz"):
         return Path(name)
-    return of_source(data.open_source(name, _reading(options)), shape)
+    return data.open_source(name, _reading(options))
+
+
+def _of_files(source: data.Source, real: data.Source | Path, options: Options) -> Stored:
+    """Images of a data set, in colour where either side is."""
+    *size, colours = shape_of(source)
+    if colours == 1 and isinstance(real, data.Source):
+        colours = shape_of(real, sizes=False)[2]
+    # Of one size as they are, nothing is scaled; channels may be converted.
+    known = None not in source.columns["image"].shape
+    return of_source(source, (*size, colours), resize=known, num=options.num)
+
+
+def _reals(
+    real: data.Source | Path, options: Options, run: Run | None, shape: tuple[int, ...]
+) -> Stored | Path:
+    """Real images in the shape of the generated ones; what that changes is told."""
+    if isinstance(real, Path):
+        return real
+    if run is not None and options.against is None:
+        return real_images(run.experiment, real, shape)
+    stored = of_source(real, shape)
+    found = np.shape(real[0]["image"])
+    if found[:2] != shape[:2]:
+        warn(f"{real.name}: images, the first of {text(found)}, are made {text(shape)}")
+    if run is not None and shape[2] == 1 and shape_of(real, sizes=False)[2] > 1:
+        warn(f"{real.name} has colours, {run.folder} draws none: they are not compared")
+    return stored
 
 
 def _print(records: list[Record]) -> None:

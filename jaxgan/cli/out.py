@@ -57,7 +57,8 @@ def write(
         applied: what was taken and made.
         names: of the rows, for a folder; None: their numbers.
         columns: of a grid of single images.
-        plural: whether "image" and "label" are called "images" and "labels" in an .npz.
+        plural: whether "image" and "label" are called "images" and "labels" in an .npz, which then
+            has the names of all "classes", too.
 
     Raises:
         UserError: nothing that can be seen, or moves, is made; or it cannot be written.
@@ -77,6 +78,8 @@ def write(
             f"{name}s" if plural and name in ("image", "label") else name: _array(name, each)
             for name, each in {**made, **labels}.items()
         }
+        if plural and labels and (label := takes["label"]).about().get("names"):
+            arrays["classes"] = np.array(label.about()["names"])
         with writing(out):
             np.savez_compressed(out, allow_pickle=False, **arrays)
     elif out.suffix == ".gif":

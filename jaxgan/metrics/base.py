@@ -70,6 +70,9 @@ class Score(ABC):
         network: the extractor or the distance, by `of`; None for pixels.
         generated: what was gathered of generated items.
         real: and of real ones; it may serve any number of instances.
+        common: classes that both sides have by name, as numbers; None: all.
+        over: what part of the classes the result is of, such as "2 of 3"; "" for scores of all
+            items.
     """
 
     name: ClassVar[str]
@@ -89,6 +92,8 @@ class Score(ABC):
         self.network = network
         self.generated: Any = None
         self.real: Any = None
+        self.common: frozenset[int] | None = None
+        self.over = ""
 
     def add(self, generated: Columns | None = None, real: Columns | None = None) -> None:
         """Takes a batch of generated items, of real ones, or of both.

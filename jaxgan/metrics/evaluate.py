@@ -10,14 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxgan import data
 from jaxgan.backend import cache
 from jaxgan.errors import UserError
+from jaxgan.fields import Label
 from jaxgan.fields.pixels import text
 from jaxgan.metrics import SCORES, classifier
 from jaxgan.metrics.base import Columns, Score
+from jaxgan.metrics.classes import matched
 from jaxgan.metrics.features import Extractor, extractor
 from jaxgan.metrics.images import Drawn, Images, Stored, pass_over
 from jaxgan.metrics.lpips import perceptual_distance
@@ -35,6 +38,7 @@ class Reference:
         shape: of every image; None where a file does not tell.
         data: fingerprint of the images or of the file.
         name: of the data set or file.
+        label: what the numbers in "label" mean; None: there are none.
     """
 
     gathered: Mapping[str, Any]
@@ -43,6 +47,7 @@ class Reference:
     shape: tuple[int, ...] | None
     data: str
     name: str
+    label: Label | None = None
 
 
 def find(names: str) -> list[type[Score]]:
@@ -126,6 +131,7 @@ def refer(
         against.shape,
         fingerprint,
         against.name,
+        against.label,
     )
 
 
@@ -169,7 +175,8 @@ def evaluate(
         "distance": perceptual_distance(extractor) if of_distance else None,
     }
     scores = [score(seed=seed, network=networks[score.of]) for score in chosen]
-    _look(scores, images, against, extractor, mesh)
+    numbers = _numbers(scores, images, against)
+    _look(scores, images, against, extractor, mesh, numbers)
     drawn = images if isinstance(images, Drawn) else None
     return [
         Record(
@@ -188,10 +195,22 @@ def evaluate(
             ema=drawn.ema if drawn else None,
             truncation=drawn.truncation if drawn else None,
             seed=drawn.seed if drawn else seed,
+            classes=score.over,
         )
         for score in scores
         for name, value in score.result().items()
     ]
+
+
+def _numbers(scores: Sequence[Score], images: Images, real: Reference) -> np.ndarray | None:
+    """The numbers that generated items' classes have among the real ones; None: as they are."""
+    by_class = [score for score in scores if "label" in score.needs & score.needs_real]
+    if not by_class or images.label is None or real.label is None:
+        return None
+    numbers, both = matched((images.name, images.label), (real.name, real.label))
+    for score in by_class:
+        score.common = both
+    return numbers
 
 
 def _look(
@@ -200,6 +219,7 @@ def _look(
     real: Reference,
     extractor: Extractor,
     mesh: Mesh | None,
+    numbers: np.ndarray | None,
 ) -> None:
     """One pass over generated images; beside it one over real ones, if a score is of pairs."""
     for score in scores:
@@ -215,6 +235,8 @@ def _look(
         real_needs = frozenset().union(*(score.needs_real for score in paired))
         beside = pass_over(real.images, extractor, real_needs, mesh=mesh)
     for made, given in zip(pass_over(images, extractor, needs, mesh=mesh), beside, strict=False):
+        if numbers is not None:
+            made = {**made, "label": numbers[made["label"]]}
         for score in scores:
             _check(score, score.needs, made, "generated")
             if score.paired:

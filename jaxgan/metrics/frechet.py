@@ -6,6 +6,7 @@ and covariances.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +230,15 @@ class IntraFID(Score):
         both = sorted(self.generated.keys() & self.real.keys())
         if not both:
             raise UserError(f"{self.name}: no class is on both sides: leave it out")
+        every = self.generated.keys() | self.real.keys()
+        self.over = f"{len(both)} of {len(every)}"
+        if few := len(every) - len(both) - self._unlike(every):
+            warn(f"{self.name}: {few:,} classes have no images on one side, and do not count")
         distances = [frechet_distance(self.generated[k], self.real[k]) for k in both]
         least = min(both, key=lambda k: self.generated[k].count)
         _warn_of_few(f"{self.name}, class {least},", self.generated[least], self.real[least])
         return {self.name: float(np.mean(distances))}
+
+    def _unlike(self, classes: Iterable[int]) -> int:
+        """How many of the classes one side does not know, of which it was told already."""
+        return 0 if self.common is None else sum(k not in self.common for k in classes)

@@ -16,8 +16,9 @@ from jaxtyping import Float, PRNGKeyArray, PyTree, UInt8
 
 from jaxgan import data
 from jaxgan.errors import UserError
-from jaxgan.fields import Field, Framing, Image
-from jaxgan.metrics.base import Columns
+from jaxgan.fields import Field, Framing, Image, Label
+from jaxgan.fields.pixels import text
+from jaxgan.metrics.base import Columns, warn
 from jaxgan.metrics.features import Extractor
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.parallel.sharding import replicated
@@ -45,6 +46,7 @@ class Drawn:
         truncation: of the latents; None: not truncated.
         seed: of the latents.
         paired: item i was made from item i of the real images, so the two may be compared.
+        label: what the numbers in "label" mean; None: there are none.
     """
 
     sample: Callable[[int, int], Columns]
@@ -59,6 +61,7 @@ class Drawn:
     truncation: float | None
     seed: int
     paired: bool = False
+    label: Label | None = None
 
     def __len__(self) -> int:
         return self.num
@@ -99,6 +102,12 @@ class Stored:
     def name(self) -> str:
         """Of the data set."""
         return self.source.name
+
+    @property
+    def label(self) -> Label | None:
+        """What the numbers in "label" mean; None: there are none."""
+        found = self.source.columns.get("label")
+        return found if isinstance(found, Label) else None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,6 +159,40 @@ def of_source(
         wanted["label"] = dataclasses.replace(labels, column=called["label"])
     transforms = {**dict.fromkeys(wanted), "image": partial(field.fit, framing=framing)}
     return Stored(source.fitted(transforms, wanted), num, crop)
+
+
+def shape_of(source: data.Source, *, sizes: bool = True) -> tuple[int, int, int]:
+    """The shape in which images of a data set are scored: in colour where any of them has colours.
+
+    Every file of a folder is looked at, as before training. Transparency is put on white.
+
+    Args:
+        source: of images.
+        sizes: whether they must be of one size; otherwise height and width are those of one.
+
+    Raises:
+        UserError: no images, or of different sizes.
+    """
+    field = source.columns.get("image")
+    if not isinstance(field, Image) or not len(source):
+        raise UserError(f"{source.name} has {', '.join(source.columns)}: scores are for images")
+    known = tuple(n for n in field.shape if n is not None)
+    found: dict[tuple[int, ...], str] = {known: source.name} if len(known) == 3 else {}
+    for name, shape in source.shapes("image") if not found else ():
+        found.setdefault(shape, name)
+    of_size: dict[tuple[int, ...], str] = {}
+    for shape, name in found.items():
+        of_size.setdefault(shape[:2], name)
+    if len(of_size) > 1 and sizes:
+        (one, first), (other, second) = list(of_size.items())[:2]
+        raise UserError(
+            f"{source.name} holds images of different sizes (height x width: {first} is "
+            f"{text(one)}, {second} is {text(other)}): bring them to one size first"
+        )
+    if clear := next((name for shape, name in found.items() if shape[2] in (2, 4)), None):
+        warn(f"{source.name} has images with transparency ({clear}): it is put on white")
+    height, width, *_ = next(iter(found))
+    return height, width, 3 if any(shape[2] > 2 for shape in found) else 1
 
 
 Images = Drawn | Stored

@@ -92,10 +92,15 @@ class KID(Score):
     published_with = "inception-v3-fid"
 
     def result(self) -> dict[str, tuple[float, float | None]]:
-        """{"kid": mean and standard deviation over subsets; None for the deviation of one}."""
+        """{"kid": mean and standard deviation over subsets}.
+
+        The deviation is None where subsets share most of their images, for it is then of no use as
+        an error: with subsets of more than half of a side.
+        """
         x, y = joined(self.generated, "features"), joined(self.real, "features")
         size = min(1000, len(x), len(y))
         if size == len(x) == len(y):  # the one subset of this size is the whole
             mean, _ = kernel_distance(x, y, subsets=1, size=size, seed=self.seed)
             return {self.name: (mean, None)}
-        return {self.name: kernel_distance(x, y, size=size, seed=self.seed)}
+        mean, deviation = kernel_distance(x, y, size=size, seed=self.seed)
+        return {self.name: (mean, deviation if 2 * size <= min(len(x), len(y)) else None)}

@@ -22,7 +22,10 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.base import Score, joined
+from jaxgan.metrics.base import Score, joined, warn
+
+_FEW = 2000
+"""Images a side below which a score is told to depend on their number."""
 
 _BLOCK = 4096  # samples a side of a block of distances: 64 MiB
 
@@ -189,6 +192,16 @@ class _Manifolds(Score):
     def _sides(self) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
         real, fake = joined(self.real, "features"), joined(self.generated, "features")
         count = min(len(real), len(fake))
+        if len(real) != len(fake):
+            warn(
+                f"{self.name} takes as many of both: {count:,} of {len(fake):,} generated and "
+                f"{len(real):,} real images"
+            )
+        if count < _FEW:
+            warn(
+                f"{self.name} of {count:,} images a side: the fewer they are, the larger are the "
+                "balls about them; compare it with scores of as many alone"
+            )
         return real[:count], fake[:count]
 
 

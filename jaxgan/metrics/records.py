@@ -34,6 +34,7 @@ class Record:
         ema: whether the averaged weights drew them; None for images from files.
         truncation: of the latents; None: not truncated, or images from files.
         seed: of latents and subsets.
+        classes: what part of the classes it is of, such as "2 of 3"; "" for scores of all images.
     """
 
     metric: str
@@ -51,6 +52,7 @@ class Record:
     ema: bool | None
     truncation: float | None
     seed: int
+    classes: str = ""
 
     @property
     def label(self) -> str:
@@ -59,7 +61,7 @@ class Record:
         return self.metric if published else f"{self.metric}-like"
 
 
-PROTOCOL = ("images", "real_images", "extractor", "weights", "resize", "data", "shape")
+PROTOCOL = ("images", "real_images", "extractor", "weights", "resize", "data", "shape", "classes")
 """What must agree for two scores of a metric to be compared."""
 
 

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, UInt8
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.base import Score, joined
+from jaxgan.metrics.base import Score, joined, warn
 
 _SIDE = 7  # pixels of a patch
 _PATCHES = 128  # of an image, at each level
@@ -149,4 +149,9 @@ class SWD(Score):
         """{"swd": mean over levels, times 1000}."""
         fake, real = joined(self.generated, "image"), joined(self.real, "image")
         count = min(len(fake), len(real))
+        if len(fake) != len(real):
+            warn(
+                f"{self.name} takes as many of both: {count:,} of {len(fake):,} generated and "
+                f"{len(real):,} real images"
+            )
         return {self.name: sliced_wasserstein(real[:count], fake[:count], seed=self.seed)[1]}

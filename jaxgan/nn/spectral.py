@@ -11,18 +11,25 @@ def _start(size: int, count: int = 0) -> Float[Array, "*k n"]:
     if not count:
         return jnp.full(size, size**-0.5)
     place, frequency = jnp.arange(size) + 0.5, jnp.arange(count)[:, None]
-    return _orthonormal(jnp.cos(jnp.pi * frequency * place / size), 0.0)
+    cosines = jnp.cos(jnp.pi * frequency * place / size)
+    return _orthonormal(cosines, 0.0, cosines)
 
 
-def _orthonormal(x: Float[Array, "*k n"], epsilon: float) -> Float[Array, "*k n"]:
-    """Unit vectors, each without what it shares with those before (Gram-Schmidt)."""
+def _orthonormal(
+    x: Float[Array, "*k n"], epsilon: float, before: Float[Array, "*k n"]
+) -> Float[Array, "*k n"]:
+    """Unit vectors, each without what it shares with those before (Gram-Schmidt).
+
+    A vector of zeros has no direction: what it was `before` stays.
+    """
     if x.ndim == 1:
-        return x / (jnp.linalg.norm(x) + epsilon)
+        norm = jnp.linalg.norm(x)
+        return jnp.where(norm > 0, x / jnp.where(norm > 0, norm + epsilon, 1), before)
     units: list[Array] = []
-    for vector in x:
+    for vector, old in zip(x, before, strict=True):
         for unit in units:
             vector = vector - (vector @ unit) * unit
-        units.append(_orthonormal(vector, epsilon))
+        units.append(_orthonormal(vector, epsilon, old))
     return jnp.stack(units)
 
 
@@ -52,7 +59,10 @@ class SpectralNorm(nn.Module):
 
     @nn.compact
     def __call__(self, kernel: Float[Array, "..."]) -> Float[Array, ""]:
-        """One over the leading singular value of a kernel of any rank; float32."""
+        """One over the leading singular value of a kernel of any rank; float32.
+
+        Of a kernel of zeros it is 1: there is nothing to divide, and nothing comes of it.
+        """
         matrix = jnp.moveaxis(kernel.astype(jnp.float32), self.axis, 0)
         matrix = matrix.reshape(matrix.shape[0], -1)
         rows, columns = matrix.shape
@@ -66,8 +76,8 @@ class SpectralNorm(nn.Module):
             fixed = jax.lax.stop_gradient(matrix)
 
             def iterate(vectors: tuple[Array, Array]) -> tuple[Array, Array]:
-                right = _orthonormal(vectors[0] @ fixed, self.epsilon)
-                return _orthonormal(right @ fixed.T, self.epsilon), right
+                right = _orthonormal(vectors[0] @ fixed, self.epsilon, vectors[1])
+                return _orthonormal(right @ fixed.T, self.epsilon, vectors[0]), right
 
             vectors = (u.value, v.value)
             if self.is_initializing():
@@ -80,4 +90,6 @@ class SpectralNorm(nn.Module):
         estimates = ((left @ matrix) * right).sum(-1)
         if self.is_mutable_collection("spectral"):
             sigma.value = jax.lax.stop_gradient(estimates)
-        return 1 / (estimates[0] if lead else estimates)
+        first = estimates[0] if lead else estimates
+        # Below the smallest float, one over it would be infinite.
+        return 1 / jnp.where(jnp.abs(first) < jnp.finfo(jnp.float32).tiny, 1, first)

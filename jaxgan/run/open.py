@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from jaxgan.bucket import as_path
 from jaxgan.config import Experiment, from_json
-from jaxgan.data import Batches, Source, Stepwise, as_source, by_names, fingerprint
+from jaxgan.data import Batches, Source, Stepwise, about, as_source, by_names, fingerprint
 from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Field, Image, Normal, Resolution
 from jaxgan.metrics.base import warn
@@ -128,7 +129,18 @@ class Run:
         Raises:
             UserError: they are not there, or have changed so that they do not fit.
         """
-        return table(self.experiment, self.source(), self.resolution)
+        source, renames = self.source(), self.experiment.data.renames
+        batches = table(self.experiment, source, self.resolution)
+        assert isinstance(source, Source)  # `table` refuses others
+        for name, now in about(source, self.system.data(), renames).items():
+            before, names = self.about.get(name, {}).get("names"), now.get("names")
+            if before and names and before != names:
+                a, b = next((a, b) for a, b in itertools.zip_longest(before, names) if a != b)
+                raise UserError(
+                    f"{source.name} has other classes than when {self.folder} was trained ({b!r} "
+                    f"in place of {a!r}): give the same data, in folders of the same names"
+                )
+        return batches
 
     def source(self) -> Source | Stepwise:
         """Opens the data that it was trained on; warns where their content has changed since.
@@ -387,6 +399,7 @@ class Run:
             name=str(self.folder),
             truncation=truncation,
             seed=seed,
+            about=self.about,
         )
 
 

@@ -1,7 +1,7 @@
 """Both sides of a run's scores: what "generate" draws, and the images that it imitates."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,18 @@ def images_of(
     name: str,
     truncation: float | None = None,
     seed: int = 0,
+    about: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Drawn:
     """Images of a state, to score: what the use "generate" gives first.
+
+    Args:
+        system: the GAN.
+        state: its State.
+        num: how many are drawn.
+        name: of the run.
+        truncation: of latents; None: none.
+        seed: of what is drawn.
+        about: what only the data know of fields, such as names of classes (`data.about`).
 
     Raises:
         UserError: the system has no such use, or it draws no images.
@@ -36,6 +46,7 @@ def images_of(
     takes = {n: taken.field for n, taken in taken_by(system, use, None, resolution).items()}
     made, field = next(iter(given_by(use, None, resolution).items()))
     label = _label(system, takes)
+    classes = cast(Label, takes[label].bind((about or {}).get(label, {}))) if label else None
 
     def sample(count: int, start: int) -> dict[str, np.ndarray]:
         numbers = np.arange(start, start + count)
@@ -70,6 +81,7 @@ def images_of(
         ema=bool(system.ema()),
         truncation=truncation,
         seed=seed,
+        label=classes,
     )
 
 

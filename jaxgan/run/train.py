@@ -348,7 +348,11 @@ class _Scores:
             return
         self._report.check()
         images = images_of(
-            experiment.system, moment.state, experiment.evaluate.num, name=str(self._folder)
+            experiment.system,
+            moment.state,
+            experiment.evaluate.num,
+            name=str(self._folder),
+            about=files.read_data(self._folder).get("fields", {}),
         )
         records, is_best = self._evaluator(images)
         self._report.scores(moment.step, {record.label: record.value for record in records})

@@ -1,10 +1,13 @@
 """Inception score against closed forms and torch-fidelity."""
 
+import logging
+
 import numpy as np
 import pytest
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.inception_score import inception_score
+from jaxgan.metrics import base
+from jaxgan.metrics.inception_score import InceptionScore, inception_score, shortfall
 from tests.reference.recorded import logits as recorded_logits
 from tests.reference.recorded import recorded
 
@@ -54,3 +57,24 @@ def test_mistakes():
         inception_score(np.zeros((9, 3)))
     with pytest.raises(UserError, match="9 samples in 0 splits"):
         inception_score(np.zeros((9, 3)), splits=0)
+
+
+@pytest.mark.parametrize(("count", "spread"), [(1000, 2.0), (400, 4.0)])
+def test_the_shortfall_of_few_samples_is_what_is_measured(rng, count, spread):
+    logits = spread * rng.normal(size=(200_000, 12))
+    endless = inception_score(logits, splits=1)[0]
+    parts = [logits[start : start + count] for start in range(0, len(logits), count)]
+    measured = 1 - np.mean([inception_score(part)[0] for part in parts]) / endless
+    expected = np.mean([shortfall(part) for part in parts])
+    assert expected == pytest.approx(measured, rel=0.15)
+
+
+def test_too_few_images_are_told(rng, caplog):
+    base.warn.cache_clear()
+    with caplog.at_level(logging.WARNING, "jaxgan"):
+        for count in (50_000, 200):
+            score = InceptionScore()
+            score.add({"logits": 4 * rng.normal(size=(count, 10))})
+            score.result()
+    (message,) = caplog.messages
+    assert message.startswith("is of 200 images in 10 splits: with so few it is expected about ")

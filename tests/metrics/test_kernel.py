@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgan.errors import UserError
+from jaxgan.metrics import kernel
 from jaxgan.metrics.kernel import KID, kernel_distance
 from tests.reference.recorded import kernel_sets, recorded
 
@@ -69,19 +70,24 @@ def test_the_seed_alone_decides(rng):
     assert kernel_distance(x, y, subsets=5, size=20, seed=1) != once
 
 
-@pytest.mark.parametrize(("real", "spread"), [(60, None), (61, 0)])
-def test_one_subset_has_no_deviation(rng, real, spread):
-    """Where the subset is the whole of both sides there is nothing to deviate."""
+@pytest.mark.parametrize("real", [60, 61, 500])
+def test_one_subset_has_no_deviation(rng, real):
+    """Where the subset is the whole of a side, subsets share it: they do not deviate enough."""
     score = KID()
-    score.add(
-        {"features": (x := rng.normal(size=(60, 4)))}, {"features": rng.normal(size=(real, 4))}
-    )
+    x, y = rng.normal(size=(60, 4)), rng.normal(size=(real, 4))
+    score.add({"features": x}, {"features": y})
     mean, deviation = score.result()["kid"]
-    if spread is None:
-        whole, _ = kernel_distance(x, score.real[0]["features"], subsets=1, size=60)
-        assert (mean, deviation) == (pytest.approx(whole), None)
-    else:
-        assert deviation > spread
+    assert deviation is None
+    if real == 60:
+        assert mean == pytest.approx(kernel_distance(x, y, subsets=1, size=60)[0])
+
+
+@pytest.mark.parametrize(("count", "has"), [(1500, False), (2000, True)])
+def test_subsets_that_share_most_images_have_no_deviation(rng, monkeypatch, count, has):
+    monkeypatch.setattr(kernel, "kernel_distance", lambda *_, **__: (0.5, 0.1))
+    score = KID()
+    score.add(*({"features": np.zeros((count, 1))} for _ in range(2)))
+    assert score.result()["kid"] == (0.5, 0.1 if has else None)
 
 
 @pytest.mark.parametrize(

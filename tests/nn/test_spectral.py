@@ -161,3 +161,32 @@ def test_no_more_singular_values_than_the_matrix_has():
     layer = Dense(1, reparam=partial(SpectralNorm, singular_values=3))
     state = layer.init(jax.random.key(1), X)["spectral"]["SpectralNorm_0"]
     assert state["sigma"].shape == (1,)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_kernel_of_zeros_gives_zeros_and_finite_gradients(count):
+    layer = Dense(3, reparam=partial(SpectralNorm, singular_values=count))
+    x = jnp.ones((2, 4))
+    made = layer.init(jax.random.key(0), x)
+    zero = {**made, "params": jax.tree.map(jnp.zeros_like, made["params"])}
+
+    def total(params, x):
+        return layer.apply({**zero, "params": params}, x).sum()
+
+    assert not layer.apply(zero, x).any()
+    for gradient in jax.tree.leaves(jax.grad(total, (0, 1))(zero["params"], x)):
+        assert np.isfinite(gradient).all()
+    # One that is zero for a while is normalised again afterwards: its vectors keep a direction.
+    later = iterate(layer, zero, x, 3)
+    later = iterate(layer, {**later, "params": made["params"]}, x, 30)
+    largest = np.linalg.svd(matrix(made["params"]["kernel"], -1), compute_uv=False)[0]
+    sigma = np.atleast_1d(later["spectral"]["SpectralNorm_0"]["sigma"])[0]
+    np.testing.assert_allclose(sigma, largest, rtol=1e-4)
+
+
+def test_a_kernel_too_small_to_divide_by_is_not_infinite():
+    layer = Dense(3, reparam=SpectralNorm)
+    x = jnp.ones((2, 4))
+    made = layer.init(jax.random.key(0), x)
+    tiny = {**made, "params": jax.tree.map(lambda w: w * 1e-39, made["params"])}
+    assert np.isfinite(layer.apply(tiny, x)).all()

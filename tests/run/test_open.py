@@ -1,14 +1,17 @@
 """A run on disk, opened: what its networks draw."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 import jaxgan
-from jaxgan import Checkpoint, Data, Experiment, Log, UserError
+from jaxgan import Checkpoint, Data, Experiment, Log, UserError, data
+from jaxgan.config import to_json
 from jaxgan.run import train
+from jaxgan.systems.sngan import SNGAN
 from tests.toys import TinyGAN
 
 
@@ -63,3 +66,31 @@ def test_sampling_mistakes_are_told(finished, tmp_path):
         jaxgan.open(tmp_path / "nothing")
     with pytest.raises(UserError, match="holds no run"):
         jaxgan.open(tmp_path)
+
+
+def test_data_whose_classes_have_other_names_are_refused(tmp_path, monkeypatch):
+    names = ("cat", "dog")
+
+    def source(order):
+        images = np.zeros((4, 8, 8, 1), np.uint8)
+        return data.Arrays(images, np.arange(4) % 2, order, name="pets")
+
+    system = SNGAN(
+        shape=(8, 8, 1),
+        classes=2,
+        generator_channels=(8, 8),
+        discriminator_channels=(8, 8),
+        halvings=1,
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    experiment = Experiment(system=system, data=Data(source=source(names)))
+    (run / "config.json").write_text(to_json(experiment))
+    (run / "data.json").write_text(json.dumps({"fields": {"label": {"names": list(names)}}}))
+    opened = jaxgan.open(run)
+    monkeypatch.setattr(opened, "source", lambda: source(names))
+    assert opened.data is not None
+    again = jaxgan.open(run)
+    monkeypatch.setattr(again, "source", lambda: source(names[::-1]))
+    with pytest.raises(UserError, match="in place of 'cat'"):
+        _ = again.data
