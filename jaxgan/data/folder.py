@@ -56,6 +56,8 @@ def open_tar(name: str, reading: Reading = USUAL) -> Encoded:
     paths = [Path(name).expanduser()]
     if not paths[0].is_file():
         paths = [path for pattern in _braces(name) for path in _globbed(pattern, name)]
+    if len(set(paths)) < len(paths):
+        raise UserError(f"{name} stands for some files twice: give another pattern")
     return arrange(Tar(paths, name=name), reading, wrapped=True)
 
 

@@ -312,6 +312,7 @@ def test_webdataset(tmp_path):
     refused(tarred(tmp_path / "f.tar", {"0.png": png(), "0.json": b"["}), "0.json is no JSON")
     refused(str(tmp_path / "t-{000..005}.tar"), r"there is no file .*t-002.tar")
     refused(str(tmp_path / "u-*.tar"), "no files .*u-")
+    refused(str(tmp_path / "t-{000,0*}.tar"), "stands for some files twice")
     refused(str(tmp_path / "t-{0..999999999}.tar"), "is no range of numbers")
     refused(str(tmp_path / "t-{3..1}.tar"), "is no range of numbers")
     refused(str(tmp_path / "{0..999}{0..999}.tar"), "stands for 1,000,000 files")
