@@ -108,7 +108,7 @@ def labels(values: Sequence[Any], where: str, names: Sequence[str] | None = None
     Args:
       values: Of all items.
       where: They are from, for messages.
-      names: Of the classes, by number; None: numbers are their own names.
+      names: Of the classes, by number; None: numbers have none.
 
     Raises:
       UserError: They are neither, or too many.
@@ -129,9 +129,8 @@ def labels(values: Sequence[Any], where: str, names: Sequence[str] | None = None
             raise UserError(
                 f"{where}: entry {number} has the label {_short(value)}, expected 0 to {most - 1:,}"
             )
-    count = max(values, default=-1) + 1
-    known = tuple(names) if names else tuple(map(str, range(count)))
-    return Column(Label(classes=len(known), names=known), _int32(values))
+    count = len(names) if names else max(values, default=-1) + 1
+    return Column(Label(classes=count, names=tuple(names or ())), _int32(values))
 
 
 def absent(column: Column) -> list[str]:

@@ -24,7 +24,7 @@ from jaxgan.data.encoded import Encoded
 from jaxgan.data.scan import notes_of
 from jaxgan.data.source import open_source
 from jaxgan.errors import UserError
-from jaxgan.fields import Image
+from jaxgan.fields import Image, Label
 from jaxgan.fields.pixels import USUAL, Fit, Reading
 
 SKIPPED = "skipped.txt"
@@ -123,9 +123,9 @@ def _write(
     count = -(-len(source) // shard_images)
     digest, shards = hashlib.sha256(), []
     shapes: dict[tuple[int, int, int], int] = {}
-    order = np.arange(len(source))
-    if source.labels is not None:  # the index knows no other order than that of classes
-        order = np.argsort(source.labels, kind="stable")
+    labels, classes = _labels(source)
+    # The index knows no other order than that of classes.
+    order = np.argsort(labels, kind="stable")
     encoded = _encoded(source, size, order)
     for number in range(count):
         path = out / f"images-{number:05d}-of-{count:05d}.array_record"
@@ -136,8 +136,7 @@ def _write(
         try:
             for item in range(first, first + images):
                 content, shape = next(encoded)
-                label = -1 if source.labels is None else int(source.labels[order[item]])
-                record = LABEL.pack(label) + content
+                record = LABEL.pack(int(labels[order[item]])) + content
                 shapes.setdefault(shape, item)
                 digest.update(struct.pack("<q", len(record)) + record)
                 writer.write(record)
@@ -146,16 +145,25 @@ def _write(
         finally:
             writer.close()
         shards.append(Shard(file=path.name, images=images, bytes=path.stat().st_size))
-    names, counts = source.classes, []
-    if source.labels is not None:
-        counts = np.bincount(source.labels, minlength=len(names)).tolist()
     return Index(
         version=VERSION,
-        classes=list(zip(names, counts, strict=True)),
+        classes=classes,
         shards=shards,
         shapes=[(*shape, item) for shape, item in shapes.items()],
         sha256=digest.hexdigest(),
     )
+
+
+def _labels(source: Source) -> tuple[Int[np.ndarray, " n"], list[tuple[str, int]]]:
+    """The class of each item, -1 where there are none, and [name, items] of each class."""
+    field = source.columns.get("label")
+    if not isinstance(field, Label):
+        return np.full(len(source), -1), []
+    labels = source.labels
+    if labels is None:  # they lie in the items
+        labels = np.array([field.fit(source[item]["label"]) for item in range(len(source))])
+    counts = np.bincount(labels, minlength=field.classes).tolist()
+    return labels, [(field.name(number), count) for number, count in enumerate(counts)]
 
 
 def _encoded(

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image as Pillow
 
 from jaxgan.cli import main
-from jaxgan.data import Encoded, Part, fingerprint, open_source, pack, skipped_of
+from jaxgan.data import Encoded, Part, Source, fingerprint, open_source, pack, skipped_of
 from jaxgan.errors import UserError
+from jaxgan.fields import Image, Label
 from jaxgan.fields.pixels import Reading
 from tests.data.made import folder, pixels, png, tarred, zipped
 from tests.data.short import scan
@@ -133,6 +134,26 @@ def test_everything_can_be_packed(tmp_path, capsys):
         pack(tmp_path / "skipped", tmp_path / "again")
     with pytest.raises(UserError, match="ring holds no images"):
         pack("ring", tmp_path / "again")
+
+
+def test_labels_that_lie_in_items_are_packed(tmp_path):
+    class Odd(Source):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return {"image": pixels(index), "label": np.int32(index % 2)}
+
+        def identity(self):
+            yield b"odd"
+
+    packed = pack(
+        Odd(name="odd", columns={"image": Image(), "label": Label(classes=2)}), tmp_path / "o"
+    )
+    assert packed.labels.tolist() == [0, 0, 1, 1]
+    assert packed.columns["label"] == Label(classes=2, names=("0", "1"))
+    for item, seed in enumerate((0, 2, 1, 3)):
+        np.testing.assert_array_equal(packed[item]["image"], pixels(seed))
 
 
 def test_what_a_pack_leaves_out_is_said(tmp_path):

@@ -201,7 +201,7 @@ def test_labels_are_whole_numbers_or_names(form):
         return form({**FILES, "metadata.jsonl": lines(*entries)})
 
     source = open_source(labelled(1, 3, 1))
-    assert source.columns["label"] == Label(classes=4, names=("0", "1", "2", "3"))
+    assert source.columns["label"] == Label(classes=4)
     assert source.notes == ("2 of 4 classes have no images (first: 0)",)
     refused(labelled(1, "a", 2), r"entry 1 has the label 1|entry 2 has the label 'a'")
     refused(labelled(0, -1, 0), r"entry 2 has the label -1, expected 0 to 999,999")

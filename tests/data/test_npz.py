@@ -22,7 +22,7 @@ def test_what_sample_writes(tmp_path):
     source = open_source(name)
     assert source.columns == {
         "image": Image((6, 4, 3)),
-        "label": Label(classes=3, names=("0", "1", "2")),
+        "label": Label(classes=3),
     }
     assert source.labels.tolist() == [2, 0, 2, 1, 0]
     np.testing.assert_array_equal(source[3]["image"], IMAGES[3])
