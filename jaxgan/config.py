@@ -3,10 +3,10 @@
 import dataclasses
 import difflib
 import importlib
-import importlib.util
+import inspect
 import json
+import re
 import sys
-import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +14,14 @@ from typing import Annotated, Any, ClassVar
 
 import cattrs
 import tyro
-from cattrs.gen import make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from jaxgan import code, schema
 from jaxgan.augment import parse_policy
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Framing
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
-from jaxgan.ranges import Count, Positive, Ranged, Seed, Within, complaint
+from jaxgan.ranges import Count, Positive, Ranged, Seed, Within
 from jaxgan.system import System, stages_of
 
 FREE = {"changes_result": False}
@@ -31,11 +32,17 @@ FORMAT = 2
 number."""
 
 
+PYTHON = "python:"
+"""What the names of data begin with that were given in Python and have none."""
+
+
 def source_name(source: Any) -> str:
     """What a data source is called: its name, or what it is, where it was given in Python."""
-    return (
-        source if isinstance(source, str) else str(getattr(source, "name", type(source).__name__))
-    )
+    if isinstance(source, str):
+        return source
+    if isinstance(name := getattr(source, "name", None), str):
+        return name
+    return f"{PYTHON}{getattr(source, '__qualname__', type(source).__name__)}"
 
 
 _NAME = tyro.constructors.PrimitiveConstructorSpec(
@@ -215,13 +222,24 @@ def load(target: str | Path) -> Experiment:
     Raises:
         UserError: there is no such file or name, or it has no `config` that is an Experiment.
     """
+    return load_with_code(target)[0]
+
+
+def load_with_code(target: str | Path) -> tuple[Experiment, code.Code]:
+    """As `load`, with the code that says so: the file, and the modules beside it that it imports.
+
+    The config was named by a user, so its code is run.
+    """
     path = find(target)
     if path is None:
         raise UserError(f"no config {target}{_nearest_config(Path(target))}")
-    experiment = getattr(_module_at(path), "config", None)
+    if path.suffix != ".py":
+        raise UserError(f"{path} is no Python file: a config is a .py file")
+    found = code.gather(path)
+    experiment = getattr(found.run(), "config", None)
     if not isinstance(experiment, Experiment):
         raise UserError(f"{path} is no config: it must set config = jaxgan.Experiment(...)")
-    return experiment
+    return experiment, found
 
 
 def find(target: str | Path) -> Path | None:
@@ -255,38 +273,63 @@ def _nearest_config(path: Path) -> str:
     return f"; did you mean {known[close[0]]}?" if close else "; `jaxgan configs` lists them"
 
 
-def _module_at(path: Path) -> ModuleType:
-    """Imports a file under a name of its own, once, so that its classes stay the same objects."""
-    name = f"jaxgan_config:{path.resolve()}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise UserError(f"{path} is no Python file: a config is a .py file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
-
-
 def to_json(experiment: Experiment) -> str:
-    """The experiment as JSON; the system's class stands under "type"."""
-    return json.dumps({"format": FORMAT} | _converter().unstructure(experiment), indent=2) + "\n"
+    """The experiment as JSON; the system's class stands under "type".
+
+    Raises:
+        UserError: a setting that JSON cannot hold.
+    """
+    facts = {"format": FORMAT} | _converter().unstructure(experiment)
+    try:
+        return json.dumps(facts, indent=2) + "\n"
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"the config has a setting that is no number, text or tuple of such: {error}"
+        ) from error
 
 
-def from_json(text: str) -> Experiment:
+Find = Callable[[str], type[System]]
+"""The class that config.json names under "type"."""
+
+
+def from_json(
+    text: str | bytes, find: Find | None = None, *, known: set[str] | None = None
+) -> Experiment:
     """The experiment back from `to_json`.
+
+    Args:
+        text: of config.json.
+        find: the class by its name; None: those of jaxgan and of modules that are imported already.
+        known: the system's settings that count, where its code has changed; None: all do.
 
     Raises:
         UserError: JSON that does not parse, another format, an unknown key, a missing one, or a
             wrong type.
     """
+    facts = parse(text)
+    system = dict(facts["system"])
+    kind = (find or find_imported)(system.pop("type"))
+    if known is not None:
+        system = {name: value for name, value in system.items() if name in known}
+    converter = _converter()
+    converter.register_structure_hook_func(
+        lambda wanted: wanted is System, lambda value, _: converter.structure(value, kind)
+    )
     try:
-        facts = json.loads(text)
-    except json.JSONDecodeError as error:
+        return converter.structure(facts | {"system": system}, Experiment)
+    except Exception as error:  # a system of one's own may raise anything of such settings
+        raise UserError(f"config: {schema.why(error)}") from error
+
+
+def parse(text: str | bytes) -> dict[str, Any]:
+    """The settings of `to_json`, of which only the format and the system's type are checked.
+
+    Raises:
+        UserError: JSON that does not parse, another format, or no type.
+    """
+    try:
+        facts = schema.parse_json(text, infinite=True)
+    except ValueError as error:
         raise UserError(f"config is not JSON: {error}") from error
     if not isinstance(facts, dict):
         raise UserError("config: it must be an object")
@@ -296,80 +339,21 @@ def from_json(text: str) -> Experiment:
             "that wrote it, or train anew"
         )
     system = facts.get("system")
-    if not isinstance(system, dict):
-        raise UserError('config: it must be an object with an object "system"')
-    converter, kind = _converter(), _system_class(str(system.pop("type", "")))
-    converter.register_structure_hook_func(
-        lambda wanted: wanted is System, lambda value, _: converter.structure(value, kind)
-    )
-    try:
-        return converter.structure(facts, Experiment)
-    except cattrs.BaseValidationError as error:
-        said = cattrs.transform_error(error, format_exception=_wrong)
-        raise UserError("config: " + "; ".join(map(_told, said))) from error
-
-
-def _wrong(error: BaseException, kind: type | None) -> str:
-    """What is wrong with a value; the path to it follows."""
-    ours = isinstance(error, UserError | _Unlike)
-    return str(error) if ours else cattrs.v.format_exception(error, kind)
-
-
-def _told(line: str) -> str:
-    """A line of cattrs', which ends with a path, in our order: where, what."""
-    said, _, path = line.rpartition(" @ $")
-    if said.startswith("--"):
-        return said
-    return f"{path.lstrip('.')} {said}" if said.startswith("is ") else line
-
-
-class _Unlike(ValueError):
-    """A value of another type than its field's."""
-
-
-def _exactly(kind: type) -> Callable[[Any, Any], Any]:
-    """Takes a value as it is; cattrs would make 1 of 1.5, and True of "false"."""
-    expected = {bool: "true or false", str: "text"}
-
-    def structure(value: Any, _: Any) -> Any:
-        if kind is int and isinstance(value, float) and value.is_integer():
-            return int(value)
-        if kind in expected:
-            wrong = None if type(value) is kind else f"is {value!r}: it must be {expected[kind]}"
-        else:
-            wrong = complaint(kind, value)
-        if wrong:
-            raise _Unlike(wrong)
-        return kind(value)
-
-    return structure
+    if not isinstance(system, dict) or not isinstance(system.get("type"), str):
+        raise UserError('config: it must be an object with an object "system", which has a "type"')
+    return facts
 
 
 def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for kind in (int, float, bool, str):
-        converter.register_structure_hook(kind, _exactly(kind))
-
-    def of_list(value: Any, wanted: Any) -> tuple[Any, ...]:
-        kinds = typing.get_args(wanted)
-        if kinds[1:] == (...,) and isinstance(value, list):
-            kinds = kinds[:1] * len(value)
-        if not isinstance(value, list) or len(value) != len(kinds):
-            raise _Unlike(f"is {value!r}: it must be a list of {len(kinds)}")
-        return tuple(converter.structure(x, each) for x, each in zip(value, kinds, strict=True))
-
-    converter.register_structure_hook_func(lambda kind: typing.get_origin(kind) is tuple, of_list)
+    converter = schema.converter()
 
     def describe(given: System) -> dict[str, Any]:
-        kind = type(given)
-        # A class from a config file is found again by the file's path.
-        module = kind.__module__.removeprefix("jaxgan_config:")
         fields = {
             field.name: converter.unstructure(getattr(given, field.name))
             for field in dataclasses.fields(given)
             if field.init  # others are what the class says
         }
-        return {"type": f"{module}:{kind.__qualname__}", **fields}
+        return {"type": type_name(type(given)), **fields}
 
     converter.register_unstructure_hook_func(
         lambda kind: isinstance(kind, type) and issubclass(kind, System), describe
@@ -378,25 +362,69 @@ def _converter() -> cattrs.Converter:
         Data,
         make_dict_unstructure_fn(Data, converter, source=override(unstruct_hook=source_name)),
     )
+    converter.register_structure_hook(
+        Data,
+        make_dict_structure_fn(Data, converter, source=override(struct_hook=schema.exactly(str))),
+    )
     return converter
 
 
-def _system_class(name: str) -> type[System]:
-    module, _, kind = name.rpartition(":")
-    try:
-        found = _module_at(Path(module)) if module.endswith(".py") else _import(module)
-        result = getattr(found, kind)
-    except (ImportError, AttributeError, FileNotFoundError) as error:
-        raise UserError(f"config: system type {name!r} cannot be imported: {error}") from error
-    if not (isinstance(result, type) and issubclass(result, System)):
-        raise UserError(f"config: system type {name!r} is no jaxgan.System")
-    return result
+# --- the system's class
 
 
-def _import(module: str) -> ModuleType:
-    if not module:
-        raise ImportError("it must read MODULE:CLASS")
-    return importlib.import_module(module)
+OWN = "code"
+"""Folder of a run's own code, by which "type" names classes in it: code/my_gan.py:MyGAN."""
+
+
+def type_name(kind: type) -> str:
+    """What config.json calls a class."""
+    found = code.of(kind.__module__)
+    return f"{f'{OWN}/{found[1]}' if found else kind.__module__}:{kind.__qualname__}"
+
+
+def find_imported(name: str) -> type[System]:
+    """A system's class, of jaxgan or of a module that is imported already: nothing else is run.
+
+    Raises:
+        UserError: no such class, or a module that is not imported.
+    """
+    place, _, kind = name.rpartition(":")
+    module = shipped_system(place) or sys.modules.get(place)
+    if module is None:
+        raise UserError(f"config: system type {name!r} is of a module that is not imported")
+    return class_in(module, kind)
+
+
+def shipped_system(place: str) -> ModuleType | None:
+    """The module of a system that ships with jaxgan; None for any other."""
+    parsed = re.fullmatch(r"jaxgan\.systems\.([a-z0-9_]+)", place)
+    if parsed is None or not (Path(__file__).parent / "systems" / f"{parsed[1]}.py").is_file():
+        return None
+    return importlib.import_module(place)
+
+
+def class_in(module: ModuleType, name: str) -> type[System]:
+    """The system's class of that name that a module defines; what it merely imports is none.
+
+    Raises:
+        UserError: there is none.
+    """
+    found: Any = module
+    for part in name.split("."):
+        found = vars(found).get(part) if isinstance(found, type | ModuleType) else None
+    if isinstance(found, type) and issubclass(found, System) and not inspect.isabstract(found):
+        return found
+    known = [n for n, each in vars(module).items() if _is_system(each, module)]
+    raise UserError(
+        f"config: system type {name!r} is no jaxgan.System of {module.__name__}"
+        f"{nearest(name, known)}"
+    )
+
+
+def _is_system(each: Any, module: ModuleType) -> bool:
+    return (
+        isinstance(each, type) and issubclass(each, System) and each.__module__ == module.__name__
+    )
 
 
 def differences(a: Experiment, b: Experiment) -> Iterator[str]:
@@ -410,7 +438,8 @@ def differences(a: Experiment, b: Experiment) -> Iterator[str]:
 
 
 def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
-    if type(a) is not type(b) and dataclasses.is_dataclass(a):
+    named_alike = type_name(type(a)) == type_name(type(b))
+    if type(a) is not type(b) and not named_alike and dataclasses.is_dataclass(a):
         yield f"{name}: {type(a).__name__} here, {type(b).__name__} in the run"
     elif dataclasses.is_dataclass(a):
         for field in dataclasses.fields(a):
@@ -423,5 +452,5 @@ def _differences(name: str, a: Any, b: Any) -> Iterator[str]:
 
 
 def _plain(data: Data) -> Data:
-    """Data whose source is a name, as a run keeps them."""
-    return dataclasses.replace(data, source=data.name)
+    """Data whose source is a name, as a run keeps them; at first without PYTHON."""
+    return dataclasses.replace(data, source=data.name.removeprefix(PYTHON))

@@ -1,7 +1,8 @@
-"""The one exception that means: the user can mend this; and one of its common causes."""
+"""The one exception that means: the user can mend this; one of its common causes; safe printing."""
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -26,3 +27,35 @@ def nearest(word: str, known: Iterable[str], *, hint: str = "") -> str:
     """`; did you mean X?` for a misspelt word, or `hint` where nothing is near."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else hint
+
+
+_UNSEEN = re.compile(
+    # Control characters, those that turn the direction of text, lone surrogates (of file names that
+    # are no UTF-8), and what is not there at all.
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    r"""The text with what a terminal would obey, or not show, escaped as in Python: \x1b, \n.
+
+    Names of files, classes and labels are strangers' where a run, a config or data are.
+
+    Args:
+        text: to print.
+        keep: characters that stay, such as a line's end in a text of several.
+    """
+
+    def escaped(found: re.Match[str]) -> str:
+        one = found[0]
+        if one in keep:
+            return one
+        if one in "\n\r\t":
+            return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}[one]
+        code = ord(one)
+        if code < 0x100:
+            return f"\\x{code:02x}"
+        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+    return _UNSEEN.sub(escaped, text)

@@ -1,4 +1,5 @@
-"""Opening files that somebody else may have made: regular ones alone, and no more than is wanted.
+"""Opening files that somebody else may have made: regular ones alone, and no more than is wanted;
+writing them whole, through no links.
 
 A pipe would wait for ever, a device never ends. Both raise an OSError whose `strerror` completes
 "PATH is ...", as all that is wrong with opening a file does.
@@ -9,6 +10,10 @@ import io
 import os
 import stat
 from pathlib import Path
+from typing import IO, Any
+
+from jaxgan.bucket import as_path, in_bucket
+from jaxgan.errors import UserError
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -43,6 +48,8 @@ def open_regular(path: str | os.PathLike[str], *, limit: int | None = None) -> i
 
 def read_regular(path: str | os.PathLike[str], *, limit: int) -> bytes:
     """Return the content of a regular file of at most `limit` bytes; raises as `open_regular`."""
+    if in_bucket(path):
+        return as_path(path).read_bytes()
     with open_regular(path, limit=limit) as file:
         content = file.read(limit + 1)  # some files of /proc hold more than they say
     if len(content) > limit:
@@ -70,3 +77,72 @@ def _check(path: str | os.PathLike[str], found: os.stat_result, limit: int | Non
 
 def _too_large(path: str | os.PathLike[str], size: int, limit: int) -> OSError:
     return OSError(errno.EFBIG, f"a file of {size:,} bytes, the most is {limit:,}", str(Path(path)))
+
+
+def is_name(word: str, *, deep: bool = False) -> bool:
+    """Whether this is the name of a file inside a folder; `deep`: or below it, with slashes."""
+    parts = word.split("/")
+    return (
+        (deep or len(parts) == 1)
+        and 0 < len(word) <= 1000
+        and len(parts) <= 64
+        and not any(part in ("", ".", "..") or len(part) > 255 for part in parts)
+        and not set(word) & set("\\\0:")
+        and word.isprintable()
+    )
+
+
+# --- writing
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all; a link of its name is replaced, not followed."""
+    content = content.encode() if isinstance(content, str) else content
+    if in_bucket(path):
+        as_path(path).write_bytes(content)  # as a whole
+        return
+    partial = path.with_name(f"{path.name}.tmp")
+    partial.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(partial, flags, 0o666), "wb") as file:
+        file.write(content)
+    os.replace(partial, path)
+
+
+def open_here(path: Path, mode: str = "a") -> IO[Any]:
+    """Opens a regular file for appending ("a"), or as it is, for its lock ("r+"); makes it.
+
+    Raises:
+        UserError: it is a link, or no file.
+        OSError: it cannot be opened.
+    """
+    extra = os.O_APPEND if mode == "a" else 0
+    # Without O_NONBLOCK a pipe of that name would be waited for.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | extra
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, through which nothing is written: remove it")
+    file = open(os.open(path, flags, 0o666), mode)  # noqa: SIM115 (the caller closes it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path} is no regular file: remove it")
+    return file
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuses links anywhere inside a folder that is about to be written to.
+
+    The folder itself may be one, for it is the user who names it.
+
+    Raises:
+        UserError: names the first link.
+    """
+    for root, folders, names in () if in_bucket(folder) else os.walk(folder):
+        if Path(root) == folder and "wandb" in folders and not (folder / "wandb").is_symlink():
+            folders.remove("wandb")  # it has links of its own, which it replaces
+        for name in sorted((*folders, *names)):
+            path = Path(root) / name
+            if path.is_symlink():
+                raise UserError(
+                    f"{path} is a link, and nothing inside a run is written through links: remove "
+                    "it, or put what it leads to in its place"
+                )

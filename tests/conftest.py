@@ -7,6 +7,7 @@ import tempfile
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxgan-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ["XDG_CACHE_HOME"] = _CACHE.name  # nothing of the user's is read or written
+os.environ["XDG_STATE_HOME"] = _CACHE.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"

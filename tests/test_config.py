@@ -42,7 +42,9 @@ def test_a_system_from_a_config_file_is_found_again(tmp_path):
         "config = Experiment(system=Mine(extra=2.5), data=Data(source='ring'))\n"
     )
     original = config.load(file)
-    restored = config.from_json(config.to_json(original))
+    text = config.to_json(original)
+    assert json.loads(text)["system"]["type"] == "code/mine.py:Mine"
+    restored = config.from_json(text, lambda name: type(original.system))
     assert restored == original
     assert restored.system.extra == 2.5
 
@@ -52,10 +54,25 @@ def test_a_system_from_a_config_file_is_found_again(tmp_path):
     [
         (lambda d: d.update(bacth=1), "bacth"),
         (lambda d: d["system"].update(latnet=1), "latnet"),
-        (lambda d: d["system"].update(type="jaxgan.systems.sngan:Nothing"), "cannot be imported"),
+        (lambda d: d["system"].update(type="jaxgan.systems.sngan:Nothing"), r"no jaxgan\.System"),
         (lambda d: d["system"].update(type="pathlib:Path"), r"no jaxgan\.System"),
-        (lambda d: d["system"].pop("type"), "cannot be imported"),
+        (lambda d: d["system"].update(type="jaxgan.systems.sngan:System"), "no jaxgan"),
+        (lambda d: d["system"].update(type="antigravity:SNGAN"), "is not imported"),
+        (lambda d: d["system"].update(type="jaxgan.__main__:SNGAN"), "is not imported"),
+        (lambda d: d["system"].update(type="jaxgan.systems.sngan"), "is not imported"),
+        (lambda d: d["system"].update(type=["x"]), 'which has a "type"'),
+        (lambda d: d["system"].pop("type"), 'which has a "type"'),
         (lambda d: d.update(batch="many"), "batch"),
+        (lambda d: d.update(batch="12"), "batch is '12': it must be a whole number"),
+        (lambda d: d.update(batch=12.5), r"batch is 12\.5: it must be"),
+        (lambda d: d.update(batch=True), "batch is True: it must be"),
+        (lambda d: d["data"].update(flip="false"), "flip is 'false': it must be true or false"),
+        (lambda d: d["data"].update(flip=0), "flip is 0: it must be"),
+        (lambda d: d["data"].update(source={"image": [1]}), "it must be text"),
+        (lambda d: d["data"].update(source="a" * 10, columns="image=x"), "columns"),
+        (lambda d: d.update(batch=0), "--batch is 0"),
+        (lambda d: d["system"].update(latent=float("nan")), "NaN is no number"),
+        (lambda d: d.update(seed=10**30), "too large a number"),
         (lambda d: d.pop("data"), "data"),
     ],
 )
@@ -79,9 +96,28 @@ def test_another_format_is_refused(number):
         config.from_json(json.dumps(facts))
 
 
-def test_broken_json_is_told():
-    with pytest.raises(UserError, match="not JSON"):
-        config.from_json("{")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ('{"format": 2, "format": 2}', "'format' stands there twice"),
+        ('{"a": 1e999}', "1e999 is too large a number"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[" * 80 + "]" * 80, "nested too deeply"),
+        ("9" * 5000, "too large a number"),
+        (b'{"a": "\xff"}', "no UTF-8 at byte 7"),
+        ("3", "must be an object"),
+    ],
+)
+def test_broken_json_is_told(text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        config.from_json(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_mistake():
+    text = config.to_json(experiment())
+    assert config.from_json(b"\xef\xbb\xbf" + text.encode()) == experiment()
 
 
 def test_differences_name_what_changes_the_result_and_nothing_else():

@@ -12,6 +12,8 @@ ROOMS = (
     ("backend", "ranges"),
     ("bucket",),
     ("files",),
+    ("schema",),
+    ("code",),
     ("nn",),
     ("divergences",),
     ("losses",),

@@ -9,7 +9,7 @@ import numpy as np
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.out import check_out, write
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.errors import UserError
 from jaxgan.fields import Normal
 from jaxgan.ranges import Positive, Rate, Seed
@@ -25,7 +25,7 @@ _SHOWN = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Opening):
     """How many, and where to."""
 
     out: Path
@@ -51,14 +51,15 @@ def main(argv: list[str]) -> int:
     """Parses, applies, writes."""
     folder, rest = take_target(argv, "apply", "RUN USE")
     is_run = (Path(folder) / CONFIG).is_file()
-    if is_run and not rest:
-        uses = ", ".join(Run(folder).system.uses())
+    trust = trusts(rest)
+    if is_run and rest in ([], ["--trust-code"]):
+        uses = ", ".join(Run(folder, trust_code=trust).system.uses())
         raise UserError(f"no USE given: {folder} has {uses}; usage: jaxgan apply RUN USE [options]")
     use, rest = take_target(rest, f"apply {folder}", "USE")
     kind: type = Options
     base: type = Options
     if is_run or not {"-h", "--help"} & set(rest):
-        run = Run(folder)
+        run = Run(folder, trust_code=trust)
         draws = any(isinstance(field, Normal) for field in run.takes(use).values())
         base = Truncated if draws else Options
         kind = with_use(base, run, use)
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
     given = Given.of(run, use, options, base)
     check_out(options.out, run.gives(use))
     keep_compilations()
-    run = Run(folder, best=True) if options.best else run
+    run = Run(folder, best=True, trust_code=trust) if options.best else run
     count = options.num if options.num is not None else given.count or _SHOWN
     given.check(count)
     # Of files, what comes of one does not depend on its neighbours.

@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     """Parses, measures, prints."""
     target, options = take_target(argv, "bench", "CONFIG")
     # Here the steps of a run are those that are timed.
-    loaded = dataclasses.replace(load_config(target), steps=10)
+    loaded = dataclasses.replace(load_config(target)[0], steps=10)
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Options:

@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxgan import data
+from jaxgan.bucket import as_path
 from jaxgan.cli.parse import parse
 from jaxgan.errors import UserError
 from jaxgan.metrics import giving
 from jaxgan.metrics.records import Record, differing, read_records
-from jaxgan.run import Run
+from jaxgan.run.folder import check_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     )
     if not runs:
         raise UserError("no RUN given; usage: jaxgan compare RUN... [options]")
-    found = [record for run in runs for record in _newest(Run(run), options.metric)]
+    found = [record for run in runs for record in _newest(as_path(run), options.metric)]
     if old := [record for record in found if data.by_names(record.data)]:
         raise UserError(
             f"{old[0].source} was scored by a version that told real images apart by names and "
@@ -65,12 +66,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _newest(run: Run, metric: str) -> list[Record]:
-    """The run's last score of that metric, for each truncation."""
-    records = [record for record in read_records(run.folder) if record.metric == metric]
+def _newest(folder: Path, metric: str) -> list[Record]:
+    """The run's last score of that metric, for each truncation; the run itself is not opened."""
+    check_run(folder)
+    records = [record for record in read_records(folder) if record.metric == metric]
     if not records:
         raise UserError(
-            f"{run.folder} has no {metric}: run `jaxgan evaluate {run.folder} --metrics ...` first"
+            f"{folder} has no {metric}: run `jaxgan evaluate {folder} --metrics ...` first"
         )
     last: dict[Any, Record] = {record.truncation: record for record in records}
     return list(last.values())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.errors import UserError, writing
 from jaxgan.fields.pixels import read
 from jaxgan.latent.one_image import Task, edit
@@ -15,7 +15,7 @@ from jaxgan.run import Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Opening):
     """What to make of it."""
 
     task: Task
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
         if path is not None and not path.is_file():
             raise UserError(f"{path} is no file: give an image")
     keep_compilations()
-    run = Run(folder)
+    run = Run(folder, trust_code=options.trust_code)
     made = edit(
         run,
         read(Path(given)),

@@ -11,10 +11,11 @@ from rich.table import Table
 
 from jaxgan import data
 from jaxgan.backend import cache, keep_compilations
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
+from jaxgan.files import refuse_links
 from jaxgan.metrics import npz
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
@@ -28,7 +29,7 @@ from jaxgan.run.scored import real_images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Opening):
     """What is scored, and how."""
 
     against: str | None = None
@@ -72,7 +73,10 @@ def main(argv: list[str]) -> int:
     )
     find(options.metrics)  # before weights are read
     keep_compilations()
-    run = Run(target, best=options.best) if (Path(target) / CONFIG).is_file() else None
+    run = None
+    if (Path(target) / CONFIG).is_file():
+        run = Run(target, best=options.best, trust_code=options.trust_code)
+        refuse_links(run.folder)  # scores are written there
     if run is None and (options.truncation is not None or options.best):
         raise UserError(f"{target} holds images: --truncation and --best are for runs")
     sides: list[Drawn | Stored]

@@ -4,13 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.convert.export import export_run
 from jaxgan.run import Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Opening):
     """As what, and where to."""
 
     out: Path
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     options = parse(
         Options, rest, prog=f"jaxgan export {folder}", description="Exports what a run can do."
     )
-    run = Run(folder, best=options.best)
+    run = Run(folder, best=options.best, trust_code=options.trust_code)
     for path in export_run(
         run, options.format, options.out, use=options.use, licence=options.licence
     ):

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxgan import config
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.describe import WHENCE, describe
 from jaxgan.run import Run
 from jaxgan.training.digest import largest_difference, state_sha256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Opening):
     """What to print."""
 
     compare: Path | None = None
@@ -35,12 +35,13 @@ def main(argv: list[str]) -> int:
         description="Tells what a config or a run consists of, without training anything.",
     )
     if options.compare is not None:
-        return _compare(Run(target), Run(options.compare), options.json)
+        run, other = (Run(x, trust_code=options.trust_code) for x in (target, options.compare))
+        return _compare(run, other, options.json)
     path = Path(target)
     if path.suffix == ".py" or (not path.is_dir() and config.find(path)):
         facts = describe(config.load(target))
     else:
-        run = Run(target)
+        run = Run(target, trust_code=options.trust_code)
         state = run.stored
         facts = describe(run.experiment, resolution=run.resolution, about=run.about)
         if classes := _classes(run):

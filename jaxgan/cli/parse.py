@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from jaxgan import config, ranges
+from jaxgan.code import Code
 from jaxgan.config import Data, Experiment
 from jaxgan.errors import UserError, nearest
 
@@ -196,6 +197,20 @@ def take_target(argv: list[str], command: str, what: str) -> tuple[str, list[str
     return argv[0], argv[1:]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What commands that open a run take."""
+
+    trust_code: bool = False
+    """Run the code that the run carries, or names, though you have not trained it: it may do
+    anything. Its files are in RUN/code."""
+
+
+def trusts(argv: list[str]) -> bool:
+    """Whether `Opening.trust_code` is given, for commands whose options depend on the run."""
+    return "--trust-code" in argv
+
+
 _ANY_SYSTEM = tyro.conf.arg(name="system.*", metavar="...", help_behavior_hint="")
 
 
@@ -211,9 +226,12 @@ class _AnyConfig(Experiment):
         """Leaves out the checks that ask the system."""
 
 
-def load_config(target: str) -> Experiment:
-    """The config that `take_target` found; for its word alone, one to show the help of."""
-    return _AnyConfig() if target.partition("|")[0] == "CONFIG" else config.load(target)
+def load_config(target: str) -> tuple[Experiment, Code | None]:
+    """The config that `take_target` found, and its code; for its word alone, one to show the help
+    of."""
+    if target.partition("|")[0] == "CONFIG":
+        return _AnyConfig(), None
+    return config.load_with_code(target)
 
 
 def _meant(name: str, known: list[str]) -> str | None:

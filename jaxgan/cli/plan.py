@@ -28,7 +28,7 @@ reaches; taken where the compiler says nothing that can be true. `jaxgan bench` 
 def main(argv: list[str]) -> int:
     """Parses, compiles for each topology in turn, prints a table or JSON."""
     target, options = take_target(argv, "plan", "CONFIG")
-    loaded = load_config(target)
+    loaded, _ = load_config(target)
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Options:

@@ -10,7 +10,7 @@ from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.out import check_out, write
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.describe import next_command
 from jaxgan.errors import UserError, writing
 from jaxgan.fields import Field, Label
@@ -23,7 +23,7 @@ from jaxgan.run.folder import CONFIG
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Opening):
     """What to draw."""
 
     out: Path
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
     run: Run | None = None
     kind: type = Options
     if (Path(folder) / CONFIG).is_file() or not {"-h", "--help"} & set(rest):
-        run = Run(folder)
+        run = Run(folder, trust_code=trusts(rest))
         _check_draws(run)
         kind = with_use(Options, run, "generate", known=OWN)
     options: Any = parse(
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
     assert run is not None
     _check_out(options, run.gives("generate"))
     keep_compilations()
-    run = Run(folder, best=True) if options.best else run
+    run = Run(folder, best=True, trust_code=options.trust_code) if options.best else run
     given = Given.of(run, "generate", options, Options)
     static = {**given.options, **_static(options)}
     if options.mix is not None or options.interpolate is not None or options.table is not None:

@@ -11,12 +11,14 @@ import tyro
 
 from jaxgan import config
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.parse import load_config, parse, take_target
+from jaxgan.cli.parse import Opening, load_config, parse, take_target, trusts
+from jaxgan.code import Code
 from jaxgan.describe import next_command
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
 from jaxgan.ranges import Positive
 from jaxgan.run import Run, train
+from jaxgan.run.code import finder, with_own_data
 from jaxgan.run.folder import CHECKPOINTS, CONFIG
 from jaxgan.run.train import Look, Stopped
 from jaxgan.training.checkpoint import Diverged, saved_steps
@@ -29,13 +31,17 @@ def main(argv: list[str]) -> int:
     """Parses, trains, and prints where the run is."""
     target, options = take_target(argv, "train", "CONFIG|RUN")
     of_run = (Path(target) / CONFIG).is_file()
-    loaded = Run(target).experiment if of_run else load_config(target)
+    trust, accept = trusts(options), "--accept-code" in options
+    loaded, code = _opened(Path(target), trust, accept) if of_run else load_config(target)
     folder = Path(target) if of_run else Path("runs") / Path(target).stem
 
     # Built here, for the defaults are those of the config file.
     @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Options:
+    class Options(Opening):
         experiment: Annotated[config.Experiment, tyro.conf.arg(name="")] = loaded
+        accept_code: bool = False
+        """Go on with code of a config, or in RUN/code, that has changed since the run was trained;
+        the run records it."""
         out: Path = folder
         """Folder of the run; an existing run of the same settings is resumed."""
         overfit: Positive | None = None
@@ -53,7 +59,14 @@ def main(argv: list[str]) -> int:
     distributed.start(given.join)
     keep_compilations()
     try:
-        run = train(experiment, given.out, look=given.look)
+        run = train(
+            experiment,
+            given.out,
+            look=given.look,
+            code=code,
+            accept_code=given.accept_code,
+            trust_code=given.trust_code,
+        )
     except Stopped as stopped:
         print(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
         return 75 if stopped.signal == signal.SIGTERM else 130
@@ -83,3 +96,9 @@ def _few(given: Any) -> config.Experiment:
         raise UserError("--overfit takes items of data that have a name: leave it out")
     source = f"few:{given.overfit}:{settings.source}"
     return dataclasses.replace(given.experiment, data=dataclasses.replace(settings, source=source))
+
+
+def _opened(folder: Path, trust: bool, accept: bool) -> tuple[config.Experiment, Code | None]:
+    """The experiment of a run, with the run's own code, as it trains on."""
+    run = Run(folder, find=finder(folder, trust=trust, accept=accept))
+    return with_own_data(run.experiment, folder, trust=trust, accept=accept)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.parse import parse, take_target
+from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.data.folder import listing
 from jaxgan.errors import UserError, writing
 from jaxgan.fields.pixels import extensions
@@ -18,7 +18,7 @@ _PORTION = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Opening):
     """Which way, and how many."""
 
     direction: str | None = None
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         "run was trained at.",
     )
     keep_compilations()
-    run = Run(folder)
+    run = Run(folder, trust_code=options.trust_code)
     direction = run.direction(options.direction)
     targets = _targets(Path(given), Path(out))
     for portion in _portions(list(targets), _PORTION):

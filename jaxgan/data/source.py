@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.bucket import on_disk
+from jaxgan.config import PYTHON
 from jaxgan.data.advice import advice
 from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Arrays, Columns, Source
@@ -75,6 +76,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
     spec = _IN_BUCKET.sub(lambda found: str(on_disk(found[0])), spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec]()
+    if spec.startswith(PYTHON):
+        raise UserError(f"the data were given in Python ({spec.removeprefix(PYTHON)}): give them")
     if spec.startswith("tfds:"):
         return open_tfds(spec, reading)
     if spec.startswith("hf:"):

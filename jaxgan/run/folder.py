@@ -1,19 +1,26 @@
 """The folder of a run: the names of its files, whole writes, its lock."""
 
+import dataclasses
 import fcntl
-import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+from jaxgan import files, schema
 from jaxgan.errors import UserError
+from jaxgan.files import open_here, write_whole
+from jaxgan.schema import read_json
+
+T = TypeVar("T")
 
 CONFIG = "config.json"
 """The experiment."""
 DATA = "data.json"
 """What identifies the data, and what only they know, such as the names of classes."""
+CODE = "code.json"
+"""Hashes of the run's own code, which lies in code/, and versions of what computed it."""
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 """The checkpoint that was evaluated best."""
@@ -29,11 +36,30 @@ _SEEN_WITHIN = 60
 """Seconds after which a file that one process wrote is expected to be there for the others."""
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(f"{path.name}.tmp")
-    partial.write_text(text)
-    os.replace(partial, path)
+def check_run(folder: Path) -> None:
+    """Refuses a folder without a run."""
+    if not (folder / CONFIG).is_file():
+        what = f"holds no run (no {CONFIG})" if folder.is_dir() else "does not exist"
+        raise UserError(f"{folder} {what}: give the folder that `jaxgan train` wrote")
+
+
+def naming(config: Path, parse: Callable[[bytes], T]) -> T:
+    """What a function of `jaxgan.config` makes of a run's config.json, whose errors name the file.
+
+    Raises:
+        UserError: it cannot be read, or is broken.
+    """
+    try:
+        text = files.read_regular(config, limit=schema.LARGEST)
+    except OSError as error:
+        raise UserError(f"{config} cannot be read: {error.strerror}") from error
+    try:
+        return parse(text)
+    except UserError as error:
+        words = str(error)
+        if not words.startswith("config"):
+            raise
+        raise UserError(f"{config}{words.removeprefix('config')}") from error
 
 
 def read_data(folder: Path) -> dict[str, Any]:
@@ -43,35 +69,82 @@ def read_data(folder: Path) -> dict[str, Any]:
         UserError: the file is broken.
     """
     path = folder / DATA
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
-        facts = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is broken ({error}): restore it, or remove it") from error
-    fields = facts.get("fields", {}) if isinstance(facts, dict) else None
-    if not isinstance(fields, dict) or not all(map(_is_about, fields.values())):
-        raise UserError(f"{path} is broken: expected an object of objects; restore or remove it")
+    mend = "restore it, or remove it"
+    facts = read_json(path, mend=mend)
+    known = {field.name for field in dataclasses.fields(_Data)}
+    if not isinstance(facts, dict):
+        raise UserError(f"{path} is broken (it is no object): {mend}")
+    schema.structure({key: facts[key] for key in facts if key in known}, _Data, path, mend=mend)
+    for about in facts.get("fields", {}).values():
+        names = about.get("names", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{path} is broken (names of classes are no texts): {mend}")
     return facts
 
 
-def _is_about(each: Any) -> bool:
-    """Whether this is what `Field.about` gives."""
-    names = each.get("names", []) if isinstance(each, dict) else None
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """What is checked of data.json."""
+
+    fingerprint: str = ""
+    fields: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    pretrained: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def take(folder: Path, settings: Mapping[str, str]) -> IO[str]:
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """import.json: what an imported run is from.
+
+    Attributes:
+        format: one of `jaxgan.convert.FORMATS`.
+        files: {path: sha256}.
+        uses: of the system.
+        parameters: {network: how many}.
+        anew: networks of which there was no file.
+        left_out: tensors that say nothing of the networks.
+    """
+
+    format: str
+    files: dict[str, str]
+    uses: list[str] = dataclasses.field(default_factory=list)
+    parameters: dict[str, int] = dataclasses.field(default_factory=dict)
+    anew: list[str] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
+
+
+def read_import(folder: Path) -> Import | None:
+    """Where an imported run is from; None: it is none.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    path = folder / IMPORT
+    if not path.exists():
+        return None
+    mend = "restore it, or remove it"
+    facts = read_json(path, mend=mend)
+    if not isinstance(facts, dict):
+        raise UserError(f"{path} is broken (it is no object): {mend}")
+    known = {field.name for field in dataclasses.fields(Import)}
+    return schema.structure(
+        {key: facts[key] for key in facts if key in known}, Import, path, mend=mend
+    )
+
+
+def take(folder: Path, settings: Mapping[str, str | bytes]) -> IO[str]:
     """Makes the folder this process's, and writes the files that describe the run.
 
     The run is this process's as long as it holds the file that comes back open.
 
     Raises:
-        UserError: another process trains it, or it cannot be written.
+        UserError: another process trains it, it cannot be written, or it holds links.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
+        files.refuse_links(folder)
+        lock = open_here(folder / _LOCK, "r+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -79,21 +152,23 @@ def take(folder: Path, settings: Mapping[str, str]) -> IO[str]:
             raise UserError(
                 f"{folder} is being trained by another process: wait, or choose another --out"
             ) from None
-        for name, text in settings.items():
-            write_whole(folder / name, text)
+        for name, content in settings.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / name, content)
         return lock
     except OSError as error:
         reason = error.strerror
         raise UserError(f"{folder} cannot be written: {reason}; choose another --out") from error
 
 
-def wait_for(folder: Path, settings: Mapping[str, str]) -> None:
+def wait_for(folder: Path, settings: Mapping[str, str | bytes]) -> None:
     """Refuses a process that would train something else, or keep its checkpoints elsewhere."""
-    for name, text in settings.items():
+    for name, content in settings.items():
         path = folder / name
+        known = content.encode() if isinstance(content, str) else content
         # A network file system may show an old folder for a while.
         until = time.monotonic() + _SEEN_WITHIN
-        while not path.is_file() or path.read_text() != text:
+        while not path.is_file() or path.read_bytes() != known:
             if time.monotonic() > until:
                 if path.is_file():
                     raise UserError(

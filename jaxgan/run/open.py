@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxgan.bucket import as_path
-from jaxgan.config import Experiment, from_json
+from jaxgan.config import Experiment, Find, from_json
 from jaxgan.data import Batches, Source, Stepwise, about, as_source, by_names, fingerprint
 from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Field, Image, Normal, Resolution
@@ -23,6 +23,7 @@ from jaxgan.parallel.mesh import make_mesh
 from jaxgan.ranges import Count, Positive, Rate, Seed, check, checked
 from jaxgan.run import folder as files
 from jaxgan.run.batches import table
+from jaxgan.run.code import finder
 from jaxgan.run.scored import images_of
 from jaxgan.state import State
 from jaxgan.system import System, Use, given_by, stages_of, taken_by, use_of
@@ -43,26 +44,33 @@ from jaxgan.view import View
 class Run:
     """A trained or training system, opened from its folder."""
 
-    def __init__(self, folder: str | Path, *, best: bool = False):
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        best: bool = False,
+        trust_code: bool = False,
+        find: Find | None = None,
+    ):
         """Reads config.json; the checkpoint is read when it is first needed.
 
         Args:
             folder: of the run.
             best: take the checkpoint that was evaluated best, not the newest.
+            trust_code: run code that the run carries or names. Systems that ship with jaxgan, those
+                of modules that are imported already, and code that this user has trained need none.
+            find: the system's class by its name in config.json, in place of the above.
 
         Raises:
-            UserError: there is no run in the folder, or no best checkpoint.
+            UserError: there is no run in the folder, no best checkpoint, or code that is not
+                trusted.
         """
         self.folder = as_path(folder)
         self._checkpoints = self.folder / (files.BEST if best else files.CHECKPOINTS)
         config = self.folder / files.CONFIG
-        if not config.is_file():
-            what = "holds no run (no config.json)" if self.folder.is_dir() else "does not exist"
-            raise UserError(f"{self.folder} {what}: give the folder that `jaxgan train` wrote")
-        try:
-            self.experiment: Experiment = from_json(config.read_text())
-        except (UserError, UnicodeDecodeError) as error:
-            raise UserError(f"{config}: {error}") from error
+        files.check_run(self.folder)
+        find = find or finder(self.folder, trust=trust_code)
+        self.experiment: Experiment = files.naming(config, lambda text: from_json(text, find))
         if best and not self._checkpoints.is_dir():
             raise UserError(
                 f"{self.folder} has no best checkpoint: train it with --evaluate.every, or leave "
@@ -424,14 +432,15 @@ def _accepted(name: str, field: Field, given: Any) -> Any:
         raise UserError(f"{name}: this is no {field.text()}") from error
 
 
-def open_run(folder: str | Path, *, best: bool = False) -> Run:
+def open_run(folder: str | Path, *, best: bool = False, trust_code: bool = False) -> Run:
     """Opens the run in a folder; `jaxgan.open` is this function.
 
     Args:
         folder: of the run.
         best: take the checkpoint that was evaluated best, not the newest.
+        trust_code: run code that the run carries or names, where this user has not trained it.
 
     Raises:
-        UserError: there is no run in the folder, or no best checkpoint.
+        UserError: there is no run in the folder, no best checkpoint, or code that is not trusted.
     """
-    return Run(folder, best=best)
+    return Run(folder, best=best, trust_code=trust_code)

@@ -11,7 +11,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from rich.console import Console
 
 from jaxgan import data, pictures
 from jaxgan.bucket import as_path
-from jaxgan.config import Experiment, Mesh, differences, to_json
+from jaxgan.code import Code
+from jaxgan.config import OWN, Experiment, Mesh, differences, from_json, parse, to_json
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Resolution
 from jaxgan.metrics.evaluator import Evaluator
@@ -31,6 +32,7 @@ from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.ranges import Count, Ranged
 from jaxgan.run import folder as files
 from jaxgan.run.batches import batch_of, shapes_of, stage_feed, table
+from jaxgan.run.code import Kept, note, of_experiment, resume, same_system
 from jaxgan.run.open import Run
 from jaxgan.run.scored import images_of, real_images, scored
 from jaxgan.state import State
@@ -86,12 +88,18 @@ class Look(Ranged):
         return self.debug or self.eager
 
 
+_SILENT = Console(quiet=True)
+
+
 def train(
     experiment: Experiment,
     folder: str | Path,
     *,
     console: Console | None = None,
     look: Look = Look(),  # frozen
+    code: Code | None = None,
+    accept_code: bool = False,
+    trust_code: bool = False,
 ) -> Run:
     """Trains to `experiment.steps`, from the newest checkpoint if the folder holds this run.
 
@@ -104,6 +112,9 @@ def train(
         folder: where the run is, or will be; the same for all processes.
         console: where progress is shown; standard error by default.
         look: how closely it is looked at.
+        code: of its config file; the run keeps it, where the system or the data are made there.
+        accept_code: go on with code that has changed since the run was trained, and record it.
+        trust_code: of the run that `init` names, as `jaxgan.open` takes it.
 
     Raises:
         UserError: the experiment, its data or the folder cannot be used.
@@ -111,11 +122,12 @@ def train(
         Diverged: a metric is not finite; the last good checkpoint is kept.
     """
     folder = as_path(folder)
-    console = console or Console(file=sys.stderr, emoji=False)  # image:china is no flag
-    console = console if is_first() else Console(quiet=True)
+    # No emoji, for image:china is no flag.
+    console = (console or Console(file=sys.stderr, emoji=False)) if is_first() else _SILENT
     if look.closely:
         experiment = _alone(experiment)
-    ready = together(lambda: _prepare(experiment, folder))
+    own = _Own(code, accept_code, trust_code)
+    ready = together(lambda: _prepare(experiment, folder, own))
     lock = together(
         lambda: files.take(folder, ready.settings) if is_first() else contextlib.nullcontext()
     )
@@ -134,24 +146,31 @@ def train(
         start = int(state.step)
         if ready.evaluator:
             ready.evaluator.resume(start)
-        moments = iterate(
-            experiment.system,
-            state,
-            ready.feeds.__getitem__,
-            steps=experiment.steps,
-            seed=experiment.seed,
-            micro=experiment.micro,
-            mesh=ready.mesh,
-            augment=experiment.augment,
-            freeze=experiment.freeze,
-            step_of=_looking(experiment, look, console) if look.closely else None,
-        )
+        moments = _moments(experiment, state, ready, look, console)
         with _watch(experiment, folder, ready, start, console) as report:
             hooks = _hooks(experiment, folder, ready, report, (checkpoints, best))
             if look.profile:
                 hooks.append(_Profile(folder, start, look.profile, console))
             _follow(experiment, moments, report, hooks, stop)
-    return Run(folder)
+    return Run(folder, find=lambda _: type(experiment.system))
+
+
+def _moments(
+    experiment: Experiment, state: State, ready: _Ready, look: Look, console: Console
+) -> Iterator[Moment]:
+    """The iterations, from a State on."""
+    return iterate(
+        experiment.system,
+        state,
+        ready.feeds.__getitem__,
+        steps=experiment.steps,
+        seed=experiment.seed,
+        micro=experiment.micro,
+        mesh=ready.mesh,
+        augment=experiment.augment,
+        freeze=experiment.freeze,
+        step_of=_looking(experiment, look, console) if look.closely else None,
+    )
 
 
 def _watch(
@@ -367,6 +386,15 @@ TableAt = Callable[[Resolution | None], data.Batches]
 
 
 @dataclasses.dataclass(frozen=True)
+class _Own:
+    """The config's code, whether it may have changed, and whether that of `init` is trusted."""
+
+    code: Code | None
+    accept: bool
+    trust: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class _Ready:
     """What training needs, checked.
 
@@ -392,10 +420,10 @@ class _Ready:
     table: TableAt
     shown: str | None
     evaluator: Evaluator | None
-    settings: dict[str, str]
+    settings: dict[str, str | bytes]
 
 
-def _prepare(experiment: Experiment, folder: Path) -> _Ready:
+def _prepare(experiment: Experiment, folder: Path, own: _Own) -> _Ready:
     """Checks all that a user can get wrong."""
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
     _check_buildable(experiment.system)
@@ -408,7 +436,9 @@ def _prepare(experiment: Experiment, folder: Path) -> _Ready:
     if experiment.augment:  # a system whose losses augment nothing is found when they are traced
         step = make_step(experiment.system, micro=experiment.micro, augment=experiment.augment)
         jax.eval_shape(step, state_shapes(experiment.system), shapes_of(experiment, stages[0]))
-    resumed = _resumes(experiment, folder)
+    _check_kept(experiment)
+    kept, code = of_experiment(experiment, own.code)
+    resumed, kept, lines = _resumes(experiment, folder, kept, accept=own.accept)
     settings = experiment.data
     source = data.as_source(settings.source, settings.reading)
     groups = experiment.system.data()
@@ -422,12 +452,20 @@ def _prepare(experiment: Experiment, folder: Path) -> _Ready:
     feeds = [stage_feed(experiment, source, number, part(mesh)) for number in range(len(stages))]
     evaluator = _evaluator(experiment, folder, source, mesh) if experiment.evaluate.every else None
     if resumed:
-        _check_same_data(folder, fingerprint)
-        _check_same_weights(folder, experiment.system)
-    lender = None if resumed or experiment.init is None else _lender(experiment.init)
+        former = files.read_data(folder)
+        _check_same_data(folder, former, fingerprint)
+        _check_same_weights(folder, former, experiment.system)
+    if is_first() and (reason := note(experiment, code)):
+        lines.append(
+            f"{folder}: --trust-code will be needed, for its code cannot be noted ({reason})"
+        )
+    init = experiment.init
+    lender = None if resumed or init is None else _lender(init, own.trust)
     published = {name: each.sha256 for name, each in experiment.system.pretrained().items()}
     facts = {"fingerprint": fingerprint, "fields": about, "pretrained": published}
-    settings_files = {
+    settings_files: dict[str, str | bytes] = {
+        **({f"{OWN}/{name}": text for name, text in code.files.items()} if code else {}),
+        files.CODE: kept.to_json(),
         files.CONFIG: to_json(experiment),
         files.DATA: json.dumps(facts, indent=1) + "\n",
     }
@@ -435,7 +473,7 @@ def _prepare(experiment: Experiment, folder: Path) -> _Ready:
         settings_files[files.SKIPPED] = "".join(f"{line}\n" for line in skipped)
     return _Ready(
         resumed,
-        text,
+        "\n".join([*lines, text]),
         lender,
         {} if lender is None else _classes(lender, about, fingerprint),
         mesh,
@@ -508,14 +546,14 @@ def _begin(
     return begun.state
 
 
-def _lender(name: str) -> Run:
+def _lender(name: str, trust: bool) -> Run:
     """The run that another one begins with.
 
     Raises:
         UserError: it is none, or has no checkpoint.
     """
     try:
-        run = Run(name)
+        run = Run(name, trust_code=trust)
     except UserError as error:
         raise UserError(f"--init: {error}") from error
     if not saved_steps(run.folder / files.CHECKPOINTS):
@@ -571,20 +609,31 @@ def _evaluator(
     )
 
 
-def _resumes(experiment: Experiment, folder: Path) -> bool:
-    """Whether the folder holds a State of this very experiment; refuses what it must not touch."""
-    if not (folder / files.CONFIG).is_file():
+def _resumes(
+    experiment: Experiment, folder: Path, kept: Kept, *, accept: bool
+) -> tuple[bool, Kept, list[str]]:
+    """Whether the folder holds a State of this very experiment; refuses what it must not touch.
+
+    Also what is to be kept of its code, and what is to be told of that.
+    """
+    config = folder / files.CONFIG
+    if not config.is_file():
         files.refuse_unusable(folder)
-        return False
+        return False, kept, []
     saved = saved_steps(folder / files.CHECKPOINTS)
     if not saved:  # it failed before it had trained
-        return False
-    former = Run(folder).experiment
-    if type(former.system) is not type(experiment.system):
+        return False, kept, []
+    name = files.naming(config, parse)["system"]["type"]
+    if not same_system(name, experiment.system):
         raise UserError(
-            f"{folder} holds a run of {type(former.system).__name__}, not of "
+            f"{folder} holds a run of {name.rpartition(':')[2]}, not of "
             f"{type(experiment.system).__name__}: choose another --out"
         )
+    kept, lines = resume(folder, kept, step=max(saved), accept=accept)
+    # Other code may have other settings; the run's class is not asked, which would run its code.
+    kind = type(experiment.system)
+    known = {field.name for field in dataclasses.fields(kind)} if accept else None
+    former = files.naming(config, lambda text: from_json(text, lambda _: kind, known=known))
     # What was imported has seen no data yet: it goes on with any.
     changed = list(differences(experiment, former))
     if max(saved) == 0:
@@ -599,7 +648,17 @@ def _resumes(experiment: Experiment, folder: Path) -> bool:
             f"{folder} is at step {max(saved)} already, beyond --steps {experiment.steps}: "
             "give more, or choose another --out"
         )
-    return True
+    return True, kept, lines
+
+
+def _check_kept(experiment: Experiment) -> None:
+    """Refuses settings that could not be read back from the run."""
+    kind = type(experiment.system)
+    try:
+        from_json(to_json(experiment), lambda _: kind)
+    except UserError as error:
+        reason = str(error).removeprefix("config: ")
+        raise UserError(f"the config cannot be kept in a run: {reason}") from error
 
 
 def _check_own_batches(experiment: Experiment, stages: Sequence[Stage]) -> None:
@@ -623,20 +682,19 @@ def _check_buildable(system: System) -> None:
         ) from error
 
 
-def _check_same_weights(folder: Path, system: System) -> None:
+def _check_same_weights(folder: Path, former: dict[str, Any], system: System) -> None:
     """Refuses to resume with other published weights than the run began with."""
-    former = files.read_data(folder).get("pretrained", {})
+    known = former.get("pretrained", {})
     for name, each in system.pretrained().items():
-        if former.get(name, each.sha256) != each.sha256:
+        if known.get(name, each.sha256) != each.sha256:
             raise UserError(
-                f"{folder} was trained with weights of {name} of sha256 {former[name][:12]}, these "
+                f"{folder} was trained with weights of {name} of sha256 {known[name][:12]}, these "
                 f"are {each.sha256[:12]}: restore them, or choose another --out"
             )
 
 
-def _check_same_data(folder: Path, fingerprint: str) -> None:
+def _check_same_data(folder: Path, former: dict[str, Any], fingerprint: str) -> None:
     """Refuses to resume on data that has changed: the same steps would see other images."""
-    former = files.read_data(folder)
     known = former.get("fingerprint", "")
     if former and known != fingerprint:
         if fingerprint and data.by_names(known):
