@@ -13,12 +13,13 @@ from types import ModuleType
 from typing import Annotated, Any, ClassVar
 
 import cattrs
+import numpy as np
 import tyro
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from jaxgan import code, schema
 from jaxgan.augment import parse_policy
-from jaxgan.errors import UserError, nearest
+from jaxgan.errors import UserError, nearest, printable
 from jaxgan.fields import Framing
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
 from jaxgan.ranges import Count, Positive, Ranged, Seed, Within
@@ -281,11 +282,18 @@ def to_json(experiment: Experiment) -> str:
     """
     facts = {"format": FORMAT} | _converter().unstructure(experiment)
     try:
-        return json.dumps(facts, indent=2) + "\n"
+        return json.dumps(facts, indent=2, default=_plain_number) + "\n"
     except (TypeError, ValueError) as error:
         raise UserError(
             f"the config has a setting that is no number, text or tuple of such: {error}"
         ) from error
+
+
+def _plain_number(value: Any) -> Any:
+    """Of NumPy's numbers, what JSON holds."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{printable(repr(value)[:100])} is a {type(value).__name__}")
 
 
 Find = Callable[[str], type[System]]
