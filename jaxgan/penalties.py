@@ -66,10 +66,14 @@ def gradient_penalty(
       UserError: real and fake differ in shape.
     """
     squares = _squared_gradient_norms(critic, _interpolate(real, fake, epsilon), pixels=pixels)
+    return jnp.square(root(squares) - target).mean()
+
+
+def root(squares: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Square roots, with the derivative 0 at 0, where it is infinite."""
     positive = squares > 0
     # Both branches of a `where` are differentiated, so the root must not see the zeros either.
-    norms = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
-    return jnp.square(norms - target).mean()
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
 
 
 def zero_centred(

@@ -9,7 +9,7 @@ from scipy import stats
 
 from jaxgan import losses
 from jaxgan.errors import UserError
-from jaxgan.penalties import drift, gradient_penalty, orthogonal, r1, r2, zero_centred
+from jaxgan.penalties import drift, gradient_penalty, orthogonal, r1, r2, root, zero_centred
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -72,6 +72,13 @@ def test_gradient_of_a_flat_critic_is_zero_not_nan():
 def square(x):
     """A critic whose gradient is its argument."""
     return jnp.square(x).sum(axis=range(1, x.ndim)) / 2
+
+
+def test_a_root_has_no_infinite_slope():
+    squares = jnp.array([0.0, 4.0])
+    np.testing.assert_array_equal(root(squares), [0, 2])
+    slopes = jax.grad(lambda x: root(x).sum())(squares)
+    np.testing.assert_allclose(slopes, [0, 0.25])
 
 
 def test_squared_norms_are_over_all_axes_of_a_sample_and_averaged_over_samples():

@@ -35,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     others (134).
     """
     logging.basicConfig(format="jaxgan: %(message)s")
+    for handler in logging.root.handlers:  # of a library that was there first
+        if type(handler) is logging.StreamHandler:
+            handler.setFormatter(logging.Formatter("jaxgan: %(message)s"))
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax raises is told here
     # What is amiss with an image that can be read all the same, without the name of its file.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

@@ -152,8 +152,13 @@ def _plain(message: str) -> str:
     """What tyro says of a value, in our words."""
     if found := re.match(r"Error parsing (\S+): (is .*)", message):
         return f"{found[1]} {found[2]}"
-    if found := re.match(r"Missing value for argument '(\S+)'", message):
-        return f"{found[1]} has no value: give one"
+    if found := re.match(r"Missing value for argument '(\S+)'\.? Expected (\d+)", message):
+        if found[2] == "1":
+            return f"{found[1]} has no value: give one"
+        return f"{found[1]} has too few values: give {found[2]}"
+    several = r"Error parsing (\S+): no type matching .* expected argument count (\d+)"
+    if found := re.match(several, message):
+        return f"{found[1]} has too few values: give {found[2]}"
     message = re.sub(r"^Error parsing [a-z_.]+: ", "", message)  # what a dataclass itself refused
     return re.sub(r"\[/?bold\]", "", message)
 

@@ -1,6 +1,9 @@
 """jaxgan sample RUN: draws images as a grid, an .npz, a folder of PNGs, a GIF, or a table."""
 
 import dataclasses
+import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,9 @@ from jaxgan.latent.walk import walk
 from jaxgan.ranges import Count, Number, Positive, Rate, Seed
 from jaxgan.run import Run
 from jaxgan.run.folder import CONFIG
+
+_PORTION = 1000
+"""Rows in memory at a time, where they go to a folder."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,23 +106,43 @@ def main(argv: list[str]) -> int:
     turns = {name: _in_turn(each, num) for name, each in {**given.items, **everyday}.items()}
     columns = columns or (given.count if 1 < given.count <= 16 else None)
     items, chosen = run.split(use, {**turns, **static})
-    applied = run.apply(
-        use,
-        items,
-        state=run.standing(
-            options.standing_statistics, truncation=options.truncation, seed=options.seed
-        ),
-        numbers=num,
-        seed=options.seed,
-        options=chosen,
-        truncation=options.truncation,
-    )
-    drawn = applied.taken.get("label")
-    names = None if drawn is None else [f"{row:06d}_label{k}" for row, k in enumerate(drawn)]
     takes, gives = run.takes(use, chosen), run.gives(use, chosen)
-    write(options.out, takes, gives, applied, names=names, columns=columns, plural=True)
+    _check_memory(options.out, num, gives)
+    state = run.standing(
+        options.standing_statistics, truncation=options.truncation, seed=options.seed
+    )
+    size = num if options.out.suffix else _PORTION
+    for start in range(0, num, size):
+        rows = np.arange(start, min(start + size, num))
+        mine = {n: x if len(x) == 1 else x[start : start + size] for n, x in items.items()}
+        applied = run.apply(
+            use,
+            mine,
+            state=state,
+            numbers=rows,
+            seed=options.seed,
+            options=chosen,
+            truncation=options.truncation,
+        )
+        labels = applied.taken.get("label", [None] * len(rows))
+        names = [
+            f"{row:06d}" if k is None else f"{row:06d}_label{k}"
+            for row, k in zip(rows, labels, strict=True)
+        ]
+        write(options.out, takes, gives, applied, names=names, columns=columns, plural=True)
     print(f"{options.out}: {num} samples of {folder}")
     return 0
+
+
+def _check_memory(out: Path, num: int, gives: Mapping[str, Field]) -> None:
+    """Refuses what is made whole in memory, and does not fit into it."""
+    each = sum(4 * math.prod(n or 1 for n in field.shape) for field in gives.values())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if out.suffix and num * each > memory:
+        raise UserError(
+            f"--num is {num:,}: {out} of so many would be made of {num * each / 1e9:,.0f} GB in "
+            "memory; give fewer, or a folder"
+        )
 
 
 def _check_draws(run: Run) -> None:

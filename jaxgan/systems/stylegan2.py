@@ -403,7 +403,7 @@ class StyleGAN2(Styled):
         direction = jax.vmap(lambda own: jax.random.normal(own, shape))(directions)
         direction /= (shape[0] * shape[1]) ** 0.5
         slopes = jax.grad(lambda w: (self.synthesize(view, w, noise) * direction).sum())(styles)
-        lengths = jnp.sqrt(jnp.square(slopes).sum(2).mean(1))
+        lengths = penalties.root(jnp.square(slopes).sum(2).mean(1))
         mean = view.memory["path_length"]
         mean += self.path_decay * (lengths.mean() - mean)
         view.memory["path_length"] = jax.lax.stop_gradient(mean)

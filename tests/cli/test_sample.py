@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import jaxgan
-from jaxgan.cli import main
+from jaxgan.cli import main, sample
 from jaxgan.latent.mixing import mix
 
 PETS = """
@@ -137,3 +137,33 @@ def test_attention_stands_beside_images():
     assert main([*sample, "plain.npz"]) == 0
     with np.load("plain.npz") as plain:
         np.testing.assert_array_equal(pixels("look.png")[:16, :16], plain["images"][0])
+
+
+def test_a_folder_is_drawn_in_portions(tmp_path, monkeypatch):
+    assert main(["sample", "pet", "--num", "7", "--labels", "cat,dog", "--out", "all.npz"]) == 0
+    monkeypatch.setattr(sample, "_PORTION", 3)
+    assert main(["sample", "pet", "--num", "7", "--labels", "cat,dog", "--out", "each"]) == 0
+    whole = np.load("all.npz")
+    assert whole["classes"].tolist() == ["cat", "dog"]
+    files = sorted((tmp_path / "each").iterdir())
+    assert [file.stem for file in files] == [f"{n:06d}_label{n % 2}" for n in range(7)]
+    for image, file in zip(whole["images"], files, strict=True):
+        np.testing.assert_array_equal(image, pixels(file))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--num", "1e9", "--out", "x.npz"], "--num is 1,000,000,000: x.npz of so many would be"),
+        (["--num", "nan", "--out", "x.png"], "--num is nan: it must be a whole number"),
+        (["--seed", "1.5", "--out", "x.png"], "--seed is 1.5: it must be a whole number"),
+        (["--truncation", "nan", "--out", "x.png"], "--truncation is nan: it must be finite"),
+        (["--truncation", "-1", "--out", "x.png"], "--truncation is -1: it must be above 0"),
+        (["--interpolate", "-5", "--out", "x.gif"], "--interpolate is -5: it must be at least 1"),
+        (["--table", "z", "--out", "x.png"], "--table has too few values: give 2"),
+        (["--z", "--out", "x.png"], "--z has no value: give normal 4"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told_in_one_line(capsys, options, said):
+    assert main(["sample", "pet", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"jaxgan: error: {said}")
