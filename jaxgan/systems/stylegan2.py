@@ -7,11 +7,13 @@ resolutions, a residual discriminator, R1 and path length as players of their ow
 the authors' PyTorch code for "Training Generative Adversarial Networks with Limited Data" (NeurIPS
 2020), whose augmentation, with its strength found in training, is on where `ada_target` is not 0.
 
-When it is sampled, noise is that of fixed maps, drawn at the start. Four things differ from that
+When it is sampled, noise is that of fixed maps, drawn at the start. Five things differ from that
 code. The running mean of styles moves in the generator's main turn alone, there whenever latents
 are mapped. Micro-batches average gradients, where its rounds sum them: only Adam's epsilon sees
 that. The signs that adapt the augmentation are those of the discriminator's main turn, there also
-those of R1's. And the augmentation's probability stays below 1.
+those of R1's. Parameters that a lazy turn does not reach, such as biases, count in it as having a
+gradient of 0, where PyTorch's Adam passes over them and moves neither their averages nor its count.
+And the augmentation's probability stays below 1.
 """
 
 import dataclasses

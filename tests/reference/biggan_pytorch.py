@@ -87,7 +87,7 @@ class Statistics(nn.Module):
 
     def normalise(self, x):
         mean, var = (getattr(self.holder[0], name) for name in self.names)
-        return F.batch_norm(x, mean, var, eps=1e-5)
+        return F.batch_norm(x, mean, var, training=self.training, eps=1e-5)
 
 
 class ConditionalNorm(Statistics):
