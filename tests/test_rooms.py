@@ -24,7 +24,7 @@ ROOMS = (
     ("system",),
     ("systems",),
     ("config",),
-    ("pth",),
+    ("pth", "npz"),
     ("data",),
     ("parallel",),
     ("training",),

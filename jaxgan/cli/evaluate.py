@@ -9,14 +9,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxgan import data
+from jaxgan import data, npz
 from jaxgan.backend import cache, keep_compilations
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
 from jaxgan.files import refuse_links
-from jaxgan.metrics import npz
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
 from jaxgan.metrics.images import Drawn, Stored, of_source, shape_of

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from jaxgan import npz
 from jaxgan.describe import WHENCE, uses
 from jaxgan.errors import UserError
 from jaxgan.fields import Field
 from jaxgan.fields.pixels import extensions
-from jaxgan.metrics import npz
 from jaxgan.run import Run
 from jaxgan.system import use_of
 

@@ -10,9 +10,11 @@ packed set is item i of the folder, to the last bit.
 
 import dataclasses
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cattrs
 import grain
@@ -23,12 +25,27 @@ from jaxgan.data.identity import content_hashes
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import USUAL, Reading, read
+from jaxgan.files import read_text
 
 INDEX = "packed.json"
 """The file by which a packed folder is known."""
 
 VERSION = 1
 LABEL = struct.Struct("<i")
+
+
+_LARGEST = 2**27
+"""Bytes of an index: enough for a line on each of a million shapes."""
+
+_MOST = 2**28
+"""Images of a packed set, whose labels are then a gigabyte."""
+
+_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+"""Names of shards: no paths, nor what ArrayRecord or a shell would read as more than a name."""
+
+
+class _Wrong(ValueError):
+    """What is wrong with an index, in a clause."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +75,32 @@ class Index:
     shapes: list[tuple[int, int, int, int]]
     sha256: str
 
+    def check(self) -> None:
+        """Refuse what no pack has.
+
+        Raises:
+          ValueError: Says what.
+        """
+        files = [shard.file for shard in self.shards]
+        if wrong := next((file for file in files if not _FILE.fullmatch(file)), None):
+            raise _Wrong(f"{wrong[:40]!r} is no name of a shard")
+        if len(set(files)) < len(files):
+            raise _Wrong("a shard is named twice")
+        for shard in self.shards:
+            if not 0 < LABEL.size * shard.images <= shard.bytes:
+                raise _Wrong(f"{shard.images:,} images in {shard.bytes:,} bytes of {shard.file}")
+        count = sum(shard.images for shard in self.shards)
+        if not 0 < count <= _MOST:
+            raise _Wrong(f"{count:,} images, expected 1 to {_MOST:,}")
+        names, counts = [name for name, _ in self.classes], [n for _, n in self.classes]
+        if len(set(names)) < len(names) or any(n < 0 for n in counts):
+            raise _Wrong("a class is named twice, or has fewer images than none")
+        if self.classes and sum(counts) != count:
+            raise _Wrong(f"its classes have {sum(counts):,} images, its shards {count:,}")
+        for height, width, depth, first in self.shapes:
+            if min(height, width) < 1 or depth not in (1, 2, 3, 4) or not 0 <= first < count:
+                raise _Wrong(f"{height}x{width}x{depth} of item {first} is no image")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Packed(Source):
@@ -83,7 +126,9 @@ class Packed(Source):
     def __getitem__(self, index: int) -> Item:
         try:
             record = self.records[index]
-        except RuntimeError as error:  # records carry checksums
+            if len(record) < LABEL.size:
+                raise RuntimeError("a record without a label")
+        except (RuntimeError, ValueError, IndexError) as error:  # records carry checksums
             first = np.cumsum([0, *(shard.images for shard in self.shards)])
             shard = int(np.searchsorted(first, index, side="right")) - 1
             raise UserError(
@@ -148,10 +193,29 @@ def open_packed(name: str, reading: Reading = USUAL) -> Packed:
 
 def _read_index(path: Path) -> Index:
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(read_text(path, limit=_LARGEST))
         version = facts["version"]
         if version == VERSION:
-            return cattrs.Converter(forbid_extra_keys=True).structure(facts, Index)
-    except (OSError, ValueError, KeyError, TypeError, cattrs.BaseValidationError) as error:
-        raise UserError(f"{path} is no index that `jaxgan data pack` wrote: pack again") from error
-    raise UserError(f"{path} has version {version}, expected {VERSION}: pack again")
+            index = _STRICT.structure(facts, Index)
+            index.check()
+            return index
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # JSON of any form raises many kinds
+        why = f" ({error})" if isinstance(error, _Wrong) else ""
+        raise UserError(
+            f"{path} is no index that `jaxgan data pack` wrote{why}: pack again"
+        ) from error
+    raise UserError(f"{path} has version {version!r:.20}, expected {VERSION}: pack again")
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    """A number or text as JSON has it: nothing is converted, and true is no number."""
+    if type(value) is not kind:
+        raise _Wrong(f"{str(value)[:20]!r} instead of a value of type {kind.__name__}")
+    return value
+
+
+_STRICT = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+for _kind in (int, str):
+    _STRICT.register_structure_hook(_kind, _exactly)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxgan import npz
 from jaxgan.data.base import Columns
 from jaxgan.data.columns import absent, labels
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image
 from jaxgan.fields.pixels import USUAL, Reading
-from jaxgan.files import open_regular
 
 _IMAGES = ("images", "image", "arr_0")
 _LABELS = ("labels", "label", "arr_1")
@@ -28,7 +28,7 @@ def open_npz(name: str, reading: Reading = USUAL) -> Columns:
       UserError: It is no file of plain arrays; there are no images; labels are no classes.
     """
     del reading  # arrays are not decoded
-    arrays = _read(Path(name).expanduser())
+    arrays = npz.read(Path(name).expanduser(), "images")
     main = next((each for each in _IMAGES if each in arrays), None)
     if main is None:
         raise UserError(
@@ -58,17 +58,3 @@ def open_npz(name: str, reading: Reading = USUAL) -> Columns:
     source = Columns(items, fields, name=name)
     object.__setattr__(source, "notes", tuple(notes))
     return source
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file; nothing pickled is executed."""
-    try:
-        with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays}
-    except OSError as error:
-        raise UserError(f"{path} is {error.strerror or error}") from error
-    except Exception as error:  # whatever NumPy and zipfile raise for a damaged file
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{path} cannot be read as an .npz file ({reason}): make it anew"
-        ) from error

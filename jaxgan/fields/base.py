@@ -14,6 +14,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, UInt8
 
 from jaxgan.errors import UserError
+from jaxgan.files import read_text
+
+_LARGEST = 2**28
+"""Bytes of a .json of numbers."""
 
 Resolution = int | tuple[int, int]
 """Size of the images of a stage: the side of squares, or height and width."""
@@ -163,13 +167,13 @@ class Field:
         """
         try:
             if text.endswith(".json"):
-                numbers = json.loads(Path(text).expanduser().read_text())
+                numbers = json.loads(read_text(Path(text).expanduser(), limit=_LARGEST))
             else:
                 numbers = [float(word) for word in text.replace(",", " ").split()]
             item: np.ndarray = np.asarray(numbers, self.dtype)
             if not (text.endswith(".json") and _matches(item.shape, self.shape)):
                 item = item.reshape(self._static())
-        except (ValueError, TypeError, OSError):
+        except (ValueError, TypeError, OSError, OverflowError, RecursionError):
             raise UserError(
                 f"{text!r} is no {self.text()}: give its numbers with commas, or a .json of them"
             ) from None

@@ -20,10 +20,9 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
-from jaxgan import data
+from jaxgan import data, npz
 from jaxgan.errors import UserError
 from jaxgan.fields import Label
-from jaxgan.metrics import npz
 from jaxgan.metrics.features import Extractor, from_function
 from jaxgan.metrics.resize import rgb
 from jaxgan.nn.initializers import Init

@@ -120,7 +120,7 @@ def refer(
             raise UserError(f"{against} holds statistics, which serve {served} alone: give images")
         gathered = {s.name: s.statistics.load(against) for s in chosen if s.statistics}
         count = next((statistics.count for statistics in gathered.values()), None)
-        digest = hashlib.sha256(against.read_bytes()).hexdigest()[: data.FINGERPRINT]
+        digest = data.content_hash(against).hex()[: data.FINGERPRINT]
         return Reference(gathered, None, count or None, None, digest, str(against))
     fingerprint = against.data if isinstance(against, Stored) else "drawn"
     of_sets = [score for score in chosen if not score.paired]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float64
 
+from jaxgan import npz
 from jaxgan.errors import UserError
-from jaxgan.metrics import npz
 from jaxgan.metrics.base import Columns, Score, warn
 
 

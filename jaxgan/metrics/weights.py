@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxgan import pth
 from jaxgan.errors import UserError
+from jaxgan.files import open_regular
 
 VARIABLE = "JAXGAN_WEIGHTS"
 """Environment variable: a folder of weights, or Inception's file."""
@@ -118,8 +119,14 @@ def read_weights(
         raise UserError(
             f"no weights of {published.network}: get {published.files[0]} {published.source}{then}"
         )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open_regular(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}; {published.network}'s weights are "
+            f"{published.files[0]}"
+        ) from error
     if not digest.startswith(published.digest):
         raise UserError(
             f"{path} has sha256 {digest[:8]}..., {published.network}'s weights "

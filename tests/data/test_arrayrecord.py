@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import pickle
 import struct
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import Fit, fingerprint, open_folder, open_source, pack, read
+from jaxgan.data import Fit, fingerprint, open_folder, open_packed, open_source, pack, read
 from jaxgan.errors import UserError
 from tests.data.short import batches, scan
 
@@ -194,6 +195,44 @@ def test_a_damaged_shard_is_one_line(tmp_path, damage, message):
     assert "\n" not in str(caught.value)
 
 
+def changed(name, **facts):
+    """An index whose first entry of a list says otherwise."""
+
+    def change(index: dict) -> str:
+        first, *rest = index[name]
+        return json.dumps({**index, name: [{**first, **facts}, *rest]})
+
+    return change
+
+
+def test_an_index_or_shard_that_is_no_file_neither_hangs_nor_fills_the_memory(folder, tmp_path):
+    pack(folder, tmp_path / "out")
+    index, (shard,) = tmp_path / "out/packed.json", (tmp_path / "out").glob("*.array_record")
+    content = index.read_text()
+    os.truncate(index, 2**40)
+    with pytest.raises(UserError, match=r"packed.json cannot be read: a file of 1,099,511"):
+        open_packed(str(tmp_path / "out"))
+    index.write_text(content)
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(UserError, match=r"array_record is missing"):
+        open_packed(str(tmp_path / "out"))
+    index.unlink()
+    os.mkfifo(index)
+    with pytest.raises(UserError, match=r"packed.json cannot be read: a pipe"):
+        open_packed(str(tmp_path / "out"))
+
+
+def test_a_record_that_is_none_is_named(folder, tmp_path):
+    packed = pack(folder, tmp_path / "out")
+    object.__setattr__(packed, "records", [b"ab"] * 7)
+    with pytest.raises(UserError, match=r"array_record is damaged at item 3 \(a record without"):
+        packed[3]
+    object.__setattr__(packed, "records", [bytes(4) + b"text"] * 7)
+    with pytest.raises(UserError, match=r"out \(item 3\): found no image but b'text'"):
+        packed[3]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -201,11 +240,33 @@ def test_a_damaged_shard_is_one_line(tmp_path, damage, message):
         (lambda facts: "[]", "is no index"),
         (lambda facts: json.dumps({**facts, "version": 2}), "has version 2, expected 1"),
         (lambda facts: json.dumps({**facts, "shards": 3}), "is no index"),
+        (lambda facts: "[" * 100_000, "is no index"),
+        (lambda facts: json.dumps({**facts, "version": 10**4000}), "has version"),
+        (lambda facts: json.dumps({**facts, "more": 1}), "is no index"),
+        (changed("shards", file="../photo"), "'../photo' is no name of a shard"),
+        (changed("shards", file="/etc/passwd"), "is no name of a shard"),
+        (changed("shards", file="a[0:9]"), "is no name of a shard"),
+        (changed("shards", file="a\x1b[2J"), r"'a\\x1b\[2J' is no name of a shard"),
+        (changed("shards", file=7), "7' instead of a value of type str"),
+        (changed("shards", images=10**12), "1,000,000,000,000 images in"),
+        (changed("shards", images=-1), "-1 images in"),
+        (changed("shards", images=True), "'True' instead of a value of type int"),
+        (changed("shards", images=6), "its classes have 7 images, its shards 6"),
+        (changed("shards", bytes=2**62, images=2**60), "images, expected 1 to 268,435,456"),
+        (lambda facts: json.dumps({**facts, "shards": facts["shards"] * 2}), "named twice"),
+        (lambda facts: json.dumps({**facts, "shards": []}), "0 images, expected 1"),
+        (lambda facts: json.dumps({**facts, "classes": [["a", 10**15]]}), "its classes have"),
+        (lambda facts: json.dumps({**facts, "classes": [["a", 8], ["b", -1]]}), "than none"),
+        (lambda facts: json.dumps({**facts, "classes": [["a", 3], ["a", 4]]}), "named twice"),
+        (lambda facts: json.dumps({**facts, "shapes": [[9, 7, 5, 0]]}), "9x7x5 of item 0"),
+        (lambda facts: json.dumps({**facts, "shapes": [[9, 7, 3, 7]]}), "9x7x3 of item 7"),
     ],
 )
 def test_an_index_of_something_else(folder, tmp_path, change, message):
     pack(folder, tmp_path / "out")
     index = tmp_path / "out" / "packed.json"
     index.write_text(change(json.loads(index.read_text())))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         open_source(str(tmp_path / "out"))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400

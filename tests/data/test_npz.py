@@ -65,7 +65,10 @@ def test_other_ways_to_keep_images(tmp_path):
         ({"images": IMAGES, "labels": np.zeros(5)}, "entry 1 has the label 0.0, expected whole"),
         ({"images": IMAGES, "labels": np.full(5, -1)}, "the label -1, expected 0 to"),
         ({"images": IMAGES, "labels": np.full(5, 2**62)}, "expected 0 to 999,999"),
-        ({"images": np.array([{}], object)}, "cannot be read as an .npz file"),
+        (
+            {"images": np.array([{}], object)},
+            "not an npz file of images \\(images holds Python objects",
+        ),
     ],
 )
 def test_arrays_that_are_no_images(tmp_path, arrays, message):
@@ -81,5 +84,5 @@ def test_a_file_that_asks_for_more_than_it_holds(tmp_path):
         archive.open("images.npy", "w") as file,
     ):
         np.lib.format.write_array_header_1_0(file, header)
-    with pytest.raises(UserError, match="cannot be read as an"):
+    with pytest.raises(UserError, match=r"images is uint8 .* of 30,000,000,000,000 bytes, but"):
         open_source(str(tmp_path / "a.npz"))

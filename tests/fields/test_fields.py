@@ -1,5 +1,7 @@
 """Each kind of field: from data to networks and back, from and to people."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -332,6 +334,10 @@ def test_vectors_are_typed_and_kept(field, tmp_path):
     np.testing.assert_array_equal(field.read(str(tmp_path / f"a{field.suffix}")), item)
     refused("give its numbers with commas", field.read, "1,2,3,4,5")
     refused("give its numbers with commas", field.read, "one")
+    os.mkfifo(tmp_path / "a.json")
+    refused("give its numbers with commas", field.read, str(tmp_path / "a.json"))
+    (tmp_path / "b.json").write_text("[" * 100_000)
+    refused("give its numbers with commas", field.read, str(tmp_path / "b.json"))
 
 
 def test_a_pictures_field_is_what_pillow_reads(tmp_path):

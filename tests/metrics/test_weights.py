@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -77,3 +78,11 @@ def test_missing_and_altered_weights_say_what_to_do(tmp_path):
     found = hashlib.sha256(b"weights").hexdigest()[:8]
     with pytest.raises(UserError, match=rf"sha256 {found}.*\n?.* have 6726825d"):
         read_weights(INCEPTION, altered)
+
+
+def test_weights_that_are_no_file_neither_hang_nor_fill_the_memory(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a pipe"), ("device", "a device")):
+        with pytest.raises(UserError, match=f"{name} cannot be read: {kind}"):
+            read_weights(VGG, tmp_path / name)
