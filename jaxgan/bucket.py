@@ -5,6 +5,7 @@ Everything goes through `etils.epath` and gcsfs, as Orbax's own files do.
 
 import contextlib
 import fcntl
+import functools
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +46,8 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     """A path of this machine's disks, or of a bucket, which has the same methods.
 
     Raises:
-        UserError: a bucket, and what reads them is not installed.
+        UserError: a bucket, and what reads them is not installed, or this machine has no
+            credentials.
     """
     if not in_bucket(path):
         return Path(path).expanduser()
@@ -52,12 +55,16 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     # has no credentials (2026.10).
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
+        import fsspec
         import gcsfs  # noqa: F401
         from etils import epath
     except ImportError:
         raise UserError(f"{_name(path)}: pip install 'jaxgan[gcs]' to use buckets") from None
+    # What other processes write is to be seen.
+    fsspec.config.conf.setdefault("gs", {})["use_listings_cache"] = False
     # It tells every retry.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    _check_credentials(_name(path).removeprefix(SCHEME).partition("/")[0])
     return epath.Path(_name(path))  # type: ignore[return-value]
 
 
@@ -95,18 +102,14 @@ def _reason(error: Exception) -> str:
     return f"the bucket does not answer as it should ({said.splitlines()[0][:160]})"
 
 
-def check_credentials(path: str | os.PathLike[str]) -> None:
-    """Refuses to write to a bucket as nobody, before gcsfs tries for half a minute.
-
-    Raises:
-        UserError: this machine has no credentials.
-    """
+@functools.cache
+def _check_credentials(bucket: str) -> None:
+    """Refuses a bucket to nobody, before gcsfs tries for half a minute."""
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         return
-    as_path(path)
     import google.auth
 
-    with asking(path):
+    with asking(SCHEME + bucket):
         google.auth.default()
 
 
@@ -117,7 +120,6 @@ def check_writable(folder: Path) -> None:
         UserError: that cannot be done.
     """
     if in_bucket(folder):
-        check_credentials(folder)
         with asking(folder):
             (folder / ".probe").write_text("")
             (folder / ".probe").unlink()
@@ -228,22 +230,29 @@ class Staged:
         here: where to write.
     """
 
-    def __init__(self, folder: Path, *names: str, every: float = 30.0):
-        """Brings the files of these names here, where they are there.
+    def __init__(self, folder: Path, *, keeps: bool = True, every: float = 30.0):
+        """Brings here the files that stand directly in it, but for events, which are not read.
 
         Args:
             folder: where they are kept.
-            names: of files that grow on.
+            keeps: whether this process keeps them there; others lose what they write.
             every: seconds between writes.
         """
         self._folder, self._every, self._last = folder, every, time.monotonic()
-        self._remote = in_bucket(folder)
+        self._remote, self._keeps = in_bucket(folder), keeps
         self._kept: dict[Path, tuple[int, int]] = {}
-        self.here = Path(tempfile.mkdtemp(prefix="jaxgan-")) if self._remote else folder
-        for name in names if self._remote else ():
-            with asking(folder):
-                if (folder / name).exists():
-                    (self.here / name).write_bytes((folder / name).read_bytes())
+        self.here = folder
+        if not self._remote:
+            return
+        above = Path(tempfile.mkdtemp(prefix="jaxgan-"))
+        weakref.finalize(self, shutil.rmtree, above, ignore_errors=True)
+        self.here = above / folder.name
+        self.here.mkdir()
+        with asking(folder):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if not path.name.startswith(("events.", ".")) and path.is_file():
+                    (self.here / path.name).write_bytes(path.read_bytes())
+                    self._kept[self.here / path.name] = _stamp(self.here / path.name)
 
     def __enter__(self) -> Self:
         return self
@@ -254,23 +263,27 @@ class Staged:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._remote:
-            self.keep()
-            shutil.rmtree(self.here, ignore_errors=True)
+        self.keep()
 
     def keep(self, *, now: bool = True) -> None:
         """Writes the files that have changed; not `now`: if it is time again."""
-        if not self._remote or (not now and time.monotonic() - self._last < self._every):
+        if not self._remote or not self._keeps:
+            return
+        if not now and time.monotonic() - self._last < self._every:
             return
         self._last = time.monotonic()
         for path in sorted(self.here.rglob("*")):
             if not path.is_file():
                 continue
-            stamp = (path.stat().st_size, path.stat().st_mtime_ns)
+            stamp = _stamp(path)
             if self._kept.get(path) != stamp:
                 with asking(self._folder):
                     (self._folder / path.relative_to(self.here)).write_bytes(path.read_bytes())
                 self._kept[path] = stamp
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    return path.stat().st_size, path.stat().st_mtime_ns
 
 
 class Lease:

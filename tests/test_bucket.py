@@ -1,15 +1,23 @@
 """Runs and data in a bucket, against an emulator of Google Cloud Storage on this machine."""
 
 import contextlib
+import json
 import logging
 import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
+import jaxgan
 from jaxgan import UserError, bucket
 from jaxgan.data import Packed, fingerprint, open_source, pack
+from jaxgan.training.digest import state_sha256
 
 pytest.importorskip("gcp_storage_emulator")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the emulator's and gcsfs's own
@@ -17,8 +25,19 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the emulator's and gcsfs's 
 
 @pytest.fixture(scope="module")
 def emulator():
+    from gcp_storage_emulator.handlers import objects
     from gcp_storage_emulator.server import create_server
 
+    download = objects.download
+
+    def with_generation(request, response, storage, *args, **kwargs):
+        """As Google answers, and as tensorstore reads it."""
+        download(request, response, storage, *args, **kwargs)
+        with contextlib.suppress(Exception):
+            place = request.params["bucket_name"], request.params["object_id"]
+            response["x-goog-generation"] = storage.get_file_obj(*place)["generation"]
+
+    objects.download = with_generation
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -44,7 +63,7 @@ def cloud(emulator, monkeypatch, tmp_path):
         place.rmtree()
 
 
-def test_paths_of_buckets_are_known():
+def test_paths_of_buckets_are_known(cloud):
     assert bucket.in_bucket("gs://bucket/run")
     assert not bucket.in_bucket("gs/run")
     assert str(bucket.as_path("gs:/bucket/run/")) == "gs://bucket/run"  # what pathlib makes of it
@@ -99,7 +118,7 @@ def test_without_credentials_one_line_says_what_to_do(monkeypatch):
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     with pytest.raises(UserError, match="gcloud auth application-default login"):
-        bucket.check_credentials("gs://bucket/run")
+        bucket.as_path("gs://other/run")
 
 
 def test_data_in_a_bucket_are_data(cloud, tmp_path):
@@ -123,7 +142,7 @@ def test_data_in_a_bucket_are_data(cloud, tmp_path):
 
 def test_a_staged_folder_is_kept_whole(cloud):
     (cloud / "rows").write_text("1\n")
-    with bucket.Staged(cloud, "rows", "none") as staged:
+    with bucket.Staged(cloud) as staged:
         with (staged.here / "rows").open("a") as rows:
             rows.write("2\n")
         staged.keep(now=False)
@@ -133,7 +152,9 @@ def test_a_staged_folder_is_kept_whole(cloud):
         (staged.here / "samples").mkdir()
         (staged.here / "samples" / "1.png").write_bytes(b"png")
     assert (cloud / "samples" / "1.png").read_bytes() == b"png"
-    assert not staged.here.exists()
+    here = staged.here
+    del staged
+    assert not here.exists()
 
 
 def test_on_a_disk_a_staged_folder_is_the_folder(tmp_path):
@@ -153,3 +174,48 @@ def test_a_folder_is_one_process_s(cloud, monkeypatch):
     monkeypatch.setattr(bucket, "_SILENT", 1.5)
     with bucket.Lease(cloud / ".lock"):
         assert "killed" not in (cloud / ".lock").read_text()
+
+
+TRAIN = (
+    *("train", "gan_ring", "--batch", "16", "--seed", "3", "--checkpoint.every", "40"),
+    *("--system.generator-hidden", "8", "--system.discriminator-hidden", "8", "--log.every", "10"),
+)
+
+
+def command(environment, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "jaxgan", *map(str, arguments)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_run_in_a_bucket_is_killed_and_goes_on_as_on_a_disk(emulator, cloud, tmp_path):
+    out = f"{cloud}/run"
+    killed = command(emulator, *TRAIN, "--steps", "1000000", "--out", out)
+    while not (cloud / "run" / "checkpoints" / "80").exists():
+        assert killed.poll() is None, killed.stdout.read()
+        time.sleep(0.2)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    (cloud / "run" / ".lock").unlink()  # else the next one waits a minute for it
+    steps = max(int(path.name) for path in (cloud / "run" / "checkpoints").iterdir()) + 40
+    resumed = command(emulator, *TRAIN, "--steps", steps, "--out", out)
+    plain = command(emulator, *TRAIN, "--steps", steps, "--out", tmp_path / "run")
+    said = resumed.communicate()[0]
+    assert resumed.returncode == 0, said
+    assert "resuming at step" in said
+    plain.communicate()
+    run = jaxgan.open(out)
+    assert run.step == steps
+    assert state_sha256(run.state) == state_sha256(jaxgan.open(tmp_path / "run").state)
+    rows = [json.loads(row) for row in (cloud / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == steps
+    assert len({row["step"] for row in rows}) == len(rows)
+    assert (cloud / "run" / "samples" / f"{steps:08d}.png").exists()
+    assert not (cloud / "run" / ".lock").exists()
+    drawn = command(emulator, "sample", out, "--num", "4", "--out", tmp_path / "points.npz")
+    assert drawn.wait() == 0, drawn.stdout.read()
+    assert np.load(tmp_path / "points.npz")["images"].shape == (4, 2)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.backend import keep_compilations
+from jaxgan.bucket import as_path
 from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
@@ -50,7 +51,7 @@ class Truncated(Options):
 def main(argv: list[str]) -> int:
     """Parses, applies, writes."""
     folder, rest = take_target(argv, "apply", "RUN USE")
-    is_run = (Path(folder) / CONFIG).is_file()
+    is_run = (as_path(folder) / CONFIG).is_file()
     trust = trusts(rest)
     if is_run and rest in ([], ["--trust-code"]):
         uses = ", ".join(Run(folder, trust_code=trust).system.uses())

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from jaxgan import data, npz
 from jaxgan.backend import cache, keep_compilations
+from jaxgan.bucket import Staged, as_path
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
@@ -72,10 +73,12 @@ def main(argv: list[str]) -> int:
     )
     find(options.metrics)  # before weights are read
     keep_compilations()
-    run = None
-    if (Path(target) / CONFIG).is_file():
+    run, staged, kept = None, None, cache() / "classifiers"
+    if (as_path(target) / CONFIG).is_file():
         run = Run(target, best=options.best, trust_code=options.trust_code)
         refuse_links(run.folder)  # scores are written there
+        staged = Staged(run.folder)
+        kept = staged.here
     if run is None and (options.truncation is not None or options.best):
         raise UserError(f"{target} holds images: --truncation and --best are for runs")
     sides: list[Drawn | Stored]
@@ -86,26 +89,25 @@ def main(argv: list[str]) -> int:
         given = _against(options, run)
         sides = [_of_files(source, given, options)]
     against = _reals(given, options, run, sides[0].shape)
-    network = choose_extractor(
-        options.extractor, options.weights, against, run.folder if run else cache() / "classifiers"
-    )
+    network = choose_extractor(options.extractor, options.weights, against, kept)
     real = refer(against, options.metrics, extractor=network)
     found = []
     for side in sides:
         records = evaluate(side, real, options.metrics, extractor=network, seed=options.seed)
         found += records
-        if run is not None:
-            append(run.folder, records)
+        if staged is not None:
+            append(staged.here, records)
+            staged.keep()
         if options.json:
             for record in records:
                 print(json.dumps(dataclasses.asdict(record)))
         else:
             _print(records)
-    if run is not None and len(sides) > 1:
-        path = run.folder / "truncation.png"
-        over_truncations(found).save(path)
+    if run is not None and staged is not None and len(sides) > 1:
+        over_truncations(found).save(staged.here / "truncation.png")
+        staged.keep()
         if not options.json:
-            print(f"{path}: fidelity and variety by truncation")
+            print(f"{run.folder / 'truncation.png'}: fidelity and variety by truncation")
     return 0
 
 

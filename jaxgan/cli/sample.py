@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
+from jaxgan.bucket import as_path
 from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
@@ -80,7 +81,7 @@ def main(argv: list[str]) -> int:
     folder, rest = take_target(argv, "sample", "RUN")
     run: Run | None = None
     kind: type = Options
-    if (Path(folder) / CONFIG).is_file() or not {"-h", "--help"} & set(rest):
+    if (as_path(folder) / CONFIG).is_file() or not {"-h", "--help"} & set(rest):
         run = Run(folder, trust_code=trusts(rest))
         _check_draws(run)
         kind = with_use(Options, run, "generate", known=OWN)

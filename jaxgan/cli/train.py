@@ -11,6 +11,7 @@ import tyro
 
 from jaxgan import config
 from jaxgan.backend import keep_compilations
+from jaxgan.bucket import as_path
 from jaxgan.cli.parse import Opening, load_config, parse, take_target, trusts
 from jaxgan.code import Code
 from jaxgan.describe import next_command
@@ -30,10 +31,10 @@ LOOK = Look()
 def main(argv: list[str]) -> int:
     """Parses, trains, and prints where the run is."""
     target, options = take_target(argv, "train", "CONFIG|RUN")
-    of_run = (Path(target) / CONFIG).is_file()
+    of_run = (as_path(target) / CONFIG).is_file()
     trust, accept = trusts(options), "--accept-code" in options
-    loaded, code = _opened(Path(target), trust, accept) if of_run else load_config(target)
-    folder = Path(target) if of_run else Path("runs") / Path(target).stem
+    loaded, code = _opened(as_path(target), trust, accept) if of_run else load_config(target)
+    folder = as_path(target) if of_run else Path("runs") / Path(target).stem
 
     # Built here, for the defaults are those of the config file.
     @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -297,6 +297,9 @@ class LastWords:
 
 _LAST_WORDS = """
 read -r left && exit
+case $1 in gs:*)
+  echo "jaxgan: $2 ended in mid-run; the same command resumes from what $1 holds" >&2; exit ;;
+esac
 step=$(ls "$1" 2>/dev/null | grep -x '[0-9]*' | sort -n | tail -n 1)
 if [ -n "$step" ]; then now="the same command resumes from $1/$step"
 else now="there is no checkpoint yet: the same command begins again"; fi

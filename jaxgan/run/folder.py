@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from jaxgan import files, schema
+from jaxgan.bucket import Lease, asking, in_bucket
 from jaxgan.errors import UserError
 from jaxgan.files import open_here, write_whole
 from jaxgan.schema import read_json
@@ -133,14 +134,20 @@ def read_import(folder: Path) -> Import | None:
     )
 
 
-def take(folder: Path, settings: Mapping[str, str | bytes]) -> IO[str]:
+def take(folder: Path, settings: Mapping[str, str | bytes]) -> IO[str] | Lease:
     """Makes the folder this process's, and writes the files that describe the run.
 
-    The run is this process's as long as it holds the file that comes back open.
+    The run is this process's as long as it holds what comes back open.
 
     Raises:
         UserError: another process trains it, it cannot be written, or it holds links.
     """
+    if in_bucket(folder):
+        lease = Lease(folder / _LOCK)
+        with asking(folder):
+            for name, content in settings.items():
+                write_whole(folder / name, content)
+        return lease
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.refuse_links(folder)
@@ -184,6 +191,8 @@ def refuse_unusable(folder: Path) -> None:
         not folder.is_dir() or any(path.suffix != ".tmp" for path in folder.iterdir())
     ):
         raise UserError(f"{folder} exists and holds no run: choose another --out")
+    if in_bucket(folder):
+        return
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"{folder} cannot be written: {parent} is not a folder one may write to")

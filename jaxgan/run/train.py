@@ -21,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 from jaxgan import data, pictures
-from jaxgan.bucket import as_path
+from jaxgan.bucket import Staged, as_path
 from jaxgan.code import Code
 from jaxgan.config import OWN, Experiment, Mesh, differences, from_json, parse, to_json
 from jaxgan.errors import UserError
@@ -122,12 +122,13 @@ def train(
         Diverged: a metric is not finite; the last good checkpoint is kept.
     """
     folder = as_path(folder)
+    staged = Staged(folder, keeps=is_first())
     # No emoji, for image:china is no flag.
     console = (console or Console(file=sys.stderr, emoji=False)) if is_first() else _SILENT
     if look.closely:
         experiment = _alone(experiment)
     own = _Own(code, accept_code, trust_code)
-    ready = together(lambda: _prepare(experiment, folder, own))
+    ready = together(lambda: _prepare(experiment, folder, own, staged.here))
     lock = together(
         lambda: files.take(folder, ready.settings) if is_first() else contextlib.nullcontext()
     )
@@ -135,6 +136,7 @@ def train(
 
     with (
         lock,
+        staged,
         LastWords(folder / files.CHECKPOINTS, unless=(UserError, Stopped, Diverged)),
         Checkpoints(folder / files.CHECKPOINTS, keep=experiment.checkpoint.keep) as checkpoints,
         Checkpoints(folder / files.BEST, keep=1)
@@ -147,10 +149,11 @@ def train(
         if ready.evaluator:
             ready.evaluator.resume(start)
         moments = _moments(experiment, state, ready, look, console)
-        with _watch(experiment, folder, ready, start, console) as report:
+        with _watch(experiment, staged.here, ready, start, console) as report:
             hooks = _hooks(experiment, folder, ready, report, (checkpoints, best))
             if look.profile:
-                hooks.append(_Profile(folder, start, look.profile, console))
+                hooks.append(_Profile(staged.here, start, look.profile, console))
+            hooks.append(lambda moment, last: staged.keep(now=last))
             _follow(experiment, moments, report, hooks, stop)
     return Run(folder, find=lambda _: type(experiment.system))
 
@@ -423,8 +426,8 @@ class _Ready:
     settings: dict[str, str | bytes]
 
 
-def _prepare(experiment: Experiment, folder: Path, own: _Own) -> _Ready:
-    """Checks all that a user can get wrong."""
+def _prepare(experiment: Experiment, folder: Path, own: _Own, here: Path) -> _Ready:
+    """Checks all that a user can get wrong; `here` is where scores are kept."""
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
     _check_buildable(experiment.system)
     check_frozen(experiment.freeze, state_shapes(experiment.system).params)
@@ -450,7 +453,7 @@ def _prepare(experiment: Experiment, folder: Path, own: _Own) -> _Ready:
         fingerprint = data.fingerprint(source)
         about = data.about(source, groups, renames)
     feeds = [stage_feed(experiment, source, number, part(mesh)) for number in range(len(stages))]
-    evaluator = _evaluator(experiment, folder, source, mesh) if experiment.evaluate.every else None
+    evaluator = _evaluator(experiment, here, source, mesh) if experiment.evaluate.every else None
     if resumed:
         former = files.read_data(folder)
         _check_same_data(folder, former, fingerprint)

@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from jaxgan.bucket import as_path, check_writable
+from jaxgan.bucket import as_path, check_writable, in_bucket
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import is_first, told
 from jaxgan.parallel.mesh import make_mesh
@@ -55,7 +55,7 @@ class Checkpoints:
             # Before Orbax has it, which fails in threads of its own and then never ends.
             check_writable(folder)
         self._manager = ocp.CheckpointManager(
-            folder.resolve(),
+            folder if in_bucket(folder) else folder.resolve(),
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes),
             item_handlers=ocp.StandardCheckpointHandler(),
         )
