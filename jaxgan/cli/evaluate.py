@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,8 @@ from jaxgan.backend import cache, keep_compilations
 from jaxgan.bucket import Staged, as_path
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.errors import UserError
-from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
-from jaxgan.files import refuse_links
+from jaxgan.files import open_regular, refuse_links
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
 from jaxgan.metrics.images import Drawn, Stored, of_source, shape_of
@@ -135,22 +135,21 @@ def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
         yield run.drawn(num, truncation=truncation, seed=options.seed)
 
 
-def _source(target: str, options: Options) -> data.Source:
-    """The images to be scored, of any shape."""
-    path = Path(target)
-    if path.suffix != ".npz":
-        return data.open_source(target, _reading(options))
-    arrays = npz.read(path, "images")
-    images = arrays.get("images", arrays.get("image", arrays.get("arr_0")))
-    if images is None or images.dtype != np.uint8 or images.ndim != 4:
-        raise UserError(f"{target} holds no `images`, uint8 [n, h, w, c]: see jaxgan sample --out")
-    items: dict[str, np.ndarray] = {"image": images}
-    fields: dict[str, Field] = {"image": Image()}
-    if (labels := arrays.get("labels", arrays.get("label"))) is not None:
-        names = tuple(map(str, arrays.get("classes", ())))
-        items["label"] = labels
-        fields["label"] = Label(classes=len(names) or int(labels.max()) + 1, names=names)
-    return data.Columns(items, fields, name=target)
+def _source(name: str, options: Options) -> data.Source:
+    """Images of any shape; what was guessed or left out of them is told."""
+    source = data.open_source(name, _reading(options))
+    for note in data.notes_of(source):
+        warn(f"{name}: {note}")
+    return source
+
+
+def _is_statistics(path: Path) -> bool:
+    """Whether a file holds mu and sigma, rather than images."""
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as arrays:
+            return "mu.npy" in arrays.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False  # whoever reads it says why
 
 
 def _against(options: Options, run: Run | None) -> data.Source | Path:
@@ -163,9 +162,8 @@ def _against(options: Options, run: Run | None) -> data.Source | Path:
         if isinstance(source, data.Stepwise):
             raise UserError(f"{run.experiment.data.name} has batches alone: give --against")
         return source
-    if name.endswith(".npz"):
-        return Path(name)
-    return data.open_source(name, _reading(options))
+    path = Path(name).expanduser()
+    return path if _is_statistics(path) else _source(name, options)
 
 
 def _of_files(source: data.Source, real: data.Source | Path, options: Options) -> Stored:

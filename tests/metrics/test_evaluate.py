@@ -328,7 +328,7 @@ def test_a_sweep_of_truncations_is_drawn(run, projections, capsys):
         assert "truncation.png" in capsys.readouterr().out
 
 
-def test_commands_score_and_compare(run, projections, capsys, tmp_path):
+def test_commands_score_and_compare(run, projections, capsys, tmp_path, caplog):
     arguments = ["evaluate", str(run.folder), "--num", "50", "--metrics", "fid,precision_recall"]
     assert main([*arguments, "--truncation", "0.5,none", "--json"]) == 0
     records = [Record(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
@@ -348,6 +348,15 @@ def test_commands_score_and_compare(run, projections, capsys, tmp_path):
     assert main(["sample", str(run.folder), "--out", str(npz), "--num", "60"]) == 0
     assert main(["evaluate", str(npz), "--against", "digits"]) == 0
     assert "fid" in capsys.readouterr().out
+    # Images in an .npz are compared with, too, and what is left out of a folder is told.
+    (tmp_path / "in").mkdir()
+    for number, pixels in enumerate(np.load(npz)["images"]):
+        Image.fromarray(pixels[:, :, 0]).save(tmp_path / "in" / f"{number:02}.png")
+    (tmp_path / "in" / "x.psd").touch()
+    assert main(["evaluate", str(tmp_path / "in"), "--against", str(npz), "--json"]) == 0
+    out = capsys.readouterr().out
+    assert abs(json.loads(out.splitlines()[-1])["value"]) < 1e-3
+    assert f"{tmp_path}/in: skipped 1 .psd (convert them to PNG)" in caplog.text
 
 
 def test_protocols_that_differ_are_named(run):
