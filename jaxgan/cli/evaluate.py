@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxgan import data, npz
+from jaxgan import data
 from jaxgan.backend import cache, keep_compilations
 from jaxgan.bucket import Staged, as_path
 from jaxgan.cli.parse import Opening, parse, take_target

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Label, Points, Text
+from jaxgan.schema import parse_json
 
 LONGEST = 2**20
 """Bytes of a record."""
@@ -54,7 +55,8 @@ def record(content: bytes, where: str, *, most: int = LONGEST) -> dict[str, Any]
     if len(content) > most:
         raise UserError(f"{where} has {len(content):,} bytes, the most is {most:,}")
     try:
-        facts = json.loads(content)
+        # A file of a million labels has more values than one of settings may.
+        facts = parse_json(content) if most == LONGEST else json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is no JSON ({error}): mend it") from error
     if not isinstance(facts, dict):

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from jaxgan.data.base import Item, Source
 from jaxgan.data.store import Store
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 from jaxgan.fields import Label
 from jaxgan.fields.pixels import USUAL, Reading, largest_file, read
 
@@ -147,7 +147,7 @@ class Encoded(Source):
             found=None,
             labels=None if self.labels is None else self.labels[kept],
             notes=(*self.notes, note),
-            skipped=(*self.skipped, *map(_line, reasons)),
+            skipped=(*self.skipped, *map(printable, reasons)),
         )
 
     def identity(self) -> Iterator[bytes]:
@@ -158,8 +158,3 @@ class Encoded(Source):
             names = list(field.names) if isinstance(field, Label) else []
             plain = items.tolist() if isinstance(items, np.ndarray) else items
             yield json.dumps([name, names, plain]).encode()
-
-
-def _line(text: str) -> str:
-    """A line that can be written to a file of text, whatever the names in it are."""
-    return text.encode(errors="backslashreplace").decode().replace("\n", "\\n")

@@ -217,6 +217,8 @@ def test_labels_are_whole_numbers_or_names(form):
         (b"", "metadata.jsonl is empty"),
         (b"{", "metadata.jsonl line 1 is no JSON"),
         (b"[]", "line 1 is no JSON object"),
+        (b'{"file_name": "1.png", "a": NaN}', "line 1 is no JSON .NaN"),
+        (b'{"file_name": "1.png", "file_name": "2.png"}', "'file_name' stands there twice"),
         (b'{"file_name": "1.png"}\n\xff', "line 2 is no JSON"),
         (b"[" * 100_000, "line 1 is no JSON"),
         (lines({"file": "1.png"}), "entry 1 has no file_name"),
