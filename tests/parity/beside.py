@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from jaxgan import make_step
+from jaxgan.convert import module_of
 from jaxgan.convert.tensors import Tensors
 from jaxgan.state import State
 from jaxgan.system import stages_of
@@ -108,10 +109,16 @@ def assert_updates(got, want, start, tolerance=1e-3):
     assert np.mean(moved) > 0.6
 
 
-def arrays(network, state=None):
-    """A network's tensors, as a converter takes them."""
-    state = network.state_dict() if state is None else state
-    return Tensors({name: tensor.detach().numpy().copy() for name, tensor in state.items()}, "them")
+def converted(format, **networks):
+    """(system, params, stats) of PyTorch's networks, or of their tensors, as they are imported."""
+    module = module_of(format)
+    files = {}
+    for name, state in networks.items():
+        state = state.state_dict() if isinstance(state, nn.Module) else state
+        files[name] = Tensors({n: x.detach().numpy().copy() for n, x in state.items()}, name)
+    system = module.recognise(files).system
+    read = {name: module.table(system, name, file).read(file) for name, file in files.items()}
+    return system, *({name: each[k] for name, each in read.items()} for k in (0, 1))
 
 
 def adam(network, rate, betas, epsilon=1e-8):

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgan.convert import biggan_pytorch
 from tests.parity import beside
 from tests.reference import originals
 from tests.reference.biggan_pytorch import Discriminator, Generator
@@ -110,8 +109,8 @@ def test_five_iterations(rng, case):
     generator = originals.scattered(Generator(width=2, classes=3, **of_generator)).double().train()
     discriminator = originals.scattered(Discriminator(width=2, classes=3, **of_discriminator))
     discriminator = discriminator.double().train()
-    system, params, stats = biggan_pytorch.convert(
-        beside.arrays(generator), beside.arrays(discriminator)
+    system, params, stats = beside.converted(
+        "biggan_pytorch", generator=generator, discriminator=discriminator
     )
     system = dataclasses.replace(
         system,
@@ -142,13 +141,13 @@ def test_five_iterations(rng, case):
     batches = [{n: x.reshape(*kept, *x.shape[2:]) for n, x in b.items()} for b in batches]
     state = beside.train(system, params, stats, batches, micro=micro)
 
-    _, after, moved = biggan_pytorch.convert(
-        beside.arrays(generator, peer.running.state()), beside.arrays(discriminator)
+    _, after, moved = beside.converted(
+        "biggan_pytorch", generator=peer.running.state(), discriminator=discriminator
     )
     beside.assert_updates(state.params, after, params)
     means = (tree["generator"]["batch_stats"] for tree in (state.stats, moved, stats))
     beside.assert_updates(*means)
-    _, average, averaged = biggan_pytorch.convert(beside.arrays(generator, peer.average))
+    _, average, averaged = beside.converted("biggan_pytorch", generator=peer.average)
     ema = state.ema["generator"]
     beside.assert_updates(ema["params"], average["generator"], params["generator"])
     beside.assert_updates(

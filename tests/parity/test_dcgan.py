@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from jaxgan.convert import dcgan_pytorch
 from tests.parity import beside
 from tests.reference import originals
 from tests.reference.dcgan_pytorch import Discriminator, Generator
@@ -20,8 +19,8 @@ def test_five_iterations(rng):
         originals.scattered(make(width=8, layers=2)).double().train()
         for make in (Generator, Discriminator)
     )
-    system, params, stats = dcgan_pytorch.convert(
-        beside.arrays(generator), beside.arrays(discriminator)
+    system, params, stats = beside.converted(
+        "dcgan_pytorch", generator=generator, discriminator=discriminator
     )
     system = dataclasses.replace(system, learning_rate=RATE)
     drawn, judged = beside.Running(generator), beside.Running(discriminator)
@@ -44,8 +43,8 @@ def test_five_iterations(rng):
             beside.descend(of_g, cross_entropy(discriminator(fake), 1.0))
     state = beside.train(system, params, stats, batches)
 
-    _, after, moved = dcgan_pytorch.convert(
-        *(beside.arrays(each.network, each.state()) for each in (drawn, judged))
+    _, after, moved = beside.converted(
+        "dcgan_pytorch", generator=drawn.state(), discriminator=judged.state()
     )
     beside.assert_updates(state.params, after, params)
     beside.assert_updates(state.stats, moved, stats)

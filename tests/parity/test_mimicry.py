@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgan.convert import sngan_mimicry
 from tests.parity import beside
 from tests.reference import originals
 from tests.reference.sngan_mimicry import Discriminator, Generator
@@ -47,8 +46,8 @@ def test_five_iterations(rng, classes):
         originals.scattered(make(width=4, classes=classes)).double().train()
         for make in (Generator, Discriminator)
     )
-    system, params, stats = sngan_mimicry.convert(
-        beside.arrays(generator), beside.arrays(discriminator)
+    system, params, stats = beside.converted(
+        "sngan_mimicry", generator=generator, discriminator=discriminator
     )
     settings = {"learning_rate": RATE, "discriminator_updates": UPDATES, "decay": (0, LAST)}
     system = dataclasses.replace(system, **settings)
@@ -65,8 +64,8 @@ def test_five_iterations(rng, classes):
         peer.iterate(iteration, draws)
     state = beside.train(system, params, stats, batches)
 
-    _, after, moved = sngan_mimicry.convert(
-        beside.arrays(generator, peer.running.state()), beside.arrays(discriminator)
+    _, after, moved = beside.converted(
+        "sngan_mimicry", generator=peer.running.state(), discriminator=discriminator
     )
     beside.assert_updates(state.params, after, params)
     beside.assert_updates(*(t["generator"] for t in (state.stats, moved, stats)))

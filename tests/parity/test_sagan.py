@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import torch
 
-from jaxgan.convert import sagan_heykeetae
 from tests.parity import beside
 from tests.reference import originals
 from tests.reference.sagan_heykeetae import Discriminator, Generator
@@ -21,8 +20,8 @@ def test_five_iterations(rng):
     # images, cancel to rounding noise, which Adam makes full steps of.
     with torch.no_grad():
         discriminator.last[0].bias += 1.5
-    system, params, stats = sagan_heykeetae.convert(
-        beside.arrays(generator), beside.arrays(discriminator)
+    system, params, stats = beside.converted(
+        "sagan_heykeetae", generator=generator, discriminator=discriminator
     )
     system = dataclasses.replace(system, generator_rate=RATES[0], discriminator_rate=RATES[1])
     spectral = [beside.Spectral(network) for network in (generator, discriminator)]
@@ -48,8 +47,8 @@ def test_five_iterations(rng):
 
     for each in spectral:
         each.release()
-    _, after, moved = sagan_heykeetae.convert(
-        beside.arrays(generator, running.state()), beside.arrays(discriminator)
+    _, after, moved = beside.converted(
+        "sagan_heykeetae", generator=running.state(), discriminator=discriminator
     )
     beside.assert_updates(state.params, after, params)
     beside.assert_updates(

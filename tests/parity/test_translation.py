@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from jaxgan.convert import cyclegan_pytorch, pix2pix_pytorch
 from jaxgan.systems.cyclegan import draw_words
 from tests.parity import beside
 from tests.reference import originals
@@ -76,9 +75,7 @@ def test_cyclegan_five_iterations(rng):
         discriminator_b=PatchGAN(halvings=2),
     )
     ab, ba, judge_a, judge_b = nets.values()
-    system, params, stats = cyclegan_pytorch.convert(
-        **{n: beside.arrays(x) for n, x in nets.items()}
-    )
+    system, params, stats = beside.converted("cyclegan_pytorch", **nets)
     system = dataclasses.replace(system, pool=3, **SETTINGS)
     optimizers = of_g, of_d = optimizer(ab, ba), optimizer(judge_a, judge_b)
     pools = Pool(3), Pool(3)
@@ -103,7 +100,7 @@ def test_cyclegan_five_iterations(rng):
         beside.descend(of_d, *terms)
     state = beside.train(system, params, stats, batches)
 
-    _, after, _ = cyclegan_pytorch.convert(**{n: beside.arrays(x) for n, x in nets.items()})
+    _, after, _ = beside.converted("cyclegan_pytorch", **nets)
     beside.assert_updates(state.params, after, params)
 
 
@@ -113,7 +110,7 @@ def test_pix2pix_five_iterations(rng):
         generator=UNet(halvings=4), discriminator=PatchGAN(channels=6, halvings=2, norm=batch_norm)
     )
     generator, discriminator = nets.values()
-    system, params, stats = pix2pix_pytorch.convert(*map(beside.arrays, nets.values()))
+    system, params, stats = beside.converted("pix2pix_pytorch", **nets)
     system = dataclasses.replace(system, dropout=0.0, **SETTINGS)
     optimizers = of_g, of_d = optimizer(generator), optimizer(discriminator)
 
@@ -132,5 +129,5 @@ def test_pix2pix_five_iterations(rng):
         beside.descend(of_g, adversarial, 100 * F.l1_loss(made, image))
     state = beside.train(system, params, stats, batches)
 
-    _, after, _ = pix2pix_pytorch.convert(*map(beside.arrays, nets.values()))
+    _, after, _ = beside.converted("pix2pix_pytorch", **nets)
     beside.assert_updates(state.params, after, params)
