@@ -1,13 +1,14 @@
 """Classes of both sides of a score are matched by name, and images are compared in colour."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from jaxgan import data
-from jaxgan.cli.evaluate import Options, _of_files, _source
+from jaxgan.cli.evaluate import Options, _against, _of_files
 from jaxgan.errors import UserError
 from jaxgan.fields import Image, Label
 from jaxgan.metrics import base, classifier
@@ -130,13 +131,19 @@ def test_cas_of_fewer_images_than_there_are_is_told(monkeypatch, caplog):
     assert "learns from 6 generated images, where there are 9 real ones" in caplog.text
 
 
-def test_names_of_classes_go_with_an_npz(tmp_path):
-    file = tmp_path / "fakes.npz"
-    images = np.zeros((4, 8, 8, 1), np.uint8)
-    np.savez(file, images=images, labels=[0, 0, 1, 1], classes=["a", "b", "c"])
-    assert _source(str(file), Options()).columns["label"] == label("a", "b", "c")
-    np.savez(file, images=images, labels=[0, 0, 1, 1])
-    assert _source(str(file), Options()).columns["label"] == label(classes=2)
+def test_a_file_of_images_is_compared_with_another(tmp_path):
+    """The same images, in another order of the classes, of which the file keeps the names."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    first, second = str(tmp_path / "a.npz"), str(tmp_path / "b.npz")
+    np.savez(first, images=images, labels=np.arange(40) // 20, classes=["cat", "dog"])
+    np.savez(second, images=images, labels=1 - np.arange(40) // 20, classes=["dog", "cat"])
+    real = _against(Options(against=second), None)
+    assert isinstance(real, data.Source)
+    fake = _of_files(data.open_source(first), real, Options())
+    (record,) = evaluate(fake, Stored(real), "intra_fid", extractor=PIXELS)
+    assert record.value == pytest.approx(0, abs=1e-9)
+    np.savez(second, mu=np.zeros(3), sigma=np.eye(3))
+    assert isinstance(_against(Options(against=second), None), Path)
 
 
 @pytest.fixture
