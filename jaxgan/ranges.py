@@ -124,6 +124,10 @@ Positive = Annotated[int, AtLeast(1)]
 """What there is at least one of."""
 Count = Annotated[int, AtLeast(0)]
 """What there may be none of."""
+Halvings = Annotated[int, Within(0, 16)]
+"""How often a side is halved."""
+Few = Annotated[int, Within(0, 256)]
+"""What is built one by one, such as blocks; there may be none."""
 Seed = Annotated[int, Within(0, 2**32 - 1)]
 """What random numbers come from."""
 Rate = Annotated[float, Above(0)]
@@ -263,10 +267,11 @@ def _whole(value: Any, within: Range) -> str | None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         return f"is {value!r}: it must be a whole number"
     whole = int(value)
+    text = str(whole) if abs(whole) < 10**15 else f"{float(whole):g}"
     if whole not in within:
-        return f"is {whole}: it must be {within}"
+        return f"is {text}: it must be {within}"
     if whole > _MOST and within.highest == np.inf:
-        return f"is {whole}: it must be at most {_bound(_MOST)}"
+        return f"is {text}: it must be at most {_bound(_MOST)}"
     return None
 
 

@@ -20,7 +20,7 @@ micro-batches.
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LinearBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
-from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Weight
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Weight, Within
 from jaxgan.system import Decay, Examples, Metrics, Stage
 from jaxgan.systems.common.generative import (
     Attentive,
@@ -303,7 +303,7 @@ class BigGAN(Attentive, Conditional):
     """Added to the variances in the generator's batch norms (ajbrock's --BN_eps)."""
     weights: Literal["orthogonal", "normal"] = "orthogonal"
     """How kernels and embeddings start: orthogonal, or from N(0, 0.02^2)."""
-    power_iterations: Positive = 1
+    power_iterations: Annotated[int, Within(1, 100)] = 1
     """Iterations of the spectral norms in an update."""
     singular_values: Positive = 1
     """Singular values that the spectral norms estimate and log; the first one normalises."""

@@ -27,7 +27,7 @@ from jaxgan import losses
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, FromData, Image
 from jaxgan.nn.translator import Translator
-from jaxgan.ranges import Count, Weight, Within
+from jaxgan.ranges import Count, Few, Weight, Within
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage, Use
 from jaxgan.systems.common.translation import Translation
 from jaxgan.view import View
@@ -90,7 +90,7 @@ def exchange(
 class CycleGAN(Translation):
     """Image-to-image translation without pairs, for heights and widths that are multiples of 4."""
 
-    blocks: Count = 9
+    blocks: Few = 9
     """Residual blocks of a generator: 9 for 256 pixels, 6 for 128."""
     cycle: Weight = 10.0
     """Weight of the way there and back, in both directions."""

@@ -31,7 +31,7 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
-from jaxgan.ranges import Count, DecayRate, Rate, Shape
+from jaxgan.ranges import Count, DecayRate, Halvings, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems.common.generative import (
     Attentive,
@@ -142,7 +142,7 @@ class SAGANResNet(Attentive, Conditional):
     """Channels of the first map, then after each doubling; attention sits before the last one."""
     discriminator_channels: Shape = (64, 128, 256, 512, 1024, 1024)
     """Channels after each block; attention sits after the second."""
-    halvings: Count = 5
+    halvings: Halvings = 5
     """Blocks of the discriminator, from the first, that halve the size; at least 2."""
     generator_rate: Rate = 1e-4
     """Adam's step size for the generator."""

@@ -29,7 +29,7 @@ from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
 from jaxgan.nn.projection import projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
-from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Stretch
+from jaxgan.ranges import DecayRate, Halvings, Positive, Rate, Shape, Stretch
 from jaxgan.system import Examples, Metrics, Player, Stage
 from jaxgan.systems.common.generative import Conditional, falling_adam, label_of, mean_logits
 from jaxgan.view import View
@@ -129,7 +129,7 @@ class SNGAN(Conditional):
     """Channels of the first map, then after each doubling of the size."""
     discriminator_channels: Shape = (128, 128, 128, 128)
     """Channels after each block."""
-    halvings: Count = 2
+    halvings: Halvings = 2
     """Blocks of the discriminator, from the first, that halve the size."""
     last_bias: bool = False
     """A bias in the discriminator's last layer: the authors' 64- and 128-pixel code has one."""

@@ -13,6 +13,7 @@ of its latent. The running mean of styles moves in the generator's turn alone.
 import dataclasses
 from collections.abc import Mapping as MappingType
 from functools import partial
+from typing import Annotated
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -31,7 +32,7 @@ from jaxgan.nn.norm import AdaptiveInstanceNorm
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.resample import upsample
 from jaxgan.nn.style import AddNoise, Mapping, Noise, mix
-from jaxgan.ranges import Count, DecayRate, Positive, Rate, Weight
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Weight, Within
 from jaxgan.system import Decay, Examples, Metrics
 from jaxgan.systems.common.generative import mean_logits
 from jaxgan.systems.common.growing import Fade, Growing, blend, faded, progress
@@ -152,7 +153,7 @@ class StyleGAN(Growing, Styled):
 
     start: Positive = 8
     """Side of the images of the first stage."""
-    mapping_layers: Positive = 8
+    mapping_layers: Annotated[int, Within(1, 64)] = 8
     """Dense layers from latents to styles."""
     mapping_rate: Rate = 0.01
     """What steps of these layers are multiplied by."""

@@ -19,6 +19,7 @@ And the augmentation's probability stays below 1.
 import dataclasses
 from collections.abc import Mapping as MappingType
 from functools import partial
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.stddev import minibatch_stddev
 from jaxgan.nn.style import AddNoise, Mapping, ModulatedConv, Noise, mix
-from jaxgan.ranges import DecayRate, Positive, Rate, Shape, Share, Weight
+from jaxgan.ranges import DecayRate, Positive, Rate, Shape, Share, Weight, Within
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage
 from jaxgan.systems.common.generative import mean_logits
 from jaxgan.systems.common.growing import channels, doubled
@@ -180,7 +181,7 @@ class StyleGAN2(Styled):
     """Channels of a map times its side."""
     max_channels: Positive = 512
     """Channels of a map at most."""
-    mapping_layers: Positive = 8
+    mapping_layers: Annotated[int, Within(1, 64)] = 8
     """Dense layers from latents to styles."""
     residual: bool = True
     """Whether the discriminator is residual."""

@@ -31,7 +31,7 @@ from jaxgan.nn.initializers import Init, glorot_uniform, he_fan_avg_uniform
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LayerNorm
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
-from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Stretch, Weight
+from jaxgan.ranges import DecayRate, Halvings, Positive, Rate, Shape, Stretch, Weight
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems import gan
 from jaxgan.systems.common.generative import (
@@ -344,7 +344,7 @@ class ResNetWGANGP(ACWGANGP):
     """Channels of the first map, then after each doubling of the size."""
     discriminator_channels: Shape = (128, 128, 128, 128)
     """Channels after each block of the critic."""
-    halvings: Count = 2
+    halvings: Halvings = 2
     """Blocks of the critic, from the first, that halve the size."""
     learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""

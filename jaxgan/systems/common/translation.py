@@ -11,7 +11,7 @@ import optax
 
 from jaxgan.errors import UserError
 from jaxgan.nn.patchgan import PatchGAN, smallest_side
-from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Stretch
+from jaxgan.ranges import Count, DecayRate, Halvings, Positive, Rate, Shape, Stretch
 from jaxgan.system import System
 from jaxgan.systems.common.generative import falling_adam
 
@@ -26,7 +26,7 @@ class Translation(System):
     """Channels of the generators' layers next to the image."""
     discriminator_width: Count = 0
     """Channels of the discriminators' layers next to the image; 0: `width`."""
-    patch_halvings: Count = 3
+    patch_halvings: Halvings = 3
     """Convolutions of stride two in a discriminator: 3 judges patches of 70x70 pixels, 2 of 34x34,
     1 of 16x16."""
     learning_rate: Rate = 2e-4
