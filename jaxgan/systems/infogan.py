@@ -206,11 +206,6 @@ class InfoGAN(Generative):
                 f"image shape {self.shape}: height and width must be multiples of 4; change "
                 "`shape` and resize the data"
             )
-        if self.categories < 2 or self.codes < 1:
-            raise UserError(
-                f"categories is {self.categories} and codes {self.codes}: there are at least 2 "
-                "categories and 1 code"
-            )
 
     def latents(self) -> dict[str, Field]:
         """Noise, a category and a code."""

@@ -21,7 +21,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgan import losses, penalties
-from jaxgan.errors import UserError
 from jaxgan.nn import fir
 from jaxgan.nn.equalized import equalized
 from jaxgan.nn.layers import Conv, ConvTranspose, Dense
@@ -160,11 +159,6 @@ class ProGAN(Growing):
     """Weight of the squares of real images' scores."""
     ema_decay: DecayRate = 0.999
     """What the average of the generator's weights keeps in an iteration; 0: no average."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.slope <= 0:
-            raise UserError(f"slope is {self.slope}: gradients can have norms above 0 only")
 
     def networks(self) -> dict[str, nn.Module]:
         """The generator and, called discriminator, the critic."""

@@ -190,10 +190,9 @@ class SinGAN(System):
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or self.shape[2] not in (1, 3, 4):
             raise UserError(f"shape {self.shape}: give height, width and 1, 3 or 4 channels")
-        if self.shortest < FIELD or not 0 < self.factor < 1:
+        if self.shortest < FIELD:
             raise UserError(
-                f"shortest is {self.shortest} and factor {self.factor}: the coarsest scale needs "
-                f"{FIELD} pixels, a patch, and each is smaller than the next"
+                f"shortest is {self.shortest}: the coarsest scale needs {FIELD} pixels, a patch"
             )
         if min(self.shape[:2]) <= self.shortest or max(self.shape[:2]) > self.longest:
             raise UserError(
@@ -204,11 +203,6 @@ class SinGAN(System):
         if any(a >= c or b >= d for (a, b), (c, d) in pairwise(sizes)):
             raise UserError(
                 f"factor is {self.factor}: scales of {sizes} do not grow; give a smaller one"
-            )
-        if self.iterations < 1 or self.updates < 1 or not 0 < self.decay <= 1:
-            raise UserError(
-                f"iterations {self.iterations} and updates {self.updates} count from 1, and decay "
-                f"{self.decay} is a share of 1"
             )
 
     def sizes(self, drawn: tuple[int, int] | None = None) -> tuple[tuple[int, int], ...]:

@@ -22,7 +22,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxgan import losses, penalties
-from jaxgan.errors import UserError
 from jaxgan.fields import Resolution
 from jaxgan.nn import fir
 from jaxgan.nn.equalized import EqualizedRate, equalized
@@ -165,11 +164,6 @@ class StyleGAN(Growing, Styled):
     """Thousands of images in which the average of the generator's weights forgets one half."""
     ema_decay: DecayRate = 0.0
     """What that average keeps in an iteration; 0: as `ema_kimg` says."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.ema_kimg <= 0:
-            raise UserError(f"ema_kimg is {self.ema_kimg}: half a weight takes some time to forget")
 
     def networks(self) -> dict[str, nn.Module]:
         """The generator, which is mapping and synthesis, and the discriminator."""

@@ -217,9 +217,6 @@ class StyleGAN2(Styled):
 
     def __post_init__(self) -> None:
         doubled(self.shape, "StyleGAN2")
-        for name in ("group", "r1_every", "path_every", "path_shrink", "ada_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it counts from 1")
         if self.ada_target and self.shape[-1] not in (1, 3):
             raise UserError(
                 f"image shape {self.shape}: adaptive augmentation knows grey images and RGB; set "

@@ -118,11 +118,6 @@ class Growing(Generative):
                     f"pixels it needs {len(self._sides())}: one each for "
                     f"{', '.join(map(str, self._sides()))}"
                 )
-        if min(self.batches) < 1 or self.fade_kimg < 0 or self.train_kimg <= 0:
-            raise UserError(
-                f"batches {self.batches}, fade_kimg {self.fade_kimg} and train_kimg "
-                f"{self.train_kimg} must be positive; only fade_kimg may be 0"
-            )
         for level in self.levels():
             if self.group < 1 or level.batch % min(self.group, level.batch):
                 raise UserError(

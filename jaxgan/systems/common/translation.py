@@ -45,11 +45,6 @@ class Translation(System):
                 f"image shape {self.shape}: a discriminator with patch_halvings "
                 f"{self.patch_halvings} judges images of at least {least} pixels a side; take fewer"
             )
-        if not 0 <= self.decay[0] <= self.decay[1]:
-            raise UserError(
-                f"decay is {self.decay}: give the iterations where the step size begins to fall "
-                "and where it is 0, such as 40000 80000"
-            )
 
     def patchgan(self, *, affine: bool) -> PatchGAN:
         """A discriminator; `affine`: see there."""
