@@ -17,10 +17,20 @@ class UserError(ValueError):
 @contextlib.contextmanager
 def writing(out: Path, name: str = "--out") -> Iterator[None]:
     """What is written to `out`, which the user gave as `name`; raises UserError where it cannot."""
+    refuse_bucket(out, name)
     try:
         yield
     except OSError as error:
         raise UserError(f"{name} is {out}, which cannot be written: {error.strerror}") from error
+
+
+def refuse_bucket(out: Path, name: str = "--out") -> None:
+    """Refuses a place in a bucket, of which `Path` makes a folder called gs: in this one."""
+    if str(out).startswith("gs:/"):
+        raise UserError(
+            f"{name} is {str(out).replace('gs:/', 'gs://', 1)}: only `jaxgan train` writes to "
+            "buckets; give a place on this machine, and copy it with `gcloud storage cp`"
+        )
 
 
 def nearest(word: str, known: Iterable[str], *, hint: str = "") -> str:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from PIL import Image
 
 import jaxgan
 from jaxgan import UserError, bucket
+from jaxgan.cli.out import check_out
 from jaxgan.data import Packed, fingerprint, open_source, pack
+from jaxgan.errors import writing
 from jaxgan.training.digest import state_sha256
 
 pytest.importorskip("gcp_storage_emulator")
@@ -138,6 +141,17 @@ def test_data_in_a_bucket_are_data(cloud, tmp_path):
     packed = open_source(f"{cloud}/packed")
     assert isinstance(packed, Packed)
     assert fingerprint(packed) == fingerprint(open_source(str(tmp_path / "packed")))
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_other_commands_write_no_folder_called_gs(tmp_path, early, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"is gs://bucket/x\.png: only `jaxgan train` writes"):
+        if early:
+            check_out(Path("gs://bucket/x.png"), {})
+        with writing(Path("gs://bucket/x.png")):
+            pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_staged_folder_is_kept_whole(cloud):

@@ -12,7 +12,7 @@ from jaxgan.config import Data
 from jaxgan.convert import FORMATS
 from jaxgan.convert.runs import UNKNOWN, import_run
 from jaxgan.describe import next_command
-from jaxgan.errors import UserError, nearest
+from jaxgan.errors import UserError, nearest, refuse_bucket
 from jaxgan.ranges import Positive, Seed
 from jaxgan.run import Run
 from jaxgan.system import System
@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
         description="Makes an ordinary run of another framework's checkpoint. Files are read as "
         "tensors; nothing in them is executed.",
     )
+    refuse_bucket(options.out)
     facts = import_run(
         format,
         file,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgan import pictures
-from jaxgan.errors import UserError, writing
+from jaxgan.errors import UserError, refuse_bucket, writing
 from jaxgan.fields import Field, Image, Label
 from jaxgan.training.apply import Applied
 from jaxgan.training.show import kept, picture, visible
@@ -21,6 +21,7 @@ def check_out(out: Path, gives: Mapping[str, Field]) -> None:
         UserError: another ending, no folder to write to, or something that is there already; a
             .gif where none of what the use gives is a clip.
     """
+    refuse_bucket(out)
     if out == Path():
         raise UserError(f"--out is empty: {HOW}")
     clips = not gives or any(field.suffix == ".gif" for field in gives.values())
