@@ -23,6 +23,7 @@ FORMATS = {
     "cyclegan_pytorch": "CycleGAN (junyanz): latest_net_G_A.pth, and G_B, D_A, D_B beside it",
     "pix2pix_pytorch": "pix2pix (junyanz): latest_net_G.pth and latest_net_D.pth",
     "stylegan2_ada": "StyleGAN2-ADA (NVlabs, PyTorch): network-snapshot-N.pkl, all in one file",
+    "stylegan2_rosinality": "StyleGAN2 (rosinality): checkpoint/N.pt, all in one file",
 }
 """{name: what it is}; each name is a module here, with
 

@@ -1,16 +1,19 @@
 """StyleGAN2-ADA (NVlabs, PyTorch): `network-snapshot-N.pkl`, with `G`, `D` and `G_ema` in one file.
 
-Networks are objects with their source code, which is not executed (`jaxgan.pth`); a .pth file of
-{"G": state_dict, "D": state_dict, "G_ema": state_dict} does as well. `G_ema` is the average, and
-the generator, too, where there is no `G`. Up-convolutions are stored flipped here. Training goes on
+Networks are objects with their source code, which is not executed (`jaxgan.pth`), and settings,
+which are checked: those that the system lacks, such as another activation or filter, are refused.
+A .pth or .safetensors file of {"G": state_dict, "D": state_dict, "G_ema": state_dict}, or of a
+generator alone, does as well; it says nothing of clamping. `G_ema` is the average, and the
+generator, too, where there is no `G`. Up-convolutions are stored flipped here. Training goes on
 with adaptive augmentation where there was augmentation; its strength starts at 0, as that code's
 does when it resumes.
 
-That code clamps what layers give to +-256 and computes the largest maps in half precision; neither
-is done here.
+That code computes the largest maps in half precision, which is not done here.
 """
 
+import re
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -52,32 +55,156 @@ def parts(file: Tensors) -> dict[str, Part]:
     Raises:
         UserError: there is no generator.
     """
-    names = [name for name in ("G", "G_ema") if f"{name}.synthesis.b4.const" in file]
+    names = [name for name in ("G.", "G_ema.", "") if f"{name}synthesis.b4.const" in file]
+    if file.some("*synthesis.input.freqs") or file.some("*synthesis.L0_*"):
+        raise UserError(
+            f"{file.file} is a StyleGAN3 pickle, for which there is no system: give one of "
+            "StyleGAN2-ADA"
+        )
     if not names:
         raise UserError(
             f"{file.file} has no tensor G_ema.synthesis.b4.const: give a network-snapshot-*.pkl, "
             'or a .pth file of {"G_ema": state_dict, "D": state_dict}'
         )
     # What is no parameter, the average has from the other.
-    found = {f"{name}.": Part("generator", name != names[0]) for name in names}
-    if _judged(file):
+    found = {name: Part("generator", name != names[0]) for name in names}
+    if "D.b4.out.weight" in file:
         found["D."] = Part("discriminator")
     return found
-
-
-def _judged(file: Tensors) -> bool:
-    return "D.b4.out.weight" in file
 
 
 def recognise(files: dict[str, Tensors]) -> Found:
     """The system whose networks the file holds.
 
     Raises:
-        UserError: tensors that are missing or do not fit each other; a conditional network, or one
-            of an architecture that StyleGAN2's system does not have.
+        UserError: tensors that are missing or do not fit each other; settings that StyleGAN2's
+            system does not have.
     """
     file = files["generator"]
-    return Found(_system(file, next(iter(parts(file))).removesuffix("."), _judged(file)))
+    found = parts(file)
+    for name in found:
+        _check(file, name)
+    (name, *_) = (name for name, part in found.items() if part.network == "generator")
+    settings, guessed = _generator_of(file, name), {}
+    if file.facts:
+        settings["clamp"] = _clamp(file)
+    else:
+        guessed["clamp"] = "that code's conv_clamp, 256 in its own runs; --set clamp=256 sets it"
+    if "D." in found:
+        settings |= _discriminator_of(file, settings["shape"][0])
+        if settings["group_maps"] and _GROUP not in file.facts:
+            guessed["group"] = "that code's mbstd_group_size"
+    return Found(StyleGAN2(**settings), guessed, _notes(file))
+
+
+def _notes(file: Tensors) -> tuple[str, ...]:
+    if any(value is True for name, value in file.facts.items() if name.endswith(".use_fp16")):
+        return ("its largest maps were computed in half precision, which is not done here",)
+    return ()
+
+
+_GROUP = "D.b4.mbstd.group_size"
+_FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+
+
+def _check(file: Tensors, root: str) -> None:
+    """Refuses settings of a network that would be drawn wrongly.
+
+    Raises:
+        UserError: an activation, filter, gain or step size that StyleGAN2's system does not have.
+    """
+
+    def refuse(name: str, what: object, here: object) -> NoReturn:
+        raise UserError(
+            f"{file.file}: {name} is {what}, but StyleGAN2 here has {here}: there is no system for "
+            "this file"
+        )
+
+    for name in file.some(f"{root}*resample_filter"):
+        taps = file.take(name)
+        if taps.shape != _FILTER.shape or not np.allclose(taps, _FILTER, atol=1e-6):
+            row = taps[0] if taps.ndim > 1 else taps
+            shown = ", ".join(f"{tap:g}" for tap in row / (row[0] or 1))
+            refuse(name, f"of taps [{shown}]", "[1, 3, 3, 1]")
+    for name, value in file.facts.items():
+        *_, layer, key = ("", *name.split("."))
+        if not name.startswith(root):
+            continue
+        bends = re.fullmatch(r"conv[01]?|fc[0-9]*|fromrgb", layer)
+        if key == "activation" and value != ("lrelu" if bends else "linear"):
+            refuse(name, repr(value), repr("lrelu" if bends else "linear"))
+        if key == "act_gain" and isinstance(value, float):
+            gain = 2**0.5 if bends else 1.0
+            if abs(value - gain) > 1e-6:
+                refuse(name, value, f"{gain:.6g}")
+        rate = 0.01 if layer[:2] == "fc" and "mapping" in name else 1.0
+        if key == "bias_gain" and isinstance(value, int | float) and abs(value - rate) > 1e-9:
+            refuse(name, value, rate)
+
+
+def _clamp(file: Tensors) -> float:
+    """What all convolutions clamp to; those that pass others by, and the last `fromrgb`, do not."""
+    found = {
+        float(value or 0)
+        for name, value in file.facts.items()
+        if name.endswith(".conv_clamp")
+        and ".skip." not in name
+        and ".b4.fromrgb." not in name
+        and not isinstance(value, str)
+    }
+    if len(found) > 1:
+        raise UserError(
+            f"{file.file}: its layers are clamped to {', '.join(map(str, sorted(found)))}, but "
+            "StyleGAN2 here has one bound for all: there is no system for this file"
+        )
+    return found.pop() if found else 0.0
+
+
+def _generator_of(file: Tensors, root: str) -> dict[str, Any]:
+    """Fields that a generator's tensors give."""
+    widths: dict[int, int] = {}
+    while f"{root}synthesis.b{4 << len(widths)}.conv1.weight" in file:
+        side = 4 << len(widths)
+        widths[side] = file.shape(f"{root}synthesis.b{side}.conv1.weight")[0]
+    side = max(widths, default=4)
+    latent, classes = file.shape(f"{root}mapping.fc0.weight")[1], 0
+    if f"{root}mapping.embed.weight" in file:
+        features, classes = file.shape(f"{root}mapping.embed.weight")
+        latent -= features
+    architecture = "orig"
+    if f"{root}synthesis.b4.torgb.weight" in file:
+        architecture = "skip"
+    elif f"{root}synthesis.b{side}.skip.weight" in file:
+        architecture = "resnet"
+    return {
+        "shape": (side, side, file.shape(f"{root}synthesis.b{side}.torgb.weight")[0]),
+        "latent": latent,
+        "classes": classes,
+        "width": max(side * width for side, width in widths.items()),
+        "max_channels": max(widths.values()),
+        "mapping_layers": file.count(root + "mapping.fc{}.weight"),
+        "generator_architecture": architecture,
+        "ada_target": 0.6 if "augment_pipe.p" in file else 0.0,
+    }
+
+
+def _discriminator_of(file: Tensors, side: int) -> dict[str, Any]:
+    """Fields that a discriminator's tensors give, and its settings."""
+    architecture = "orig"
+    if "D.b4.fromrgb.weight" in file:
+        architecture = "skip"
+    elif f"D.b{side}.skip.weight" in file:
+        architecture = "resnet"
+    outputs, inputs, *_ = file.shape("D.b4.conv.weight")
+    settings: dict[str, Any] = {
+        "discriminator_architecture": architecture,
+        "group_maps": inputs - outputs,
+    }
+    if _GROUP in file.facts:
+        settings["group"] = file.facts[_GROUP] or 0
+    if layers := file.count("D.mapping.fc{}.weight"):
+        settings["label_layers"] = layers
+    return settings
 
 
 def table(system: StyleGAN2, network: str, file: Tensors | None = None) -> Table:
@@ -85,51 +212,12 @@ def table(system: StyleGAN2, network: str, file: Tensors | None = None) -> Table
     return _generator(system) if network == "generator" else _discriminator(system)
 
 
-def _system(file: Tensors, name: str, judged: bool) -> StyleGAN2:
-    """The configuration, from the shapes of a generator's tensors."""
-    if f"{name}.mapping.embed.weight" in file:
-        raise UserError(
-            f"{file.file} is conditional: its {name} takes labels, but StyleGAN2 here has none; "
-            "give one that was trained with --cond=0"
-        )
-    widths: dict[int, int] = {}
-    while f"{name}.synthesis.b{4 << len(widths)}.conv1.weight" in file:
-        side = 4 << len(widths)
-        widths[side] = file.shape(f"{name}.synthesis.b{side}.conv1.weight")[0]
-    side = max(widths)
-    if f"{name}.synthesis.b4.torgb.weight" not in file:
-        raise UserError(
-            f"{file.file}: its {name} makes an image of the last maps alone, but StyleGAN2 here "
-            "sums images of all sizes: give one of architecture 'skip'"
-        )
-    group, residual = 4, True
-    if judged:
-        residual = f"D.b{side}.skip.weight" in file
-        if "D.b4.fromrgb.weight" in file:
-            raise UserError(
-                f"{file.file}: its D sees images of all sizes, but StyleGAN2's here is residual or "
-                "plain: give one of architecture 'resnet' or 'orig'"
-            )
-        size = file.facts.get("D.b4.mbstd.group_size", group)
-        if not isinstance(size, int):
-            raise UserError(f"{file.file}: its D takes deviations over whole batches, not groups")
-        group = size
-    return StyleGAN2(
-        shape=(side, side, file.shape(f"{name}.synthesis.b4.torgb.weight")[0]),
-        latent=file.shape(f"{name}.mapping.fc0.weight")[1],
-        width=max(side * width for side, width in widths.items()),
-        max_channels=max(widths.values()),
-        mapping_layers=file.count(name + ".mapping.fc{}.weight"),
-        residual=residual,
-        group=group,
-        ada_target=0.6 if "augment_pipe.p" in file else 0.0,
-    )
-
-
 def _generator(system: StyleGAN2) -> Table:
     result = Table(system, "generator")
     for index in range(system.mapping_layers):
         result.dense(f"mapping/dense{index}", f"mapping.fc{index}")
+    if system.classes:
+        result.dense("mapping/embed", "mapping.embed")
     result.copy("average/mapping/style", "mapping.w_avg")
     result.map(
         "params/synthesis/constant",
@@ -152,8 +240,11 @@ def _generator(system: StyleGAN2) -> Table:
                 lambda a: a[0, ..., 0],
             )
             layer += 1
-        _modulated(result, f"rgb{4 << index}", f"{block}.torgb")
-        result.copy(f"params/synthesis/rgb{4 << index}_bias", f"{block}.torgb.bias")
+        if f"params/synthesis/rgb{4 << index}_bias" in result:
+            _modulated(result, f"rgb{4 << index}", f"{block}.torgb")
+            result.copy(f"params/synthesis/rgb{4 << index}_bias", f"{block}.torgb.bias")
+        if f"params/synthesis/skip{4 << index}/kernel" in result:
+            result.conv(f"synthesis/skip{4 << index}", f"{block}.skip")
     return result
 
 
@@ -176,8 +267,14 @@ def _discriminator(system: StyleGAN2) -> Table:
     for side in sides[1:]:
         for part in (0, 1):
             result.conv(f"conv{side}_{part}", f"b{side}.conv{part}")
-        if system.residual:
+        if system.discriminator_architecture == "resnet":
             result.conv(f"skip{side}", f"b{side}.skip")
+    for side in sides[:-1] if system.discriminator_architecture == "skip" else ():
+        result.conv(f"rgb{side}", f"b{side}.fromrgb")
+    if system.classes:
+        result.dense("mapping/embed", "mapping.embed")
+        for index in range(system.label_layers):
+            result.dense(f"mapping/dense{index}", f"mapping.fc{index}")
     result.conv("conv4_0", "b4.conv")
     result.map(
         "params/conv4_1/kernel",

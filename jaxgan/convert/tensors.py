@@ -106,6 +106,10 @@ class Tensors:
             number += 1
         return number
 
+    def some(self, pattern: str) -> list[str]:
+        """Names of tensors; `*` stands for anything."""
+        return fnmatch.filter(self._arrays, pattern)
+
     def leave(self, *patterns: str) -> None:
         """Leaves out tensors by name; `*` stands for anything."""
         for pattern in patterns:

@@ -24,10 +24,10 @@ Noise = tuple[Float[Array, "b _ _ 1"], ...] | None
 
 
 class Mapping(nn.Module):
-    """Latents to styles: a pixel norm, then dense layers that learn slowly; float32.
+    """Latents, labels or both to styles: pixel norms, then dense layers that learn slowly; float32.
 
-    State, in the collection "average": `style` [features], a running mean of styles. It moves
-    where the collection is mutable and `train`.
+    State, in the collection "average", where `keep` is not 0: `style` [features], a running mean of
+    styles. It moves where the collection is mutable and `train`.
 
     Attributes:
         features: of every layer.
@@ -36,6 +36,7 @@ class Mapping(nn.Module):
         activation: after each layer.
         rate: what their steps are multiplied by.
         keep: what the running mean keeps in a (micro-)batch.
+        classes: of labels, whose embedding of `features` follows the latents; 0: there are none.
     """
 
     features: int
@@ -44,18 +45,26 @@ class Mapping(nn.Module):
     activation: Callable[[Array], Array]
     rate: float = 0.01
     keep: float = 0.995
+    classes: int = 0
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b z"], *, train: bool) -> Float[Array, "b d"]:
-        """[b, latent] to [b, features]."""
-        average = self.variable("average", "style", jnp.zeros, self.features)
-        h = PixelNorm()(z)
+    def __call__(
+        self, z: Float[Array, "b z"] | None, *label: Int[Array, " b"], train: bool
+    ) -> Float[Array, "b d"]:
+        """[b, latent] and [b] to [b, features]."""
+        average = self.variable("average", "style", jnp.zeros, self.features) if self.keep else None
+        parts = [] if z is None else [z]
+        if self.classes:
+            embed = Dense(self.features, **equalized(), name="embed")
+            parts += [embed(jax.nn.one_hot(y, self.classes)) for y in label]
+        h = jnp.concatenate([PixelNorm()(part) for part in parts], -1)
         for index in range(self.layers):
             layer = Dense(
                 self.features, **equalized(self.gain, rate=self.rate), name=f"dense{index}"
             )
             h = self.activation(layer(h))
-        if train and self.is_mutable_collection("average") and not self.is_initializing():
+        moves = train and self.is_mutable_collection("average") and not self.is_initializing()
+        if average is not None and moves:
             mean = jax.lax.stop_gradient(h).mean(0)
             average.value = self.keep * average.value + (1 - self.keep) * mean
         return h

@@ -186,7 +186,7 @@ def _read_pickles(path: Path, stream: Stream, size: int) -> Any:
     if isinstance(first, Table):
         return first
     if isinstance(first, Network):
-        return Table([("network", first)])
+        return first
     if type(first) is not int or first != _LEGACY:
         raise UserError(f"{path} is a pickle, but no checkpoint of PyTorch: {_RESAVE}")
     return _behind(path, inner, stream)

@@ -7,19 +7,20 @@ resolutions, a residual discriminator, R1 and path length as players of their ow
 the authors' PyTorch code for "Training Generative Adversarial Networks with Limited Data" (NeurIPS
 2020), whose augmentation, with its strength found in training, is on where `ada_target` is not 0.
 
-When it is sampled, noise is that of fixed maps, drawn at the start. Five things differ from that
-code. The running mean of styles moves in the generator's main turn alone, there whenever latents
-are mapped. Micro-batches average gradients, where its rounds sum them: only Adam's epsilon sees
-that. The signs that adapt the augmentation are those of the discriminator's main turn, there also
-those of R1's. Parameters that a lazy turn does not reach, such as biases, count in it as having a
-gradient of 0, where PyTorch's Adam passes over them and moves neither their averages nor its count.
-And the augmentation's probability stays below 1.
+When it is sampled, noise is that of fixed maps, drawn at the start. Six things differ from that
+code. Generated images have the labels of the batch that the discriminator sees, there those of
+items drawn for them. The running mean of styles moves in the generator's main turn alone, there
+whenever latents are mapped. Micro-batches average gradients, where its rounds sum them: only Adam's
+epsilon sees that. The signs that adapt the augmentation are those of the discriminator's main turn,
+there also those of R1's. Parameters that a lazy turn does not reach, such as biases, count in it as
+having a gradient of 0, where PyTorch's Adam passes over them and moves neither their averages nor
+its count. And the augmentation's probability stays below 1.
 """
 
 import dataclasses
 from collections.abc import Mapping as MappingType
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -39,17 +40,26 @@ from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.reduce import add_bias
 from jaxgan.nn.stddev import minibatch_stddev
 from jaxgan.nn.style import AddNoise, Mapping, ModulatedConv, Noise, mix
-from jaxgan.ranges import DecayRate, Positive, Rate, Shape, Share, Weight, Within
+from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Share, Weight, Within
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage
-from jaxgan.systems.common.generative import mean_logits
+from jaxgan.systems.common.generative import Conditional, label_of, mean_logits
 from jaxgan.systems.common.growing import channels, doubled
 from jaxgan.systems.common.styled import Styled
 from jaxgan.view import View
 
+Architecture = Literal["skip", "resnet", "orig"]
+"""skip: images of all sizes are summed, or seen; resnet: maps of each size join those before; orig:
+neither."""
 
-def activation(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Leaky ReLU, and its gain, which ProGAN has in the kernels."""
-    return nn.leaky_relu(x, 0.2) * 2**0.5
+
+def activation(x: Float[Array, "..."], clamp: float = 0.0) -> Float[Array, "..."]:
+    """Leaky ReLU, its gain, which ProGAN has in the kernels, and `clamped`."""
+    return clamped(nn.leaky_relu(x, 0.2) * 2**0.5, clamp)
+
+
+def clamped(x: Float[Array, "..."], clamp: float) -> Float[Array, "..."]:
+    """Between -`clamp` and it; as it is for 0."""
+    return jnp.clip(x, -clamp, clamp) if clamp else x
 
 
 class Synthesis(nn.Module):
@@ -58,11 +68,15 @@ class Synthesis(nn.Module):
     Attributes:
         widths: channels of the maps of 4, 8, 16, ... pixels.
         channels: of an image.
+        architecture: how the sizes come together.
+        clamp: what layers and images do not exceed; 0: nothing.
         dtype: compute type.
     """
 
     widths: tuple[int, ...]
     channels: int
+    architecture: Architecture = "skip"
+    clamp: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -74,16 +88,28 @@ class Synthesis(nn.Module):
         conv = partial(ModulatedConv, dtype=self.dtype)
         constant = self.param("constant", jinit.normal(1.0), (1, 4, 4, self.widths[0]))
         h = jnp.broadcast_to(constant, (len(styles), *constant.shape[1:])).astype(self.dtype)
-        image = jnp.zeros(())
-        for layer in range(2 * len(self.widths) - 1):
+        image, inputs, last = jnp.zeros(()), h, 2 * len(self.widths) - 2
+        for layer in range(last + 1):
             features, side = self.widths[(layer + 1) // 2], 4 << (layer + 1) // 2
+            inputs = h if layer % 2 else inputs
             layers = conv(features, up=layer % 2 == 1, name=f"conv{layer}")
             h = self._finish(layers(h, styles[:, layer]), noise, layer)
-            if layer % 2 == 0:
+            if layer and layer % 2 == 0 and self.architecture == "resnet":
+                past = Conv(
+                    features,
+                    kernel_size=1,
+                    use_bias=False,
+                    dtype=self.dtype,
+                    **equalized(),
+                    name=f"skip{side}",
+                )
+                h = (h + fir.upsample(past(inputs))) * 0.5**0.5
+            if layer == last or (layer % 2 == 0 and self.architecture == "skip"):
                 to_rgb = conv(self.channels, 1, demodulate=False, name=f"rgb{side}")
                 bias = self.param(f"rgb{side}_bias", jinit.zeros, (self.channels,), jnp.float32)
                 detail = add_bias(to_rgb(h, styles[:, layer + 1]).astype(jnp.float32), bias)
-                image = detail if layer == 0 else fir.upsample(image) + detail
+                detail = clamped(detail, self.clamp)
+                image = fir.upsample(image) + detail if image.ndim else detail
         return image
 
     def _finish(
@@ -92,7 +118,7 @@ class Synthesis(nn.Module):
         """Noise, bias, leaky ReLU."""
         noisy = AddNoise(name=f"noise{layer}")(h, None if noise is None else noise[layer])
         bias = self.param(f"bias{layer}", jinit.zeros, h.shape[-1:], jnp.float32)
-        return activation(add_bias(noisy, bias))
+        return activation(add_bias(noisy, bias), self.clamp)
 
 
 class Generator(nn.Module):
@@ -103,6 +129,9 @@ class Generator(nn.Module):
         channels: of an image.
         features: of a style.
         layers: of the mapping.
+        classes: of labels; 0: there are none.
+        architecture: how the sizes come together.
+        clamp: what layers and images do not exceed; 0: nothing.
         dtype: compute type of the synthesis.
     """
 
@@ -110,21 +139,30 @@ class Generator(nn.Module):
     channels: int
     features: int
     layers: int
+    classes: int = 0
+    architecture: Architecture = "skip"
+    clamp: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         """The two parts."""
-        self.mapping = Mapping(self.features, self.layers, 1.0, activation)
-        self.synthesis = Synthesis(self.widths, self.channels, self.dtype)
+        self.mapping = Mapping(self.features, self.layers, 1.0, activation, classes=self.classes)
+        self.synthesis = Synthesis(
+            self.widths, self.channels, self.architecture, self.clamp, self.dtype
+        )
 
-    def __call__(self, z: Float[Array, "b z"], *, train: bool) -> Float[Array, "b h w c"]:
+    def __call__(
+        self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
+    ) -> Float[Array, "b h w c"]:
         """Latents to images, one style for all layers."""
-        w = self.styles(z, train=train)
+        w = self.styles(z, *label, train=train)
         return self.synthesize(mix(w, w, 0, 2 * len(self.widths)), train=train)
 
-    def styles(self, z: Float[Array, "b z"], *, train: bool) -> Float[Array, "b d"]:
+    def styles(
+        self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
+    ) -> Float[Array, "b d"]:
         """[b, latent] to [b, features]."""
-        return self.mapping(z, train=train)
+        return self.mapping(z, *label, train=train)
 
     def synthesize(
         self, styles: Float[Array, "b l d"], noise: Noise = None, *, train: bool
@@ -135,44 +173,65 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to logits.
+    """Images to logits; with labels, as products of features with a mapping of the label.
 
     Attributes:
         widths: channels of the maps of 4, 8, 16, ... pixels.
-        group: of minibatch standard deviation.
-        residual: each size's layers add to what passes them by.
+        group: of minibatch standard deviation; 0: a whole batch.
+        maps: of minibatch standard deviation; 0: there is none.
+        classes: of labels; 0: there are none.
+        layers: of the labels' mapping.
+        architecture: how the sizes come together.
+        clamp: what convolutions do not exceed; 0: nothing.
         dtype: compute type.
     """
 
     widths: tuple[int, ...]
-    group: int
-    residual: bool
+    group: int = 4
+    maps: int = 1
+    classes: int = 0
+    layers: int = 8
+    architecture: Architecture = "resnet"
+    clamp: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, " b"]:
-        """[b, h, w, c] to [b]."""
-        del train
+    def __call__(
+        self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
+    ) -> Float[Array, " b"]:
+        """[b, h, w, c], and [b] with labels, to [b]."""
         conv = partial(Conv, dtype=self.dtype, **equalized())
-        h = activation(conv(self.widths[-1], kernel_size=1, name="rgb")(x))
+        active = partial(activation, clamp=self.clamp)
+        h = active(conv(self.widths[-1], kernel_size=1, name="rgb")(x))
         for index in reversed(range(1, len(self.widths))):
             name, (small, features) = f"{4 << index}", self.widths[index - 1 : index + 1]
             inputs = h
-            h = activation(conv(features, name=f"conv{name}_0")(h))
+            h = active(conv(features, name=f"conv{name}_0")(h))
             h = fir.fir(h, fir.BINOMIAL4, (2, 2))
-            h = activation(conv(small, stride=2, padding=0, name=f"conv{name}_1")(h))
-            if self.residual:
+            h = active(conv(small, stride=2, padding=0, name=f"conv{name}_1")(h))
+            if self.architecture == "resnet":
                 side = conv(small, kernel_size=1, use_bias=False, name=f"skip{name}")
                 h = (h + side(fir.downsample(inputs))) * 0.5**0.5
-        h = minibatch_stddev(h, self.group)
-        h = activation(conv(self.widths[0], name="conv4_0")(h))
+            if self.architecture == "skip":
+                x, joins = fir.downsample(x), active if index > 1 else activation
+                h = h + joins(conv(small, kernel_size=1, name=f"rgb{2 << index}")(x))
+        if self.maps:
+            h = minibatch_stddev(h, self.group, maps=self.maps)
+        h = active(conv(self.widths[0], name="conv4_0")(h))
         h = activation(conv(self.widths[0], kernel_size=4, padding=0, name="conv4_1")(h))
-        logits = Dense(1, **equalized(), name="dense")(h[:, 0, 0].astype(jnp.float32))
-        return logits[:, 0]
+        h = h[:, 0, 0].astype(jnp.float32)
+        if not self.classes:
+            return Dense(1, **equalized(), name="dense")(h)[:, 0]
+        width = self.widths[0]
+        mapping = Mapping(
+            width, self.layers, 1.0, activation, keep=0.0, classes=self.classes, name="mapping"
+        )
+        seen = Dense(width, **equalized(), name="dense")(h)
+        return (seen * mapping(None, *label, train=train)).sum(-1) / width**0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StyleGAN2(Styled):
+class StyleGAN2(Styled, Conditional):
     """Configuration F for squares of 8, 16, 32, ... pixels."""
 
     shape: Shape = (1024, 1024, 3)
@@ -183,10 +242,19 @@ class StyleGAN2(Styled):
     """Channels of a map at most."""
     mapping_layers: Annotated[int, Within(1, 64)] = 8
     """Dense layers from latents to styles."""
-    residual: bool = True
-    """Whether the discriminator is residual."""
-    group: Positive = 4
-    """Images over which minibatch standard deviation is taken."""
+    generator_architecture: Architecture = "skip"
+    """How the generator's sizes come together: images of all are summed (skip), maps join those
+    before (resnet), or neither (orig)."""
+    discriminator_architecture: Architecture = "resnet"
+    """How the discriminator's do."""
+    label_layers: Positive = 8
+    """Dense layers from labels to what the discriminator's features are multiplied by."""
+    group: Count = 4
+    """Images over which minibatch standard deviation is taken; 0: the whole (micro-)batch."""
+    group_maps: Count = 1
+    """Maps of minibatch standard deviation; 0: there is none."""
+    clamp: Weight = 0.0
+    """What layers do not exceed (256 in the authors' runs, for half precision); 0: nothing."""
     learning_rate: Rate = 2e-3
     """Adam's step size, for both networks."""
     betas: tuple[DecayRate, DecayRate] = (0.0, 0.99)
@@ -229,10 +297,25 @@ class StyleGAN2(Styled):
 
     def networks(self) -> dict[str, nn.Module]:
         """The generator, which is mapping and synthesis, and the discriminator."""
-        widths, dtype = self.widths(), jnp.dtype(self.dtype)
+        common: dict[str, Any] = {"classes": self.classes, "clamp": self.clamp}
+        common |= {"dtype": jnp.dtype(self.dtype)}
         return {
-            "generator": Generator(widths, self.shape[-1], self.latent, self.mapping_layers, dtype),
-            "discriminator": Discriminator(widths, self.group, self.residual, dtype),
+            "generator": Generator(
+                self.widths(),
+                self.shape[-1],
+                self.latent,
+                self.mapping_layers,
+                architecture=self.generator_architecture,
+                **common,
+            ),
+            "discriminator": Discriminator(
+                self.widths(),
+                self.group,
+                self.group_maps,
+                layers=self.label_layers,
+                architecture=self.discriminator_architecture,
+                **common,
+            ),
         }
 
     def memory(self, key: PRNGKeyArray) -> dict[str, PyTree]:
@@ -312,19 +395,23 @@ class StyleGAN2(Styled):
         return 2 * len(self.widths())
 
     def _mixed(
-        self, view: View, key: PRNGKeyArray, count: int
+        self, view: View, key: PRNGKeyArray, count: int, *label: Int[Array, " b"]
     ) -> tuple[Float[Array, "b l d"], Noise]:
-        """Styles and noise as they are drawn in training."""
+        """Styles and noise as they are drawn in training; of the first labels that are given."""
         sides = [4 << (layer + 1) // 2 for layer in range(self.layers(None) - 1)]
-        return self.draw_mixed(view, key, count, sides)
+        return self.draw_mixed(view, key, count, sides, *(y[:count] for y in label))
 
     def _judge(
-        self, view: View, images: Float[Array, "b h w c"], numbers: Float[Array, "b n"] | None
+        self,
+        view: View,
+        images: Float[Array, "b h w c"],
+        numbers: Float[Array, "b n"] | None,
+        *label: Int[Array, " b"],
     ) -> Float[Array, " b"]:
         """Logits of images as the discriminator sees them: augmented."""
         if numbers is not None:
             images = augment(images, numbers, view.memory["augmentation"]["strength"])
-        return view("discriminator", view.augment(images))
+        return view("discriminator", view.augment(images), *label)
 
     def _numbers(self, view: View, key: PRNGKeyArray, count: int) -> Float[Array, "b n"] | None:
         """What augmentation takes; None where there is none."""
@@ -336,12 +423,12 @@ class StyleGAN2(Styled):
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Logistic loss; the logits of real images adapt the augmentation."""
-        real, count = batch["image"], len(batch["image"])
+        real, count, label = batch["image"], len(batch["image"]), label_of(batch)
         image_key, real_key, fake_key = jax.random.split(key, 3)
-        fake = self.synthesize(view, *self._mixed(view, image_key, count))
+        fake = self.synthesize(view, *self._mixed(view, image_key, count, *label))
         # Not together: each batch has a deviation of its own.
-        real_logits = self._judge(view, real, self._numbers(view, real_key, count))
-        fake_logits = self._judge(view, fake, self._numbers(view, fake_key, count))
+        real_logits = self._judge(view, real, self._numbers(view, real_key, count), *label)
+        fake_logits = self._judge(view, fake, self._numbers(view, fake_key, count), *label)
         metrics = mean_logits(real_logits, fake_logits)
         if self.ada_target:
             adapted = self._adapted(view.memory["augmentation"], real_logits)
@@ -370,10 +457,10 @@ class StyleGAN2(Styled):
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Non-saturating logistic loss."""
-        count = len(batch["image"])
+        count, label = len(batch["image"]), label_of(batch)
         image_key, augment_key = jax.random.split(key)
-        fake = self.synthesize(view, *self._mixed(view, image_key, count))
-        logits = self._judge(view, fake, self._numbers(view, augment_key, count))
+        fake = self.synthesize(view, *self._mixed(view, image_key, count, *label))
+        logits = self._judge(view, fake, self._numbers(view, augment_key, count), *label)
         return losses.non_saturating.generator(logits), {}
 
     def r1_loss(
@@ -386,7 +473,7 @@ class StyleGAN2(Styled):
 
         def critic(x: Float[Array, "b h w c"]) -> Float[Array, " b"]:
             seen = x if numbers is None else augment(x, numbers, strength)
-            return view.frozen("discriminator", view.augment(seen))
+            return view.frozen("discriminator", view.augment(seen), *label_of(batch))
 
         penalty = penalties.r1(critic, real)
         return self.gamma * self.r1_every * penalty, {"penalty": penalty}
@@ -397,7 +484,7 @@ class StyleGAN2(Styled):
         """Squared deviation of path lengths from their running mean (section 3.2)."""
         count = max(1, len(batch["image"]) // self.path_shrink)
         image_key, direction_key = jax.random.split(key)
-        styles, noise = self._mixed(view, image_key, count)
+        styles, noise = self._mixed(view, image_key, count, *label_of(batch))
         shape = self.shape
         directions = view.keys(direction_key, count)
         direction = jax.vmap(lambda own: jax.random.normal(own, shape))(directions)

@@ -3,6 +3,7 @@ import copy
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 import jaxgan
@@ -19,33 +20,47 @@ def persistence(monkeypatch):
 
 
 @torch.no_grad()
-def snapshot(**settings):
-    """{"G", "D", "G_ema"}, all different."""
+def snapshot(judge=None, **settings):
+    """{"G", "D", "G_ema"}, all different; `judge`: settings of D alone."""
     torch.manual_seed(0)
-    judge = {name: settings.pop(name) for name in ("group", "architecture") if name in settings}
     generator = Generator(**settings)
-    shape = {name: settings[name] for name in ("widths", "channels") if name in settings}
+    shared = ("widths", "channels", "classes", "clamp")
+    both = {name: settings[name] for name in shared if name in settings}
     average = copy.deepcopy(generator)
     for parameter in average.parameters():
         parameter += 0.1 * torch.randn(parameter.shape)
-    return {"G": generator, "D": Discriminator(**shape, **judge), "G_ema": average}
+    return {"G": generator, "D": Discriminator(**both, **(judge or {})), "G_ema": average}
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("settings", "judge", "expected"),
     [
         (
-            {"widths": (8, 6), "group": 2},
-            {"width": 48, "max_channels": 8, "group": 2, "residual": True},
+            {"widths": (8, 6)},
+            {"group": 2},
+            {"width": 48, "max_channels": 8, "group": 2, "discriminator_architecture": "resnet"},
         ),
         (
-            {"widths": (16, 12, 6), "channels": 1, "layers": 3, "architecture": "orig"},
-            {"width": 96, "max_channels": 16, "mapping_layers": 3, "residual": False},
+            {"widths": (16, 12, 6), "channels": 1, "layers": 3, "architecture": "resnet"},
+            {"architecture": "orig", "group": None, "maps": 2},
+            {"mapping_layers": 3, "group": 0, "group_maps": 2, "generator_architecture": "resnet"}
+            | {"width": 96, "max_channels": 16, "discriminator_architecture": "orig"},
+        ),
+        (
+            {"architecture": "orig", "classes": 5, "clamp": 0.7},
+            {"architecture": "skip", "maps": 0, "label_layers": 3},
+            {"generator_architecture": "orig", "discriminator_architecture": "skip", "clamp": 0.7}
+            | {"classes": 5, "group_maps": 0, "label_layers": 3, "latent": 10},
+        ),
+        (
+            {"architecture": "resnet", "classes": 3, "clamp": 0.5, "widths": (8, 6)},
+            {"architecture": "resnet"},
+            {"clamp": 0.5, "classes": 3, "group_maps": 1, "label_layers": 8},
         ),
     ],
 )
-def test_equals_pytorch(tmp_path, rng, persistence, settings, expected):
-    networks = snapshot(**settings)
+def test_equals_pytorch(tmp_path, rng, persistence, settings, judge, expected):
+    networks = snapshot(judge, **settings)
     settings = persistence.EasyDict(class_name="training.dataset.ImageFolderDataset")
     pipe = torch.nn.Module()
     pipe.register_buffer("p", torch.tensor(0.3))
@@ -55,20 +70,22 @@ def test_equals_pytorch(tmp_path, rng, persistence, settings, expected):
     system = converted.system
     for name, value in expected.items():
         assert getattr(system, name) == value, name
-    assert (system.latent, system.ada_target) == (10, 0.6)
-    assert all("resample_filter" in n or n == "augment_pipe.p" for n in converted.left_out)
+    assert (system.latent, system.ada_target, converted.guessed) == (10, 0.6, {})
 
-    z, x, _ = originals.inputs(rng, system, 4)
+    z, x, y = originals.inputs(rng, system, 4)
+    label = (y,) if system.classes else ()
     module, stats = system.networks()["generator"], converted.stats["generator"]
-    draw = jax.jit(lambda params: module.apply({"params": params, **stats}, z, train=False))
-    images = originals.torch_draw(networks["G"], z)
+    draw = jax.jit(lambda params: module.apply({"params": params, **stats}, z, *label, train=False))
+    images = originals.torch_draw(networks["G"], z, *label)
     np.testing.assert_allclose(draw(converted.params["generator"]), images, atol=1e-4)
-    averaged = originals.torch_draw(networks["G_ema"], z)
+    averaged = originals.torch_draw(networks["G_ema"], z, *label)
     assert np.abs(averaged - images).max() > 0.1
     np.testing.assert_allclose(draw(converted.averages["generator"]), averaged, atol=1e-4)
-    logits = originals.torch_judge(networks["D"], x)
-    np.testing.assert_allclose(originals.judge(converted, x), logits, atol=1e-4)
+    logits = originals.torch_judge(networks["D"], x, *label)
+    np.testing.assert_allclose(originals.judge(converted, x, *label), logits, atol=1e-4)
     np.testing.assert_array_equal(stats["average"]["mapping"]["style"], networks["G"].mapping.w_avg)
+    if system.clamp:
+        assert np.abs(images).max() == np.float32(system.clamp)
 
 
 @pytest.mark.parametrize("widths", [(8, 8, 8), (8, 8, 6, 3), (25, 12, 6, 3)])
@@ -95,10 +112,15 @@ def test_states_in_a_pth_file(tmp_path):
     torch.save(states, tmp_path / "a.pth")
     converted = convert.load("stylegan2_ada", tmp_path / "a.pth")
     assert (converted.system.group, converted.system.ada_target) == (4, 0.0)
+    assert list(converted.guessed) == ["clamp", "group"]
     assert (list(converted.params), converted.averages) == (["generator", "discriminator"], {})
     torch.save({"G": networks["G"].state_dict()}, tmp_path / "b.pth")
     alone = convert.load("stylegan2_ada", tmp_path / "b.pth")
     assert (list(alone.params), alone.averages) == (["generator"], {})
+    arrays = {name: x.numpy() for name, x in networks["G"].state_dict().items()}
+    safetensors.numpy.save_file(arrays, tmp_path / "c.safetensors")
+    bare = convert.load("stylegan2_ada", tmp_path / "c.safetensors").params
+    jax.tree.map(np.testing.assert_array_equal, bare, alone.params)
 
 
 def test_names_of_the_original_at_8_pixels():
@@ -115,7 +137,7 @@ def test_names_of_the_original_at_8_pixels():
     assert set(Generator(widths=(8, 6)).state_dict()) == generator
     discriminator = {f"b8.{part}.{name}" for part in ("conv0", "conv1") for name in conv}
     discriminator |= {"b8.skip.weight", "b8.skip.resample_filter", "b8.resample_filter"}
-    discriminator |= {f"b4.conv.{name}" for name in conv}
+    discriminator |= {f"b4.conv.{name}" for name in conv} | {"b8.fromrgb.resample_filter"}
     for part in ("b8.fromrgb", "b4.fc", "b4.out"):
         discriminator |= {f"{part}.weight", f"{part}.bias"}
     assert set(Discriminator(widths=(8, 6)).state_dict()) == discriminator
@@ -130,10 +152,53 @@ def test_what_does_not_fit_is_named_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
     networks = snapshot()
-    refused("is conditional", snapshot(classes=10))
-    refused("last maps alone", snapshot(skip=False))
-    refused("'resnet' or 'orig'", snapshot(architecture="skip"))
     refused("one file too many", networks, tmp_path / "a.pth")
     refused(r"no tensor G_ema\.synthesis\.b4\.const", {"D": networks["D"]})
     refused("does not fit", {**networks, "D": Discriminator(channels=1)})
+    refused("has no tensor D.mapping", {**snapshot(classes=3), "D": Discriminator()})
     refused("tensors that stylegan2_ada does not know", {**networks, "E": Generator()})
+    third = torch.nn.Module()
+    third.synthesis = torch.nn.Module()
+    third.synthesis.input = torch.nn.Module()
+    third.synthesis.input.register_buffer("freqs", torch.ones(3))
+    refused("is a StyleGAN3 pickle", {"G_ema": third})
+
+
+def set_filter(networks):
+    taps = torch.tensor([1.0, 2.0, 1.0]) / 4
+    networks["G_ema"].synthesis.b8.conv0.resample_filter = torch.outer(taps, taps)
+
+
+def set_activation(networks):
+    networks["D"].b8.conv1.activation = "relu"
+
+
+def set_gain(networks):
+    networks["G"].synthesis.b4.conv1.act_gain = 1.5
+
+
+def set_rate(networks):
+    networks["G_ema"].mapping.fc1.bias_gain = 0.1
+
+
+def set_clamp(networks):
+    networks["D"].b4.conv.conv_clamp = 256
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_filter, r"G_ema\.synthesis\.b8\.conv0\.resample_filter is of taps \[1, 2, 1\]"),
+        (set_activation, r"D\.b8\.conv1\.activation is 'relu', but StyleGAN2 here has 'lrelu'"),
+        (set_gain, r"G\.synthesis\.b4\.conv1\.act_gain is 1\.5"),
+        (set_rate, r"G_ema\.mapping\.fc1\.bias_gain is 0\.1, but StyleGAN2 here has 0\.01"),
+        (set_clamp, r"clamped to 0\.0, 256\.0"),
+    ],
+)
+def test_settings_that_would_be_drawn_wrongly_are_refused(tmp_path, persistence, change, message):
+    networks = snapshot(widths=(8, 6))
+    change(networks)
+    path = persistence.save(networks, tmp_path / "a.pkl")
+    with pytest.raises(UserError, match=message) as caught:
+        convert.load("stylegan2_ada", path)
+    assert "\n" not in str(caught.value)

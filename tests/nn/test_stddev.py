@@ -40,3 +40,13 @@ def test_devices_do_not_change_the_groups(rng):
 def test_a_batch_that_is_no_multiple_is_refused():
     with pytest.raises(UserError, match="batch is 6"):
         minibatch_stddev(np.zeros((6, 1, 1, 1), np.float32))
+
+
+def test_the_whole_batch_and_several_maps(rng):
+    x = rng.normal(size=(6, 3, 3, 4)).astype(np.float32)
+    y = np.asarray(minibatch_stddev(x, 0, maps=2))
+    deviations = np.sqrt(np.var(x, 0, dtype=np.float64) + 1e-8)
+    expected = [deviations[..., :2].mean(), deviations[..., 2:].mean()]
+    np.testing.assert_allclose(y[..., 4:], np.broadcast_to(expected, (6, 3, 3, 2)), rtol=1e-5)
+    with pytest.raises(UserError, match="4 channels have no 3 equal parts"):
+        minibatch_stddev(x, 0, maps=3)

@@ -9,7 +9,7 @@ import optax
 import pytest
 import torch
 
-from jaxgan import UserError, init, make_step
+from jaxgan import UserError, apply, init, make_step
 from jaxgan.describe import parameter_counts
 from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.system import stages_of
@@ -81,7 +81,8 @@ def test_generator_at_64_pixels_matches_torch(rng):
 @pytest.mark.parametrize("residual", [True, False])
 def test_discriminator_at_64_pixels_matches_torch(rng, residual):
     torch.manual_seed(0)
-    system = dataclasses.replace(SIXTY_FOUR, residual=residual)
+    kind = "resnet" if residual else "orig"
+    system = dataclasses.replace(SIXTY_FOUR, discriminator_architecture=kind)
     theirs = reference.Discriminator(system.widths(), 3, 2, residual)
     for parameter in theirs.parameters():
         if parameter.ndim == 1:
@@ -221,6 +222,29 @@ def test_micro_batches_train():
     state, metrics = make_step(system, micro=2)(init(system), batch)
     assert np.isfinite(jax.tree.leaves(metrics)).all()
     assert float(state.memory["augmentation"]["count"]) == 8
+
+
+def test_conditional_networks_train_and_draw_what_labels_say():
+    system = dataclasses.replace(TINY, classes=3, label_layers=2, group=0, path_every=1, r1_every=1)
+    state = init(system)
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2, system.latent)).astype(np.float32)
+    labels = np.array([0, 2])
+    one, same, other = (
+        apply(system, state, "generate", {"z": z, "label": label}).made["image"]
+        for label in (labels, labels, labels[::-1].copy())
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-3
+    before = jax.device_get(state.params)
+    batch = {"image": rng.uniform(-1, 1, (1, 4, 8, 8, 1)).astype(np.float32)}
+    batch["label"] = rng.integers(0, 3, (1, 4)).astype(np.int32)
+    after, metrics = make_step(system)(state, batch)
+    assert np.isfinite(jax.tree.leaves(metrics)).all()
+    for network in ("generator", "discriminator"):
+        kernels = (p[network]["mapping"]["embed"]["kernel"] for p in (before, after.params))
+        moved = np.abs(np.subtract(*map(np.asarray, kernels))).max(-1)
+        assert (moved[np.unique(batch["label"])] > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxgan.fields import Field, Number, Points, Resolution
 from jaxgan.nn.style import Noise, draw_noise, mix, random_cutoff, truncate
 from jaxgan.ranges import Positive, Share
 from jaxgan.system import Use
-from jaxgan.systems.common.generative import Generative
+from jaxgan.systems.common.generative import Generative, label_of
 from jaxgan.view import View
 
 
@@ -42,10 +42,11 @@ class Styled(Generative):
         return {**super().latents(), "psi": Number(default=1.0, low=0.0, high=2.0)}
 
     def inputs(self) -> dict[str, tuple]:
-        """Latent vectors and images."""
+        """Latent vectors and images, with labels where there are classes."""
+        label = [field.zeros() for field in self.labels().values()]
         return {
-            "generator": (self.latents()["z"].zeros(),),
-            "discriminator": (self.sample().zeros(),),
+            "generator": (self.latents()["z"].zeros(), *label),
+            "discriminator": (self.sample().zeros(), *label),
         }
 
     def uses(self) -> dict[str, Use]:
@@ -75,7 +76,7 @@ class Styled(Generative):
 
     def styles(self, view: View, taken: Mapping[str, Array]) -> Float[Array, "b l d"]:
         """Styles of every layer, at psi times their distance from the average in the first ones."""
-        w = view("generator", taken["z"], method="styles")
+        w = view("generator", taken["z"], *label_of(taken), method="styles")
         styles = mix(w, w, 0, self.layers(view.resolution))
         average = view.stats["generator"]["average"]["mapping"]["style"]
         return truncate(styles, average, taken["psi"], self.truncated(view.resolution))
@@ -91,16 +92,21 @@ class Styled(Generative):
         return self.synthesize(view, self.styles(view, taken))
 
     def draw_mixed(
-        self, view: View, key: PRNGKeyArray, count: int, sides: Sequence[int]
+        self,
+        view: View,
+        key: PRNGKeyArray,
+        count: int,
+        sides: Sequence[int],
+        *label: Int[Array, " b"],
     ) -> tuple[Float[Array, "b l d"], Noise]:
         """Styles as they are drawn in training, mixed in a share `mixing` of batches, and noise.
 
         The running mean of styles sees the first latents alone. `sides` are those of the noise's
-        maps.
+        maps; labels are given, where there are classes, for both latents.
         """
         one, two, cut, noise_key = jax.random.split(key, 4)
         first, second = (
-            apply("generator", view.draw(self.latents(), k, count)["z"], method="styles")
+            apply("generator", view.draw(self.latents(), k, count)["z"], *label, method="styles")
             for apply, k in ((view, one), (view.frozen, two))
         )
         layers = self.layers(view.resolution)
