@@ -247,7 +247,7 @@ class StyleGAN2(Styled, Conditional):
     before (resnet), or neither (orig)."""
     discriminator_architecture: Architecture = "resnet"
     """How the discriminator's do."""
-    label_layers: Positive = 8
+    label_layers: Annotated[int, Within(1, 64)] = 8
     """Dense layers from labels to what the discriminator's features are multiplied by."""
     group: Count = 4
     """Images over which minibatch standard deviation is taken; 0: the whole (micro-)batch."""
@@ -397,9 +397,9 @@ class StyleGAN2(Styled, Conditional):
     def _mixed(
         self, view: View, key: PRNGKeyArray, count: int, *label: Int[Array, " b"]
     ) -> tuple[Float[Array, "b l d"], Noise]:
-        """Styles and noise as they are drawn in training; of the first labels that are given."""
+        """Styles and noise as they are drawn in training."""
         sides = [4 << (layer + 1) // 2 for layer in range(self.layers(None) - 1)]
-        return self.draw_mixed(view, key, count, sides, *(y[:count] for y in label))
+        return self.draw_mixed(view, key, count, sides, *label)
 
     def _judge(
         self,
@@ -484,7 +484,8 @@ class StyleGAN2(Styled, Conditional):
         """Squared deviation of path lengths from their running mean (section 3.2)."""
         count = max(1, len(batch["image"]) // self.path_shrink)
         image_key, direction_key = jax.random.split(key)
-        styles, noise = self._mixed(view, image_key, count, *label_of(batch))
+        label = [y[:count] for y in label_of(batch)]
+        styles, noise = self._mixed(view, image_key, count, *label)
         shape = self.shape
         directions = view.keys(direction_key, count)
         direction = jax.vmap(lambda own: jax.random.normal(own, shape))(directions)

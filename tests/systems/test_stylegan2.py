@@ -237,8 +237,8 @@ def test_conditional_networks_train_and_draw_what_labels_say():
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3
     before = jax.device_get(state.params)
-    batch = {"image": rng.uniform(-1, 1, (1, 4, 8, 8, 1)).astype(np.float32)}
-    batch["label"] = rng.integers(0, 3, (1, 4)).astype(np.int32)
+    batch = {"image": rng.uniform(-1, 1, (4, 8, 8, 1)).astype(np.float32)}
+    batch["label"] = rng.integers(0, 3, 4).astype(np.int32)
     after, metrics = make_step(system)(state, batch)
     assert np.isfinite(jax.tree.leaves(metrics)).all()
     for network in ("generator", "discriminator"):
