@@ -168,8 +168,9 @@ def pixels(path):
 
 def test_training_shows_clips_beside_masks(toy):
     (sample,) = (toy / "run" / "samples").iterdir()
-    # Two examples: three frames, and a mask; then the same of the data.
-    assert pixels(sample).shape == (8 + 2 + 8, 24 + 2 + 8 + 2 + 24 + 2 + 8, 3)
+    # Two examples: three frames, and a mask; then the same of the data; before them the batch.
+    batch = 24 + 2 + 8 + 16
+    assert pixels(sample).shape == (8 + 2 + 8, batch + 24 + 2 + 8 + 2 + 24 + 2 + 8, 3)
 
 
 def test_info_says_what_it_takes_and_gives(toy, capsys):

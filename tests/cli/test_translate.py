@@ -55,8 +55,10 @@ def pixels(path):
 
 
 def test_training_shows_input_output_and_target(runs):
-    assert pixels(runs / "pix" / "samples" / "00000001.png").shape == (2 * 8 + 2, 3 * 8 + 4)
-    assert pixels(runs / "cycle" / "samples" / "00000001.png").shape == (2 * 8 + 2, 6 * 8 + 10)
+    batch = 2 * 8 + 2 + 16  # two real images a row, and a gap
+    pix, cycle = (pixels(runs / n / "samples" / "00000001.png").shape for n in ("pix", "cycle"))
+    assert pix == (2 * 8 + 2, batch + 3 * 8 + 4)
+    assert cycle == (2 * 8 + 2, batch + 6 * 8 + 10)
 
 
 def test_files_and_folders(runs, place, capsys):
