@@ -336,7 +336,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
         UserError: JSON that does not parse, another format, or no type.
     """
     try:
-        facts = schema.parse_json(text, infinite=True)
+        facts = schema.parse_json(text)
     except ValueError as error:
         raise UserError(f"config is not JSON: {error}") from error
     if not isinstance(facts, dict):

@@ -121,11 +121,11 @@ def open_here(path: Path, mode: str = "a") -> IO[Any]:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | extra
     if path.is_symlink():
         raise UserError(f"{path} is a link, through which nothing is written: remove it")
-    file = open(os.open(path, flags, 0o666), mode)  # noqa: SIM115 (the caller closes it)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    number = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
         raise UserError(f"{path} is no regular file: remove it")
-    return file
+    return open(number, mode)
 
 
 def refuse_links(folder: Path) -> None:

@@ -5,14 +5,14 @@ import functools
 import json
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
 
 from jaxgan.errors import UserError, printable
-from jaxgan.files import read_regular
+from jaxgan.files import open_regular, read_regular
 from jaxgan.ranges import complaint
 
 T = TypeVar("T")
@@ -27,19 +27,19 @@ _MOST = 2_000_000
 """Values in a JSON file."""
 
 
-def parse_json(text: bytes | str, *, infinite: bool = False) -> Any:
+def parse_json(text: bytes | str, *, finite: bool = True) -> Any:
     """The value of a JSON text: UTF-8, each key once, numbers that a double or 64 bits hold.
 
     Args:
         text: of the value; a byte order mark is skipped.
-        infinite: whether Infinity and -Infinity, which JSON lacks, are numbers.
+        finite: whether NaN and Infinity, which JSON lacks, are refused.
 
     Raises:
         ValueError: it is not such a text; the message is a line.
     """
 
     def constant(name: str) -> float:
-        if infinite and name != "NaN":
+        if not finite:
             return float(name)
         raise ValueError(f"{name} is no number of JSON")
 
@@ -100,23 +100,38 @@ def _measure(value: Any) -> None:
     raise ValueError("it is nested too deeply")
 
 
-def read_json(path: Path, *, mend: str = "restore it", infinite: bool = False) -> Any:
+def read_json(path: Path, *, mend: str = "restore it") -> Any:
     """The value of a small JSON file.
 
     Args:
         path: of the file.
         mend: what to do if it is broken, for the message.
-        infinite: as for `parse_json`.
 
     Raises:
         UserError: it cannot be read, or is broken.
     """
     try:
-        return parse_json(read_regular(path, limit=LARGEST), infinite=infinite)
+        return parse_json(read_regular(path, limit=LARGEST))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is broken ({error}): {mend}") from error
+
+
+def lines_of(path: Path, *, longest: int = 4 << 20) -> Iterator[bytes]:
+    """The lines of a regular file with their ends, longer ones in pieces; none if there is no file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            while line := file.readline(longest):
+                yield line
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 class _Unlike(ValueError):

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxgan"
 # From the ground up; a room may import what stands before it, and itself.
 ROOMS = (
     ("errors", "interpolate", "cpu", "pictures"),
-    ("backend", "ranges"),
+    ("backend", "console", "ranges"),
     ("bucket",),
     ("files",),
     ("schema",),

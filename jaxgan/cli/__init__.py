@@ -4,10 +4,11 @@ import importlib
 import keyword
 import logging
 import os
+import re
 import sys
 import warnings
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 
 COMMANDS = {
     "train": "train a system, or resume a run",
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="jaxgan: %(message)s")
     for handler in logging.root.handlers:  # of a library that was there first
         if type(handler) is logging.StreamHandler:
-            handler.setFormatter(logging.Formatter("jaxgan: %(message)s"))
+            handler.setFormatter(_Escaped("jaxgan: %(message)s"))
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax raises is told here
     # What is amiss with an image that can be read all the same, without the name of its file.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -45,11 +46,23 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(argv)
     except UserError as error:
-        print(f"jaxgan: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"jaxgan: error: {_one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has gone, as in `jaxgan configs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+class _Escaped(logging.Formatter):
+    """Lines whose names of files may be strangers'."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _one_line(super().formatMessage(record))
+
+
+def _one_line(text: str) -> str:
+    """The text in a line: what others say in several, and names with control characters escaped."""
+    return printable(re.sub(r"\s*\n\s+", " ", text.strip()))
 
 
 def _run(argv: list[str]) -> int:

@@ -11,6 +11,7 @@ from jaxgan.bucket import as_path
 from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
+from jaxgan.console import say
 from jaxgan.errors import UserError
 from jaxgan.fields import Normal
 from jaxgan.ranges import Positive, Rate, Seed
@@ -97,5 +98,5 @@ def main(argv: list[str]) -> int:
         named = given.names if given.names and len(given.names) == count else None
         names = [named[r] if named else f"{r:06d}" for r in rows]
         write(options.out, run.takes(use, static), run.gives(use, static), applied, names=names)
-    print(f"{options.out}: {count} x {use} by {folder}")
+    say(f"{options.out}: {count} x {use} by {folder}")
     return 0

@@ -11,6 +11,7 @@ from jaxgan import config
 from jaxgan.backend import keep_compilations
 from jaxgan.bench import bench, bench_input
 from jaxgan.cli.parse import load_config, parse, take_target
+from jaxgan.console import say
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
 from jaxgan.ranges import Count
@@ -72,7 +73,8 @@ def main(argv: list[str]) -> int:
         if given.json:
             print(json.dumps(results if given.vs else results[0], indent=2))
         else:
-            print("\n".join(line for result in results for line in _lines(result)))
+            for line in (line for result in results for line in _lines(result)):
+                say(line)
     return 0
 
 

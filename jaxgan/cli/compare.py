@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jaxgan import data
 from jaxgan.bucket import as_path
 from jaxgan.cli.parse import parse
+from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
 from jaxgan.metrics import giving
 from jaxgan.metrics.records import Record, differing, read_records
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
         best = found[0]
         real = "a file's" if best.real_images is None else f"{best.real_images:,}"
         against = f" against {real}" if best.real_images != 0 else ""
-        print(f"{best.images:,} images{against}, {best.extractor}, {best.shape}")
+        say(f"{best.images:,} images{against}, {best.extractor}, {best.shape}")
     return 0
 
 
@@ -92,4 +92,4 @@ def _print(records: list[Record], *facts: str) -> None:
             f"{record.value:.4g}{spread}",
             *(str(getattr(record, fact)) for fact in facts),
         )
-    Console(emoji=False).print(table)
+    Plain().print(table)

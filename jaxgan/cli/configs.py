@@ -5,11 +5,11 @@ import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from jaxgan import config
 from jaxgan.cli.parse import parse
+from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
 
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
         try:
             experiment = config.load(path)
         except Exception as error:  # whatever a file does that is no config
-            print(f"jaxgan: {path} left out: {' '.join(str(error).split())}", file=sys.stderr)
+            say(f"jaxgan: {path} left out: {' '.join(str(error).split())}", file=sys.stderr)
             continue
         rows.append(
             {
@@ -62,6 +62,6 @@ def main(argv: list[str]) -> int:
     table = Table(*rows[0], box=None)
     for row in sorted(rows, key=lambda row: (str(row["system"]), str(row["config"]))):
         table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
-    width = None if Console().is_terminal else 140
-    Console(width=width, emoji=False).print(table, highlight=False)
+    width = None if Plain().is_terminal else 140
+    Plain(width=width).print(table)
     return 0

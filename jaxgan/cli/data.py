@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxgan.cli.parse import parse, take_target
+from jaxgan.console import say
 from jaxgan.data import pack
 from jaxgan.errors import UserError
 from jaxgan.fields import Label
@@ -71,15 +72,15 @@ def main(argv: list[str]) -> int:
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     except KeyboardInterrupt:
-        print(f"jaxgan: stopped; {out} was not written", file=sys.stderr)
+        say(f"jaxgan: stopped; {out} was not written", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
     for note in packed.notes:
-        print(f"{folder}: {note}")
+        say(f"{folder}: {note}")
     label = packed.columns.get("label")
     classes = f", {label.classes} classes" if isinstance(label, Label) else ""
-    print(f"{out}: {len(packed):,} images{classes}; train with --data {out}")
+    say(f"{out}: {len(packed):,} images{classes}; train with --data {out}")
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import Opening, parse, take_target
+from jaxgan.console import say
 from jaxgan.errors import UserError, writing
 from jaxgan.fields.pixels import read
 from jaxgan.latent.one_image import Task, edit
@@ -81,5 +82,5 @@ def main(argv: list[str]) -> int:
             pictures.animate(made[:, None], out)
         else:
             pictures.as_image(made).save(out)
-    print(f"{out}: {options.task} of {given} by {folder}")
+    say(f"{out}: {options.task} of {given} by {folder}")
     return 0

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from jaxgan import data
 from jaxgan.backend import cache, keep_compilations
 from jaxgan.bucket import Staged, as_path
 from jaxgan.cli.parse import Opening, parse, take_target
+from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
 from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
 from jaxgan.files import open_regular, refuse_links
@@ -107,7 +107,7 @@ def main(argv: list[str]) -> int:
         over_truncations(found).save(staged.here / "truncation.png")
         staged.keep()
         if not options.json:
-            print(f"{run.folder / 'truncation.png'}: fidelity and variety by truncation")
+            say(f"{run.folder / 'truncation.png'}: fidelity and variety by truncation")
     return 0
 
 
@@ -208,6 +208,6 @@ def _print(records: list[Record]) -> None:
         )
     truncated = "" if first.truncation is None else f", truncation {first.truncation}"
     step = "" if first.step is None else f" at step {first.step}"
-    console = Console(emoji=False)
-    console.print(f"{first.source}{step}{truncated}, {first.shape}", highlight=False)
+    console = Plain()
+    console.print(f"{first.source}{step}{truncated}, {first.shape}")
     console.print(table)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxgan.cli.parse import Opening, parse, take_target
+from jaxgan.console import say
 from jaxgan.convert.export import export_run
 from jaxgan.run import Run
 
@@ -36,5 +37,5 @@ def main(argv: list[str]) -> int:
     for path in export_run(
         run, options.format, options.out, use=options.use, licence=options.licence
     ):
-        print(f"{path}: {path.stat().st_size:,} bytes")
+        say(f"{path}: {path.stat().st_size:,} bytes")
     return 0

@@ -9,6 +9,7 @@ import tyro
 
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.config import Data
+from jaxgan.console import say
 from jaxgan.convert import FORMATS
 from jaxgan.convert.runs import UNKNOWN, import_run
 from jaxgan.describe import next_command
@@ -67,20 +68,20 @@ def main(argv: list[str]) -> int:
         adjust=partial(_adjust, options),
     )
     for note in facts["notes"]:
-        print(f"{options.out}: {note}")
+        say(f"{options.out}: {note}")
     if guessed := facts["guessed"]:
         each = ", ".join(f"{name} {it['value']} ({it['why']})" for name, it in guessed.items())
-        print(f"{options.out}: guessed, for the files do not say: {each}")
+        say(f"{options.out}: guessed, for the files do not say: {each}")
     if chosen := facts["set"]:
         each = ", ".join(f"{name} {value}" for name, value in chosen.items())
-        print(f"{options.out}: set: {each}")
+        say(f"{options.out}: set: {each}")
     for name, count in facts["parameters"].items():
-        print(f"{options.out}: {name} of {format}, {count:,} parameters")
+        say(f"{options.out}: {name} of {format}, {count:,} parameters")
     for name in facts["anew"]:
-        print(f"{options.out}: the {name} starts anew when it is trained: no file held it")
+        say(f"{options.out}: the {name} starts anew when it is trained: no file held it")
     if left := facts["left_out"]:
-        print(f"{options.out}: {len(left)} tensors left out, see {options.out}/import.json")
-    print(f"  {next_command(Run(options.out).system, options.out)}")
+        say(f"{options.out}: {len(left)} tensors left out, see {options.out}/import.json")
+    say(f"  {next_command(Run(options.out).system, options.out)}")
     return 0
 
 

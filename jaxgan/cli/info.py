@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jaxgan import config
 from jaxgan.cli.parse import Opening, parse, take_target
+from jaxgan.console import Plain, bold, say
 from jaxgan.describe import WHENCE, describe
 from jaxgan.run import Run
 from jaxgan.training.digest import largest_difference, state_sha256
@@ -57,7 +57,7 @@ def _compare(run: Run, other: Run, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"largest_difference": difference, "array": name}))
     else:
-        print(f"largest difference {difference:.3g}, in {name}" if name else "no difference")
+        say(f"largest difference {difference:.3g}, in {name}" if name else "no difference")
     return 0
 
 
@@ -72,14 +72,14 @@ def _classes(run: Run) -> dict[str, list[str]]:
 
 
 def _print(facts: dict[str, Any]) -> None:
-    console = Console(emoji=False)
-    console.print(f"[bold]{facts['system']}[/bold]  {facts['summary']}", highlight=False)
+    console = Plain()
+    console.print(bold(facts["system"]), "", facts["summary"])
     console.print()
     console.print(_uses(facts["uses"]))
     for name, names in facts.get("classes", {}).items():
         numbered = [f"{number} {each}" for number, each in enumerate(names[:20])]
         text = ", ".join([*numbered, *(["..."] if len(names) > 20 else [])])
-        console.print(f"\n{name}: {text}", highlight=False, markup=False)
+        console.print(f"\n{name}: {text}")
     networks = Table("network", "parameters", box=None)
     networks.columns[1].justify = "right"
     for name, network in facts["networks"].items():
@@ -110,20 +110,18 @@ def _print(facts: dict[str, Any]) -> None:
     groups = data.pop("fields")
     for group in groups:
         text = ", ".join(f"{name} ({field})" for name, field in group.items())
-        console.print(f"learns from {text}", highlight=False, markup=False)
-    console.print(
-        "  ".join(f"{key}: {value}" for key, value in data.items()), highlight=False, markup=False
-    )
+        console.print(f"learns from {text}")
+    console.print("  ".join(f"{key}: {value}" for key, value in data.items()))
     for key in ("step", "state_sha256"):
         if key in facts:
-            console.print(f"{key}: {facts[key]}", highlight=False, soft_wrap=True)
+            console.print(f"{key}: {facts[key]}", soft_wrap=True)
 
 
 def _uses(uses: dict[str, Any]) -> Table:
     """A row for each thing that a use takes or gives, and for each of its options."""
     table = Table("use", "", "name", "what", "", box=None)
     for name, use in uses.items():
-        table.add_row(f"[bold]{name}[/bold]", "", "", use["summary"])
+        table.add_row(bold(name), "", "", use["summary"])
         rows = [("takes", n, it["field"], WHENCE[it["from"]]) for n, it in use["takes"].items()]
         rows += [("gives", n, text, "") for n, text in use["gives"].items()]
         rows += [

@@ -15,6 +15,7 @@ from jaxgan.bucket import as_path
 from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
+from jaxgan.console import say
 from jaxgan.describe import next_command
 from jaxgan.errors import UserError, writing
 from jaxgan.fields import Field, Label
@@ -131,7 +132,7 @@ def main(argv: list[str]) -> int:
             for row, k in zip(rows, labels, strict=True)
         ]
         write(options.out, takes, gives, applied, names=names, columns=columns, plural=True)
-    print(f"{options.out}: {num} samples of {folder}")
+    say(f"{options.out}: {num} samples of {folder}")
     return 0
 
 
@@ -188,7 +189,7 @@ def _draw_many(options: Options, run: Run, given: Given) -> int:
         text = f"{options.table[0]} by {options.table[1]} of {run.folder}"
     with writing(options.out):
         pictures.grid(images.reshape(-1, *images.shape[2:]), images.shape[1]).save(options.out)
-    print(f"{options.out}: {text}")
+    say(f"{options.out}: {text}")
     return 0
 
 
@@ -202,7 +203,7 @@ def _walk(options: Options, run: Run, how: dict[str, Any], given: dict[str, Any]
     frames = walk(run, options.interpolate or 0, num=num, seed=options.seed, **how)
     with writing(options.out):
         pictures.animate(frames, options.out)
-    print(f"{options.out}: {len(frames)} frames of {num} walks of {run.folder}")
+    say(f"{options.out}: {len(frames)} frames of {num} walks of {run.folder}")
     return 0
 
 

@@ -14,6 +14,7 @@ from jaxgan.backend import keep_compilations
 from jaxgan.bucket import as_path
 from jaxgan.cli.parse import Opening, load_config, parse, take_target, trusts
 from jaxgan.code import Code
+from jaxgan.console import say
 from jaxgan.describe import next_command
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> int:
             trust_code=given.trust_code,
         )
     except Stopped as stopped:
-        print(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
+        say(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
         return 75 if stopped.signal == signal.SIGTERM else 130
     except Diverged as diverged:
         kept = saved_steps(given.out / CHECKPOINTS)
@@ -85,8 +86,8 @@ def main(argv: list[str]) -> int:
         ) from error
     step = run.step  # reading checkpoints takes all processes
     if distributed.is_first():
-        print(f"{run.folder}: trained to step {step}; see {run.folder}/samples, or")
-        print(f"  {next_command(run.system, run.folder)}")
+        say(f"{run.folder}: trained to step {step}; see {run.folder}/samples, or")
+        say(f"  {next_command(run.system, run.folder)}")
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import Opening, parse, take_target
+from jaxgan.console import say
 from jaxgan.data.folder import listing
 from jaxgan.errors import UserError, writing
 from jaxgan.fields.pixels import extensions
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
                 targets[path].parent.mkdir(parents=True, exist_ok=True)
                 pictures.grid(samples, len(samples)).save(targets[path])
     count = "1 image" if len(targets) == 1 else f"{len(targets):,} images"
-    print(f"{out}: {count} translated by {folder}")
+    say(f"{out}: {count} translated by {folder}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """What a run can do, for other programs: StableHLO that any JAX runs, or safetensors, a card."""
 
-import json
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from jax import export
 from jaxgan.backend import target
 from jaxgan.config import to_json
 from jaxgan.describe import summary
-from jaxgan.errors import UserError, writing
-from jaxgan.metrics import records
-from jaxgan.run.folder import IMPORT
+from jaxgan.errors import UserError, printable, writing
+from jaxgan.metrics.records import read_records
+from jaxgan.run.folder import read_import
 from jaxgan.run.open import Run
 from jaxgan.system import use_of
 from jaxgan.training.apply import call_keys, evaluated, evaluation_view
@@ -92,13 +92,12 @@ def card(run: Run, licence: str, use: str = "generate") -> str:
     system, state = run.system, run.state
     config = to_json(run.experiment)
     origin = f"`{run.experiment.data.name}`"
-    imported = run.folder / IMPORT
-    if imported.is_file():
-        facts = json.loads(imported.read_text())
+    if imported := read_import(run.folder):
         files = ", ".join(
-            f"`{Path(name).name}` ({sha[:12]})" for name, sha in facts["files"].items()
+            f"`{_cell(Path(name).name)}` ({_cell(sha[:12])})"
+            for name, sha in imported.files.items()
         )
-        origin += f"; imported from {files} of {facts['format']}"
+        origin += f"; imported from {files} of {_cell(imported.format)}"
     averaged = set(_applied(run, use)) & set(state.ema)
     average = "averaged over iterations" if averaged else "of the last iteration"
     takes, gives = (
@@ -128,17 +127,21 @@ library_name: jaxgan
 
 def _scores(run: Run) -> str:
     """The run's records as a table: what was measured, its value, and how."""
-    path = run.folder / records.FILE
-    if not path.is_file():
+    found = read_records(run.folder)
+    if not found:
         return "Not evaluated.\n"
     rows = ["| metric | value | protocol |", "|---|---|---|"]
-    for line in path.read_text().splitlines():
-        record: dict[str, Any] = json.loads(line)
-        metric, value = record.pop("metric", "?"), record.pop("value", None)
-        number = f"{value:.4g}" if isinstance(value, int | float) else str(value)
-        protocol = ", ".join(f"{key}: {it}" for key, it in record.items() if it is not None)
-        rows.append(f"| {metric} | {number} | {protocol.replace('|', '/')} |")
+    for each in found:
+        record: dict[str, Any] = dataclasses.asdict(each)
+        metric, value = record.pop("metric"), record.pop("value")
+        protocol = ", ".join(f"{key}: {it}" for key, it in record.items() if it not in (None, ""))
+        rows.append(f"| {metric} | {value:.4g} | {_cell(protocol)} |")
     return "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A text in a table of Markdown."""
+    return printable(text).replace("|", "/").replace("`", "'")
 
 
 def export_run(

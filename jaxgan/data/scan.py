@@ -9,7 +9,7 @@ import numpy as np
 from jaxgan.data.base import FIRST, Source
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.pipeline import Stepwise
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 from jaxgan.fields import PLAIN, Field, Framing, Label
 
 _ROWS = 20
@@ -46,7 +46,7 @@ class Report:
 
     def text(self) -> str:
         """Return one line on the data set, then those of notes and of the first classes."""
-        line = f"{self.name}: {self.count:,} {self.kind}"
+        line = f"{printable(self.name)}: {self.count:,} {self.kind}"
         if self.found:
             line += f", {self.found}"
             if self.crop is not None:
@@ -57,10 +57,10 @@ class Report:
         if self.classes:
             unused = "" if self.conditional else " (not used)"
             line += f", {len(self.classes)} classes{unused}"
-        counts = {name: count for name, count in self.classes.items() if count is not None}
+        counts = {printable(name): n for name, n in self.classes.items() if n is not None}
         rows = dict(list(counts.items())[:_ROWS])
         width = max(map(len, rows), default=0)
-        lines = [line, *(f"  {note}" for note in self.notes)]
+        lines = [line, *(f"  {printable(note)}" for note in self.notes)]
         lines += [*(f"  {name:<{width}} {count:>9,}" for name, count in rows.items())]
         if len(counts) > _ROWS:
             rest = list(counts.values())[_ROWS:]

@@ -1,5 +1,6 @@
 """TensorFlow Datasets, read at random and without TensorFlow."""
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -14,7 +15,7 @@ import numpy as np
 from jaxgan.bucket import in_bucket, on_disk
 from jaxgan.data.base import Item, Source
 from jaxgan.data.identity import content_hashes
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import USUAL, Reading, channels, read
 
@@ -71,7 +72,8 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     # Imported here because it takes half a second that only users of TFDS should pay.
     import tensorflow_datasets as tfds
 
-    parsed = re.fullmatch(r"tfds:([^:]+(?::\d+\.\d+\.\d+)?)(?::(.+))?", name)
+    # Neither `data_dir=...`, which TFDS takes in names, too, nor a namespace of others' code.
+    parsed = re.fullmatch(r"tfds:(\w+(?:/[\w.+-]+)?(?::\d+\.\d+\.\d+)?)(?::(.+))?", name)
     if parsed is None:
         raise UserError(f"{name!r} names no data set, expected tfds:NAME or tfds:NAME:SPLIT")
     dataset, split = parsed[1], parsed[2] or "train"
@@ -128,15 +130,38 @@ def _builder(dataset: str) -> Any:
     from tensorflow_datasets.core.registered import DatasetNotFoundError
 
     try:
-        return tfds.builder(dataset, data_dir=_copied(dataset))
+        with _no_code():
+            return tfds.builder(dataset, data_dir=_copied(dataset))
     except DatasetNotFoundError:
         near = difflib.get_close_matches(dataset, tfds_names(), n=1, cutoff=0.0)[0]
         raise UserError(f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?") from None
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"tfds:{dataset}: {error}") from error
     except (ValueError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"TFDS cannot open {dataset!r}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _no_code() -> Iterator[None]:
+    """Refuses features.json that name features of modules, which TFDS would import (4.9.10)."""
+    from tensorflow_datasets.core.features.feature import FeatureConnector
+
+    usual, kept = FeatureConnector.cls_from_name, vars(FeatureConnector)["cls_from_name"]
+
+    def known(name: str) -> Any:
+        if name.partition(".")[0] == "tensorflow_datasets":
+            return usual(name)
+        raise UserError(
+            f"its features.json names {printable(name)[:100]!r}, which is no feature of TFDS, but "
+            "code of a module: it is not imported; choose another data set"
+        )
+
+    FeatureConnector.cls_from_name = staticmethod(known)
+    try:
+        yield
+    finally:
+        FeatureConnector.cls_from_name = kept
 
 
 def _copied(dataset: str) -> Path | None:

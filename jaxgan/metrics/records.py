@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxgan import schema
 from jaxgan.errors import UserError
+from jaxgan.files import open_here, write_whole
 from jaxgan.metrics import giving
+from jaxgan.schema import lines_of, parse_json
 
 FILE = "evaluations.jsonl"
 """In a run's folder: a record a line, oldest first."""
@@ -71,18 +75,30 @@ def read_records(folder: Path) -> list[Record]:
     Raises:
         UserError: a line that is no record.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return []
+    path, found = folder / FILE, []
+    for number, line in enumerate(lines_of(path), 1):
+        try:
+            found.append(_record(line))
+        except ValueError as error:
+            raise UserError(
+                f"{path}, line {number}, is no score ({error}): restore it, or remove the line"
+            ) from error
+    return found
+
+
+def _record(line: bytes) -> Record:
+    """The record of a line; raises a ValueError of a line where it is none."""
     try:
-        return [Record(**json.loads(line)) for line in path.read_text().splitlines()]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} has a line that is no score: {error}") from error
+        record = schema.converter().structure(parse_json(line), Record)
+    except Exception as error:  # of whatever the line holds
+        raise ValueError(schema.why(error)) from error
+    giving(record.metric)
+    return record
 
 
 def append(folder: Path, records: Sequence[Record]) -> None:
     """Adds records to those of a run."""
-    with (folder / FILE).open("a") as file:
+    with open_here(folder / FILE) as file:
         file.write(_lines(records))
 
 
@@ -91,13 +107,27 @@ def _lines(records: Sequence[Record]) -> str:
 
 
 def forget(folder: Path, *, after: int) -> None:
-    """Drops a run's records of steps that it lost when it was stopped, and is about to do again."""
-    records = read_records(folder)
-    kept = [record for record in records if (record.step or 0) <= after]
-    if kept != records:
-        partial = folder / f"{FILE}.tmp"
-        partial.write_text(_lines(kept))
-        partial.replace(folder / FILE)
+    """Drops a run's records of steps that it lost when it was stopped, and is about to do again.
+
+    And lines that are no records, such as one that was half written; that is told.
+    """
+    kept, dropped, broken = [], 0, 0
+    for line in lines_of(folder / FILE):
+        try:
+            record = _record(line)
+        except ValueError:
+            broken += 1
+            continue
+        if (record.step or 0) <= after:
+            kept.append(record)
+        else:
+            dropped += 1
+    if broken:
+        logging.getLogger("jaxgan").warning(
+            "%s: left out %d lines that are no scores", folder / FILE, broken
+        )
+    if dropped or broken:
+        write_whole(folder / FILE, _lines(kept))
 
 
 def differing(records: Sequence[Record]) -> tuple[str, list[Any]] | None:

@@ -24,6 +24,7 @@ from jaxgan import data, pictures
 from jaxgan.bucket import Staged, as_path
 from jaxgan.code import Code
 from jaxgan.config import OWN, Experiment, Mesh, differences, from_json, parse, to_json
+from jaxgan.console import Plain
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Resolution
 from jaxgan.metrics.evaluator import Evaluator
@@ -88,7 +89,7 @@ class Look(Ranged):
         return self.debug or self.eager
 
 
-_SILENT = Console(quiet=True)
+_SILENT = Plain(quiet=True)
 
 
 def train(
@@ -123,8 +124,7 @@ def train(
     """
     folder = as_path(folder)
     staged = Staged(folder, keeps=is_first())
-    # No emoji, for image:china is no flag.
-    console = (console or Console(file=sys.stderr, emoji=False)) if is_first() else _SILENT
+    console = (console or Plain(file=sys.stderr)) if is_first() else _SILENT
     if look.closely:
         experiment = _alone(experiment)
     own = _Own(code, accept_code, trust_code)

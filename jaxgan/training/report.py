@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import IO, Any, Self
 
 import jax
 import numpy as np
@@ -14,6 +14,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxgan.errors import printable
+from jaxgan.files import open_here, write_whole
+from jaxgan.schema import lines_of, parse_json
 from jaxgan.state import State
 from jaxgan.system import Metrics, Stage
 from jaxgan.training.checkpoint import Diverged
@@ -101,21 +104,21 @@ class Report(Watch):
         """
         super().__init__()
         self._folder, self._console, self._images = folder, console, 0
-        self._rows = _rows_up_to(folder / "metrics.jsonl", start)
+        self._rows = _rows_up_to(folder / "metrics.jsonl", start, console)
         self._trackers = trackers
         self._clock = time.perf_counter()
         self._steps = steps
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task(
-            folder.name, total=steps, completed=start, text="compiling"
+            printable(folder.name), total=steps, completed=start, text="compiling"
         )
 
     def __enter__(self) -> Self:
@@ -193,13 +196,34 @@ def _fade(row: dict[str, float]) -> str:
     return f" fading in {found[0]:.0%}" if found else ""
 
 
-def _rows_up_to(path: Path, step: int) -> TextIO:
-    """Opens rows for appending, without those of a killed process that are about to come again."""
-    rows = path.read_text().splitlines(keepends=True) if path.exists() else []
-    kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]
-    if kept != rows:
-        path.write_text("".join(kept))
-    return path.open("a")
+def _step_of(row: bytes) -> int | None:
+    """Of a row of metrics; None for what is none."""
+    try:
+        found = parse_json(row, finite=False) if row.endswith(b"\n") else None
+    except ValueError:
+        return None
+    number = found.get("step") if isinstance(found, dict) else None
+    return number if type(number) is int and number >= 0 else None
+
+
+def _rows_up_to(path: Path, step: int, console: Console) -> IO[str]:
+    """Opens rows for appending, without those of a killed process that are about to come again.
+
+    What is broken never keeps a run from going on: it is left out, and told.
+    """
+    kept, broken, later = [], 0, 0
+    for row in lines_of(path):
+        number = _step_of(row)
+        broken += number is None
+        later += number is not None and number > step
+        if number is not None and number <= step:
+            kept.append(row)
+    if broken:
+        lines = "1 line that is" if broken == 1 else f"{broken:,} lines that are"
+        console.print(f"{path}: left out {lines} no row of numbers", soft_wrap=True)
+    if broken or later:
+        write_whole(path, b"".join(kept))
+    return open_here(path)
 
 
 def _sigmas(state: State) -> dict[str, float]:

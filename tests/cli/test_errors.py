@@ -7,8 +7,10 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from rich.table import Table
 
 from jaxgan.cli import main
+from jaxgan.console import Plain, bold
 
 CONFIG = """
 from jaxgan import Data, Experiment, Mesh
@@ -224,3 +226,23 @@ def test_samples_of_every_form(run, tmp_path, capsys):
     with Image.open(tmp_path / "e.gif") as walk:
         assert (walk.n_frames, walk.size) == (6, (2 * 8 + 2, 2 * 8 + 2))
     assert "3 samples" in capsys.readouterr().out
+
+
+def test_names_are_printed_with_control_characters_escaped(tmp_path, capsys):
+    name = "a\x1b[31m\nb\u202e\udcff"
+    assert main(["info", f"{tmp_path}/{name}.py"]) == 2
+    told = capsys.readouterr().err
+    assert told.splitlines() == [told.rstrip("\n")]
+    assert r"a\x1b[31m\nb\u202e\udcff.py" in told
+
+
+def test_a_console_takes_no_name_for_markup(capsys):
+    table = Table("[red]run[/red]", box=None)
+    table.add_row("[bold]x[/bold] \x1b[1m :smile:")
+    Plain(width=80).print(table)
+    Plain(width=80).print("[link=x]", bold("[y]"))
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        "[red]run[/red]",
+        r"[bold]x[/bold] \x1b[1m :smile:",
+        "[link=x] [y]",
+    ]

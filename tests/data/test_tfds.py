@@ -202,3 +202,23 @@ def test_what_cannot_be_opened_is_told_in_one_line(spec, message):
     with pytest.raises(UserError, match=message) as caught:
         open_source(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_a_prepared_set_names_no_code(prepared, tmp_path, monkeypatch):
+    """TFDS imports the module of any feature that a set's features.json names."""
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "copy"))
+    shutil.copytree(prepared / "jaxgan_labelled", tmp_path / "copy/received")
+    (tmp_path / "evil_feature.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (path,) = (tmp_path / "copy").rglob("features.json")
+    text = path.read_text()
+    path.write_text(text.replace("tensorflow_datasets.core.features.image_feature", "evil_feature"))
+    assert path.read_text() != text
+    with pytest.raises(
+        UserError, match=r"names 'evil_feature\.Image', which is no feature of TFDS"
+    ):
+        open_source("tfds:received")
+    assert "evil_feature" not in sys.modules
+    for name in ("tfds:x/data_dir=/tmp", "tfds:../x", "tfds:kaggle:x/y", "tfds:huggingface:"):
+        with pytest.raises(UserError):
+            open_source(name)
