@@ -190,6 +190,8 @@ def structure(value: Any, kind: type[T], path: Path, *, mend: str = "restore it"
     Raises:
         UserError: it is none; names the file and the key.
     """
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is broken (it is no object): {mend}")
     try:
         return _CONVERTER().structure(value, kind)
     except Exception as error:  # of whatever the value is

@@ -206,6 +206,7 @@ def test_types_are_looked_up_and_nothing_is_imported_to_see(
         (lambda f: f.update(files=[]), "broken"),
         (lambda f: f.update(format=7), "of format 7"),
         (lambda f: f.update(more=1), "more"),
+        (lambda f: f.update(accepted=[[1]]), "accepted"),
         (lambda f: f.pop("jaxgan"), "jaxgan"),
     ],
 )
