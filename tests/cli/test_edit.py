@@ -153,7 +153,7 @@ def test_an_animation():
         ),
         (
             ["edit", "singan", "photo.png", "x.png", "--task", "superres", "--factor", "1"],
-            "factor goes from above 1",
+            "--factor is 1: it must be above 1 and at most 16",
         ),
         (
             ["edit", "singan", "photo.png", "x.png", "--task", "superres", "--scale", "1"],
