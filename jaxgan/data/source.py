@@ -77,7 +77,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
     if spec in EMBEDDED:
         return EMBEDDED[spec]()
     if spec.startswith(PYTHON):
-        raise UserError(f"the data were given in Python ({spec.removeprefix(PYTHON)}): give them")
+        kind = spec.removeprefix(PYTHON)
+        raise UserError(f"they were given in Python ({kind}), and a run keeps no data")
     if spec.startswith("tfds:"):
         return open_tfds(spec, reading)
     if spec.startswith("hf:"):

@@ -305,7 +305,7 @@ def test_an_exported_use_needs_no_jaxgan(toy):
         (["apply", "run", "generate"], "--out"),
         (
             ["apply", "run", "generate", "--out", "x.png"],
-            "generate needs text: give it, for the data: no data set 'dict'",
+            "generate needs text: give it, for the data: they were given in Python (dict), and a",
         ),
         (["sample", "run", "--out", "x.png"], "generate needs text"),
         (["apply", "run", "shift", "--out", "x.png"], "shift needs mask (mask 8x8x2): give it"),

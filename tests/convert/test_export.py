@@ -15,6 +15,7 @@ from jaxgan import Data, Experiment, Run, evaluation_view, init, pictures
 from jaxgan.backend import target
 from jaxgan.cli import main
 from jaxgan.config import to_json
+from jaxgan.metrics.records import Record, append
 from jaxgan.systems.sagan import SAGAN
 from jaxgan.systems.sngan import SNGAN
 from jaxgan.training.checkpoint import Checkpoints
@@ -111,9 +112,24 @@ def test_any_batch_and_three_platforms(run, artefact):
 
 
 def test_safetensors_hold_the_evaluated_generator_and_its_card(run, tmp_path, capsys):
-    record = {"metric": "fid", "value": 12.345678, "extractor": "x|y", "step": 0, "seed": None}
+    record = Record(
+        metric="fid",
+        value=12.345678,
+        images=10,
+        real_images=10,
+        extractor="x|y",
+        weights="0",
+        resize="none",
+        data="0",
+        shape="8x8x1",
+        source=str(run.folder),
+        step=0,
+        ema=True,
+        truncation=None,
+        seed=0,
+    )
     evaluations = run.folder / "evaluations.jsonl"
-    evaluations.write_text(json.dumps(record) + "\n")
+    append(run.folder, [record])
     file = tmp_path / "generator.safetensors"
     options = ["--format", "safetensors", "--licence", "cc-by-4.0", "--out", str(file)]
     assert main(["export", str(run.folder), *options]) == 0

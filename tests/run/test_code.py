@@ -269,7 +269,7 @@ def test_data_that_a_config_makes_come_from_the_runs_own_code(mine, capsys):
     facts = json.loads((run / "config.json").read_text())
     assert facts["data"]["source"] == "python:ndarray"
     assert facts["system"]["type"] == "tests.toys:TinyGAN"
-    with pytest.raises(UserError, match=r"were given in Python \(ndarray\)"):
+    with pytest.raises(UserError, match=r"were given in Python \(ndarray\), and a run keeps"):
         _ = jaxgan.open(run).data
 
 
