@@ -159,7 +159,7 @@ def test_safetensors_hold_the_evaluated_generator_and_its_card(run, tmp_path, ca
     assert metadata["license"] == "cc-by-4.0"
     assert card.startswith("---\nlicense: cc-by-4.0\n")
     assert f"# {type(run.system).__name__}\n" in card
-    assert "| fid | 12.35 | extractor: x/y, step: 0 |" in card
+    assert "| fid | 12.35 | images: 10, real_images: 10, extractor: x/y, weights: 0, " in card
 
 
 def test_mistakes_are_told_in_one_line(run, tmp_path, capsys):
