@@ -167,6 +167,12 @@ def table(system: BigGAN, network: str, file: Tensors | None = None) -> Table:
     return result
 
 
+def exported(system: BigGAN) -> tuple[str, ...]:
+    """What is to be known of exported files."""
+    same = system.epsilon == BigGAN.epsilon
+    return () if same else (f"call that code with --BN_eps {system.epsilon:g}",)
+
+
 def _generator_table(result: Table, system: BigGAN, deep: bool, file: Tensors | None) -> None:
     result.dense("dense", "linear", side=4)
     if system.shared:

@@ -1,4 +1,4 @@
-"""What a run can do, for other programs: StableHLO that any JAX runs, or safetensors, a card."""
+"""What a run can do, for other programs: StableHLO, ONNX, safetensors, or PyTorch's files."""
 
 import dataclasses
 from pathlib import Path
@@ -13,6 +13,7 @@ from jax import export
 
 from jaxgan.backend import target
 from jaxgan.config import to_json
+from jaxgan.convert import FORMATS, onnx, peers
 from jaxgan.describe import summary
 from jaxgan.errors import UserError, printable, writing
 from jaxgan.metrics.records import read_records
@@ -149,44 +150,76 @@ def export_run(
     format: str,
     out: str | Path,
     *,
-    use: str = "generate",
+    use: str | None = None,
     licence: str = "unknown",
-) -> list[Path]:
-    """Writes FILE and, for safetensors, its card beside it as FILE.md.
+) -> tuple[list[Path], tuple[str, ...]]:
+    """Writes FILE, and for safetensors its card beside it as FILE.md; or a folder of files.
 
     Args:
         run: of which system.
-        format: "stablehlo" or "safetensors".
-        out: file; it is replaced if it exists.
-        use: what the program does, or whose networks are written.
+        format: "stablehlo", "safetensors", "onnx" or "pytorch".
+        out: file; it is replaced if it exists. For "pytorch" also a folder, of all networks.
+        use: what the program does, or whose networks are written; None: "generate".
         licence: of the weights, as an SPDX identifier such as "cc-by-4.0".
 
-    Returns the files that were written.
+    Returns the files that were written, and what is to be known of them, in sentences.
 
     Raises:
-        UserError: no such use, the run has no checkpoint, or the file cannot be written.
+        UserError: no such use, the run has no checkpoint, a format that the system cannot be
+            written in, or the file cannot be written.
     """
     out = Path(out)
-    use_of(run.system, use)
-    if out.is_dir() or not out.parent.is_dir():
+    folder = format == "pytorch" and out.suffix not in peers.SUFFIXES
+    if not out.parent.is_dir() or (out.is_dir() and not folder):
         raise UserError(f"--out is {out}: give a file in a folder that exists")
-    written = {}
-    if format == "stablehlo":
-        written[out] = stablehlo(run, use)
+    if folder and out.exists() and not out.is_dir():
+        raise UserError(f"--out is {out}: give a folder, or a file in {', '.join(peers.SUFFIXES)}")
+    if folder and use is not None:
+        raise UserError(f"--use is {use}, but a folder holds all networks: give a file as --out")
+    notes: tuple[str, ...] = ()
+    if format == "pytorch":
+        written, notes = _of_peer(run, out, None if folder else use or "generate")
+    elif format == "onnx":
+        content, notes = onnx.program(run, use or "generate")
+        written = {out: content}
+    elif format == "stablehlo":
+        written = {out: stablehlo(run, use or "generate")}
     else:
-        text = card(run, licence, use)
-        metadata = {
-            "format": "jaxgan",
-            "system": type(run.system).__name__,
-            "config": to_json(run.experiment),
-            "data": run.experiment.data.name,
-            "step": str(int(run.state.step)),
-            "license": licence,
-            "model_card": text,
-        }
-        written[out] = safetensors.numpy.save(tensors(run, use), metadata)
-        written[out.with_name(f"{out.name}.md")] = text.encode()
+        written = _with_card(run, out, use or "generate", licence)
     with writing(out):
+        if folder:
+            out.mkdir(exist_ok=True)
         for path, content in written.items():
             path.write_bytes(content)
-    return list(written)
+    return list(written), notes
+
+
+def _of_peer(run: Run, out: Path, use: str | None) -> tuple[dict[Path, bytes], tuple[str, ...]]:
+    """Files by the names of the code that is imported; `use` chooses one, None: all."""
+    format = peers.format_of(run.system)
+    held = None if use is None else peers.file_of(run, _applied(run, use))
+    found = peers.files(run)
+    notes = (f"the layout of {format}, {FORMATS[format]}", *peers.notes(run))
+    if held is None:
+        return {out / name: peers.content(name, it) for name, it in found.items()}, notes
+    if rest := [name for name in found if name != held]:
+        notes += (f"without {' and '.join(rest)}: a folder as --out holds them, too",)
+    return {out: peers.content(out, found[held])}, notes
+
+
+def _with_card(run: Run, out: Path, use: str, licence: str) -> dict[Path, bytes]:
+    """Variables as safetensors, and their card."""
+    text = card(run, licence, use)
+    metadata = {
+        "format": "jaxgan",
+        "system": type(run.system).__name__,
+        "config": to_json(run.experiment),
+        "data": run.experiment.data.name,
+        "step": str(int(run.state.step)),
+        "license": licence,
+        "model_card": text,
+    }
+    return {
+        out: safetensors.numpy.save(tensors(run, use), metadata),
+        out.with_name(f"{out.name}.md"): text.encode(),
+    }

@@ -93,6 +93,13 @@ def table(system: Pix2Pix, network: str, file: Tensors | None = None) -> Table:
     return result
 
 
+def exported(system: Pix2Pix) -> tuple[str, ...]:
+    """What is to be known of exported files."""
+    if system.statistics == "running":
+        return ()
+    return ("running statistics are as a new network's: call that code's test without --eval",)
+
+
 def _norm(result: Table, path: str, name: str) -> None:
     """A batch norm of batches of one."""
     if f"batch_stats/{path}/mean" in result:

@@ -79,8 +79,21 @@ def recognise(files: dict[str, Tensors]) -> Found:
 
 
 def table(system: MimicrySNGAN, network: str, file: Tensors | None = None) -> Table:
-    """Which tensors hold which variables of a network."""
-    return _generator(system) if network == "generator" else _discriminator(system)
+    """Which tensors hold which variables of a network.
+
+    Raises:
+        UserError: a discriminator that mimicry has not.
+    """
+    if network == "generator":
+        return _generator(system)
+    halvings = DISCRIMINATORS.get(system.shape[0], (0,))[0]
+    if not system.last_bias or system.halvings != halvings:
+        raise UserError(
+            f"mimicry's discriminators of {system.shape[0]} pixels have {halvings} halvings and a "
+            f"bias in the last layer, but this run has {system.halvings} and last_bias "
+            f"{system.last_bias}"
+        )
+    return _discriminator(system)
 
 
 def _generator(system: MimicrySNGAN) -> Table:

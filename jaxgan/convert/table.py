@@ -329,16 +329,22 @@ def _before(matrix: Matrix, u: Float[np.ndarray, " r"], v: Float[np.ndarray, " c
 
     if value(u) <= wanted:
         return u
-    others = np.random.default_rng(0).normal(size=(8, len(u)))
-    others /= np.linalg.norm(others, axis=1, keepdims=True)
-    far = min(others, key=value)
-    if value(far) >= wanted:  # all its singular values are about the same
-        return u if value(u) < value(far) else far
-    near = u
+    near, far = u, _least(matrix)
+    if value(far) >= wanted:  # of no vector is it as small
+        return far
     for _ in range(60):
         middle = (near + far) / 2
         near, far = (near, middle) if value(middle) <= wanted else (middle, far)
     return near / np.linalg.norm(near)
+
+
+def _least(matrix: Matrix) -> np.ndarray:
+    """The left singular vector of the least singular value that is not 0."""
+    wide = matrix.shape[0] <= matrix.shape[1]
+    squares, vectors = np.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
+    vector = vectors[:, np.argmax(squares > 1e-9 * squares[-1])]
+    left = vector if wide else matrix @ vector
+    return left / max(np.linalg.norm(left), 1e-12)
 
 
 def as_matrix(kernel: np.ndarray, axis: int) -> Matrix:

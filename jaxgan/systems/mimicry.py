@@ -38,7 +38,7 @@ from jaxgan.systems.sngan import PLAIN, RESIDUAL, SNGAN
 def double(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
     """Bilinear interpolation by 2, pixels as areas: PyTorch's with `align_corners=False`."""
     b, h, w, c = x.shape
-    return jax.image.resize(x, (b, 2 * h, 2 * w, c), "bilinear")
+    return jax.image.resize(x, (b, 2 * h, 2 * w, c), "bilinear", antialias=False)
 
 
 class GeneratorBlock(nn.Module):
