@@ -17,6 +17,7 @@ from jaxgan.pth import writer
 from jaxgan.run.open import Run
 from jaxgan.system import System
 from jaxgan.training.apply import evaluated
+from jaxgan.training.step import undrawn
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 """Of files; another --out is a folder."""
@@ -41,7 +42,7 @@ def files(run: Run) -> dict[str, dict[str, Any]]:
     """{name of a file: tensors by name, below the network's name where it holds several}.
 
     Generators are as they are evaluated, averaged where the run keeps averages; where that code
-    keeps both, the last iteration's is there, too.
+    keeps both, the last iteration's is there, too. Networks that have no start yet are left out.
 
     Raises:
         UserError: there is no such code, or it has no such network.
@@ -51,10 +52,11 @@ def files(run: Run) -> dict[str, dict[str, Any]]:
     module = module_of(format)
     averaged = jax.device_get(evaluated(system, state))
     last = jax.device_get((state.params, state.stats))
+    absent = undrawn(state)
     found: dict[str, dict[str, Any]] = {}
     for name, parts in module.FILES.items():
         for prefix, part in parts.items():
-            if _twice(part, module, run):
+            if _twice(part, module, run) or part.network in absent:
                 continue
             params, stats = averaged if part.average else last
             table = module.table(system, part.network)
@@ -94,7 +96,9 @@ def file_of(run: Run, networks: list[str]) -> str:
 def notes(run: Run) -> tuple[str, ...]:
     """Where that code computes otherwise with the files, in sentences."""
     module = module_of(format_of(run.system))
-    return module.exported(run.system) if hasattr(module, "exported") else ()
+    said = module.exported(run.system) if hasattr(module, "exported") else ()
+    absent = undrawn(run.state)
+    return (*said, *(f"without the {name}, which has not begun to train" for name in absent))
 
 
 def content(name: str | Path, tensors: Mapping[str, Any]) -> bytes:
