@@ -33,6 +33,8 @@ FILES = {
     }
 }
 LEFT = ("*.resample_filter", "augment_pipe.*")
+FILTER = (np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64).astype(np.float32)
+"""What every layer keeps, whether it resamples or not."""
 
 
 def files(generator: str | Path, discriminator: str | Path | None = None) -> dict[str, str | Path]:
@@ -230,6 +232,7 @@ def _generator(system: StyleGAN2) -> Table:
         block = f"synthesis.b{4 << index}"
         for part in ("conv0", "conv1") if index else ("conv1",):
             name = f"{block}.{part}"
+            result.spare(f"{name}.resample_filter", FILTER)
             _modulated(result, f"conv{layer}", name, up=part == "conv0")
             result.copy(f"params/synthesis/bias{layer}", f"{name}.bias")
             result.copy(f"params/synthesis/noise{layer}/strength", f"{name}.noise_strength")
@@ -240,11 +243,13 @@ def _generator(system: StyleGAN2) -> Table:
                 lambda a: a[0, ..., 0],
             )
             layer += 1
+        result.spare(f"{block}.resample_filter", FILTER)
         if f"params/synthesis/rgb{4 << index}_bias" in result:
             _modulated(result, f"rgb{4 << index}", f"{block}.torgb")
             result.copy(f"params/synthesis/rgb{4 << index}_bias", f"{block}.torgb.bias")
         if f"params/synthesis/skip{4 << index}/kernel" in result:
             result.conv(f"synthesis/skip{4 << index}", f"{block}.skip")
+            result.spare(f"{block}.skip.resample_filter", FILTER)
     return result
 
 
@@ -267,8 +272,11 @@ def _discriminator(system: StyleGAN2) -> Table:
     for side in sides[1:]:
         for part in (0, 1):
             result.conv(f"conv{side}_{part}", f"b{side}.conv{part}")
+            result.spare(f"b{side}.conv{part}.resample_filter", FILTER)
+        result.spare(f"b{side}.resample_filter", FILTER)
         if system.discriminator_architecture == "resnet":
             result.conv(f"skip{side}", f"b{side}.skip")
+            result.spare(f"b{side}.skip.resample_filter", FILTER)
     for side in sides[:-1] if system.discriminator_architecture == "skip" else ():
         result.conv(f"rgb{side}", f"b{side}.fromrgb")
     if system.classes:
@@ -276,6 +284,7 @@ def _discriminator(system: StyleGAN2) -> Table:
         for index in range(system.label_layers):
             result.dense(f"mapping/dense{index}", f"mapping.fc{index}")
     result.conv("conv4_0", "b4.conv")
+    result.spare("b4.conv.resample_filter", FILTER)
     result.map(
         "params/conv4_1/kernel",
         "b4.fc.weight",

@@ -23,6 +23,7 @@ from jaxgan.systems.mimicry import MimicrySNGAN
 from jaxgan.systems.pix2pix import Pix2Pix
 from jaxgan.systems.sagan import SAGAN
 from jaxgan.systems.sngan import SNGAN
+from jaxgan.systems.stylegan2 import StyleGAN2
 from jaxgan.training.apply import evaluated
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import state_shapes
@@ -33,6 +34,7 @@ from tests.reference import (
     originals,
     sagan_heykeetae,
     sngan_mimicry,
+    stylegan2_ada,
 )
 from tests.reference.port import images_from_torch, images_to_torch
 
@@ -229,6 +231,33 @@ def test_cyclegan_and_pix2pix_both_ways(tmp_path, rng):
     np.testing.assert_allclose(made, images_from_torch(network(images_to_torch(x))), atol=1e-5)
     patches = cyclegan_pytorch.PatchGAN(channels=6, halvings=2, norm=cyclegan_pytorch.batch_norm)
     loaded(patches, files["latest_net_D.pth"])
+
+
+def test_stylegan2_in_one_file(tmp_path):
+    system = StyleGAN2(
+        shape=(8, 8, 3), latent=10, width=48, max_channels=8, mapping_layers=2, group=2
+    )
+    run = saved(system, tmp_path)
+    (file,) = exported(run, tmp_path / "out").values()
+    for name, network in (
+        ("G", stylegan2_ada.Generator(widths=(8, 6))),
+        ("G_ema", stylegan2_ada.Generator(widths=(8, 6))),
+        ("D", stylegan2_ada.Discriminator(widths=(8, 6))),
+    ):
+        filters = {k: v for k, v in network.state_dict().items() if k.endswith("resample_filter")}
+        loaded(network, file[name])
+        for key, value in filters.items():
+            torch.testing.assert_close(file[name][key], value)
+    back = convert.load("stylegan2_ada", tmp_path / "out" / "network.pth")
+    state, average = jax.device_get((run.state, run.state.ema["generator"]))
+    assert np.abs(average["params"]["mapping"]["dense0"]["kernel"]).max() > 0.1
+    for ours, theirs in (
+        (state.params["generator"], back.params["generator"]),
+        (state.params["discriminator"], back.params["discriminator"]),
+        (average["params"], back.averages["generator"]),
+        (state.stats["generator"], back.stats["generator"]),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, theirs, ours)
 
 
 def test_one_file_and_safetensors(tmp_path, capsys):
