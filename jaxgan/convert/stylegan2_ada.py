@@ -269,6 +269,7 @@ def _discriminator(system: StyleGAN2) -> Table:
     result = Table(system, "discriminator")
     sides = [4 << index for index in range(len(system.widths()))]
     result.conv("rgb", f"b{sides[-1]}.fromrgb")
+    result.spare(f"b{sides[-1]}.fromrgb.resample_filter", FILTER)
     for side in sides[1:]:
         for part in (0, 1):
             result.conv(f"conv{side}_{part}", f"b{side}.conv{part}")
@@ -279,6 +280,7 @@ def _discriminator(system: StyleGAN2) -> Table:
             result.spare(f"b{side}.skip.resample_filter", FILTER)
     for side in sides[:-1] if system.discriminator_architecture == "skip" else ():
         result.conv(f"rgb{side}", f"b{side}.fromrgb")
+        result.spare(f"b{side}.fromrgb.resample_filter", FILTER)
     if system.classes:
         result.dense("mapping/embed", "mapping.embed")
         for index in range(system.label_layers):

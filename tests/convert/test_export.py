@@ -167,7 +167,7 @@ def test_mistakes_are_told_in_one_line(run, tmp_path, capsys):
     for arguments, expected in [
         ([str(run.folder)], "--out"),
         ([str(run.folder), "--out", str(tmp_path / "no" / "x")], "a folder that exists"),
-        ([str(run.folder), "--format", "onnx", "--out", str(tmp_path / "x")], "onnx"),
+        ([str(run.folder), "--format", "onxn", "--out", str(tmp_path / "x")], "onxn"),
         ([str(tmp_path / "none"), "--out", str(tmp_path / "x")], "does not exist"),
         ([str(tmp_path), "--out", str(tmp_path / "x")], "no checkpoint yet"),
     ]:
