@@ -17,6 +17,7 @@ from jaxgan.system import System
 
 FORMATS = {
     "biggan_pytorch": "BigGAN-PyTorch (ajbrock): G_ema.pth and D.pth, of BigGAN and BigGAN-deep",
+    "biggan_studiogan": "BigGAN of StudioGAN: model=G_ema-*.pth and model=D-*.pth",
     "sagan_heykeetae": "Self-Attention-GAN (heykeetae): STEP_G.pth and STEP_D.pth",
     "dcgan_pytorch": "the DCGAN of PyTorch's examples: netG_epoch_N.pth and netD_epoch_N.pth",
     "sngan_mimicry": "SNGAN and cGAN-PD of mimicry: netG_N_steps.pth and netD_N_steps.pth",
