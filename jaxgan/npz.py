@@ -58,6 +58,17 @@ def read(path: str | os.PathLike[str], what: str) -> dict[str, np.ndarray]:
     raise UserError(f"{path}: not an npz file of {what} ({reason}); make it anew")
 
 
+def names(path: str | os.PathLike[str]) -> list[str]:
+    """What a file's arrays are called, of which none is read; [] where `read` would refuse it."""
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            _check(infos, os.fstat(file.fileno()).st_size)
+    except Exception:  # as there
+        return []
+    return [info.filename.removesuffix(_SUFFIX) for info in infos]
+
+
 def _read(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
     archive = zipfile.ZipFile(file)
     infos = archive.infolist()

@@ -1,6 +1,7 @@
 """JSON that may be broken or a stranger's: read within limits, and by a schema."""
 
 import collections
+import dataclasses
 import functools
 import json
 import math
@@ -25,6 +26,9 @@ _DEEPEST = 64
 
 _MOST = 2_000_000
 """Values in a JSON file."""
+
+_TOLD = 5
+"""Mistakes of a file that a line tells."""
 
 
 def parse_json(text: bytes | str, *, finite: bool = True) -> Any:
@@ -184,14 +188,26 @@ def converter() -> cattrs.Converter:
 _CONVERTER = functools.cache(converter)
 
 
-def structure(value: Any, kind: type[T], path: Path, *, mend: str = "restore it") -> T:
+def structure(
+    value: Any, kind: type[T], path: Path, *, mend: str = "restore it", others: bool = False
+) -> T:
     """A JSON value as a dataclass.
+
+    Args:
+        value: of the file.
+        kind: the dataclass.
+        path: of the file, for messages.
+        mend: what to do if it is broken, for messages.
+        others: whether it may have further keys, which are left out.
 
     Raises:
         UserError: it is none; names the file and the key.
     """
     if not isinstance(value, dict):
         raise UserError(f"{path} is broken (it is no object): {mend}")
+    if others:
+        known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        value = {key: value[key] for key in value if key in known}
     try:
         return _CONVERTER().structure(value, kind)
     except Exception as error:  # of whatever the value is
@@ -201,7 +217,9 @@ def structure(value: Any, kind: type[T], path: Path, *, mend: str = "restore it"
 def why(error: BaseException) -> str:
     """What is wrong with a value that is no such thing, in a line."""
     if isinstance(error, cattrs.BaseValidationError):
-        return "; ".join(map(_told, cattrs.transform_error(error, format_exception=_wrong)))
+        lines = cattrs.transform_error(error, format_exception=_wrong)
+        more = [f"{len(lines) - _TOLD:,} more"] if len(lines) > _TOLD else []
+        return "; ".join([*map(_told, lines[:_TOLD]), *more])
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -2,21 +2,20 @@
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from jaxgan import data
+from jaxgan import data, npz
 from jaxgan.backend import cache, keep_compilations
 from jaxgan.bucket import Staged, as_path
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
 from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
-from jaxgan.files import open_regular, refuse_links
+from jaxgan.files import refuse_links
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
 from jaxgan.metrics.images import Drawn, Stored, of_source, shape_of
@@ -143,15 +142,6 @@ def _source(name: str, options: Options) -> data.Source:
     return source
 
 
-def _is_statistics(path: Path) -> bool:
-    """Whether a file holds mu and sigma, rather than images."""
-    try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as arrays:
-            return "mu.npy" in arrays.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False  # whoever reads it says why
-
-
 def _against(options: Options, run: Run | None) -> data.Source | Path:
     """Real images, of any shape, or a file of statistics."""
     name = options.against
@@ -163,7 +153,8 @@ def _against(options: Options, run: Run | None) -> data.Source | Path:
             raise UserError(f"{run.experiment.data.name} has batches alone: give --against")
         return source
     path = Path(name).expanduser()
-    return path if _is_statistics(path) else _source(name, options)
+    # Of what is no such file, whoever reads it says why.
+    return path if "mu" in npz.names(path) else _source(name, options)
 
 
 def _of_files(source: data.Source, real: data.Source | Path, options: Options) -> Stored:

@@ -39,7 +39,8 @@ def stablehlo(run: Run, use: str = "generate") -> bytes:
         UserError: the system has no such use, or it takes something of no fixed size.
     """
     system, chosen = run.system, use_of(run.system, use)
-    state = jax.tree.map(jnp.asarray, jax.device_get(run.state))  # on one device
+    run.applied(use)  # refuses networks without weights
+    state = jax.tree.map(jnp.asarray, jax.device_get(run.stored))  # on one device
     resolution, takes = run.resolution, run.takes(use)
     for name, field in takes.items():
         if None in field.shape:
@@ -69,7 +70,7 @@ def tensors(run: Run, use: str = "generate") -> dict[str, np.ndarray]:
     Under the network's name where there are several. They are those that it is evaluated with:
     averages where the run keeps them.
     """
-    params, stats = jax.device_get(evaluated(run.system, run.state))
+    params, stats = jax.device_get(evaluated(run.system, run.stored))
     found: dict[str, Any] = {}
     names = _applied(run, use)
     for name in names:
@@ -80,17 +81,12 @@ def tensors(run: Run, use: str = "generate") -> dict[str, np.ndarray]:
 
 def _applied(run: Run, use: str) -> list[str]:
     """The trained networks that a use applies."""
-    system, chosen = run.system, use_of(run.system, use)
-    view = evaluation_view(system, run.state, run.resolution)
-    rows = {name: field.zeros() for name, field in run.takes(use).items()}
-    keys = call_keys(0, jnp.zeros(1, jnp.uint32))
-    jax.eval_shape(lambda rows: chosen.call(view, rows, keys, chosen.options), rows)
-    return sorted(view.applied & set(system.networks()))
+    return sorted(run.applied(use) & set(run.system.networks()))
 
 
 def card(run: Run, licence: str, use: str = "generate") -> str:
     """A model card in Markdown: what it is, from what data, how good, and on what terms."""
-    system, state = run.system, run.state
+    system, state = run.system, run.stored
     config = to_json(run.experiment)
     origin = f"`{run.experiment.data.name}`"
     if imported := read_import(run.folder):

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, UInt8
 
 from jaxgan.errors import UserError
 from jaxgan.files import read_text
+from jaxgan.schema import parse_json
 
 _LARGEST = 2**28
 """Bytes of a .json of numbers."""
@@ -167,10 +168,12 @@ class Field:
         """
         try:
             if text.endswith(".json"):
-                numbers = json.loads(read_text(Path(text).expanduser(), limit=_LARGEST))
+                numbers = parse_json(read_text(Path(text).expanduser(), limit=_LARGEST))
             else:
                 numbers = [float(word) for word in text.replace(",", " ").split()]
             item: np.ndarray = np.asarray(numbers, self.dtype)
+            if not np.isfinite(item).all():
+                raise ValueError
             if not (text.endswith(".json") and _matches(item.shape, self.shape)):
                 item = item.reshape(self._static())
         except (ValueError, TypeError, OSError, OverflowError, RecursionError):

@@ -199,8 +199,8 @@ def _line(error: Exception) -> str:
 
 def _too_many(name: str, found: str, max_pixels: int) -> UserError:
     return UserError(
-        f"{name}: found {found}, more than {max_pixels:,} pixels: make it smaller, or raise "
-        "--data.max-pixels (--max-pixels of `data pack` and `evaluate`)"
+        f"{name}: found {found}, more than {max_pixels:,} pixels: make it smaller (only `train` "
+        "with --data.max-pixels, `data pack` and `evaluate` with --max-pixels take larger ones)"
     )
 
 

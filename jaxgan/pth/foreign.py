@@ -1,6 +1,5 @@
 """Files that are no pickles: safetensors, which are read, and others, which are named."""
 
-import json
 from pathlib import Path
 
 import ml_dtypes
@@ -8,6 +7,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxgan.errors import UserError
+from jaxgan.schema import parse_json
 
 _HEADER = 16 << 20  # bytes: a hundred thousand tensors
 
@@ -95,7 +95,7 @@ def safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="np") as opened:
             names = list(opened.keys())
-        facts = json.loads(header)
+        facts = parse_json(header)
         content = np.fromfile(path, np.uint8, offset=8 + length)
         arrays = {name: _array(content, facts[name]) for name in names}
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -74,10 +74,7 @@ def read_data(folder: Path) -> dict[str, Any]:
         return {}
     mend = "restore it, or remove it"
     facts = read_json(path, mend=mend)
-    known = {field.name for field in dataclasses.fields(_Data)}
-    if not isinstance(facts, dict):
-        raise UserError(f"{path} is broken (it is no object): {mend}")
-    schema.structure({key: facts[key] for key in facts if key in known}, _Data, path, mend=mend)
+    schema.structure(facts, _Data, path, mend=mend, others=True)
     for about in facts.get("fields", {}).values():
         names = about.get("names", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -125,13 +122,7 @@ def read_import(folder: Path) -> Import | None:
     if not path.exists():
         return None
     mend = "restore it, or remove it"
-    facts = read_json(path, mend=mend)
-    if not isinstance(facts, dict):
-        raise UserError(f"{path} is broken (it is no object): {mend}")
-    known = {field.name for field in dataclasses.fields(Import)}
-    return schema.structure(
-        {key: facts[key] for key in facts if key in known}, Import, path, mend=mend
-    )
+    return schema.structure(read_json(path, mend=mend), Import, path, mend=mend, others=True)
 
 
 def take(folder: Path, settings: Mapping[str, str | bytes]) -> IO[str] | Lease:

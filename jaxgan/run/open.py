@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -30,6 +32,7 @@ from jaxgan.system import System, Use, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import (
     Applied,
     apply,
+    call_keys,
     draw,
     evaluation_view,
     resolution_at,
@@ -37,7 +40,7 @@ from jaxgan.training.apply import (
 from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.show import kept
 from jaxgan.training.standing import standing_statistics
-from jaxgan.training.step import drawn, state_shapes, with_pretrained
+from jaxgan.training.step import drawn, state_shapes, undrawn, with_pretrained
 from jaxgan.view import View
 
 
@@ -104,6 +107,29 @@ class Run:
         with Checkpoints(self._checkpoints) as reader:
             state = reader.restore(state_shapes(self.system, mesh))
         return with_pretrained(self.system, state, mesh)
+
+    def applied(self, use: str, options: Any = None) -> set[str]:
+        """Names of the networks that a use applies, published ones included.
+
+        Raises:
+            UserError: one of them has no weights: none of the files held it that were imported.
+        """
+        chosen = use_of(self.system, use)
+        options = chosen.options if options is None else options
+        view = evaluation_view(self.system, self.stored, self.resolution)
+        rows = {name: field.zeros() for name, field in self.takes(use, options).items()}
+        keys = call_keys(0, jnp.zeros(1, jnp.uint32))
+        jax.eval_shape(lambda rows: chosen.call(view, rows, keys, options), rows)
+        if missing := sorted(view.applied & set(self._undrawn)):
+            raise UserError(
+                f"{use} of {self.name} needs {', '.join(missing)}, which no imported file held: "
+                "import that file, too, or train the run first"
+            )
+        return view.applied
+
+    @functools.cached_property
+    def _undrawn(self) -> tuple[str, ...]:
+        return undrawn(self.stored)
 
     @property
     def step(self) -> int:
@@ -203,6 +229,8 @@ class Run:
             state: another State of the system than the run's.
             how: `numbers`, `seed`, `options`, `truncation`, `chunk`, `captures`, `edits`.
         """
+        if self._undrawn:
+            self.applied(use, how.get("options"))
         source = self._table(use, given, how.get("options"))
         return apply(self.system, state or self.stored, use, given, data=source, **how)
 

@@ -1,6 +1,6 @@
 """Training an experiment in its folder: checks, resuming, and what happens between iterations.
 
-A run is config.json, data.json, checkpoints/, samples/, metrics.jsonl and TensorBoard events.
+What a run's folder holds stands in jaxgan/README.md.
 """
 
 from __future__ import annotations
