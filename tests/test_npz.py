@@ -134,3 +134,10 @@ def test_what_is_no_file(tmp_path):
     np.save(tmp_path / "c.npy", np.zeros(3))
     with pytest.raises(UserError, match="zip"):
         npz.read(tmp_path / "c.npy", "things")
+
+
+def test_names_are_told_without_reading(tmp_path):
+    np.savez(tmp_path / "a.npz", mu=np.zeros(2), sigma=np.eye(2))
+    assert npz.names(tmp_path / "a.npz") == ["mu", "sigma"]
+    (tmp_path / "b.npz").write_text("no archive")
+    assert npz.names(tmp_path / "b.npz") == npz.names(tmp_path / "none.npz") == []

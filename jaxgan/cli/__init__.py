@@ -22,7 +22,7 @@ COMMANDS = {
     "plan": "what a training step would cost on hardware one lacks",
     "data": "pack a folder of images for training at scale",
     "import": "make a run from another framework's checkpoint",
-    "export": "what a run can do as StableHLO, or its weights as safetensors",
+    "export": "what a run can do as a program, or its weights, for other frameworks",
     "info": "what a config or a run can do, its networks, players, stages and data",
     "configs": "the table of systems and configs",
 }

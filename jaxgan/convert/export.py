@@ -211,7 +211,7 @@ def _with_card(run: Run, out: Path, use: str, licence: str) -> dict[Path, bytes]
         "system": type(run.system).__name__,
         "config": to_json(run.experiment),
         "data": run.experiment.data.name,
-        "step": str(int(run.state.step)),
+        "step": str(int(run.stored.step)),
         "license": licence,
         "model_card": text,
     }

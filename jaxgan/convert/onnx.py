@@ -95,7 +95,8 @@ Call = Callable[..., tuple[jax.Array, ...]]
 def _calls(run: Run, use: str) -> tuple[Call, Call]:
     """What a use gives of what it takes, in order: of one row [1, ...], and of any [b, ...]."""
     system, chosen = run.system, use_of(run.system, use)
-    state = jax.tree.map(jnp.asarray, jax.device_get(run.state))  # on one device
+    run.applied(use)  # refuses networks without weights
+    state = jax.tree.map(jnp.asarray, jax.device_get(run.stored))  # on one device
     resolution, names = run.resolution, list(run.takes(use))
 
     def one(*taken: jax.Array) -> tuple[jax.Array, ...]:

@@ -47,7 +47,7 @@ def files(run: Run) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: there is no such code, or it has no such network.
     """
-    system, state = run.system, run.state
+    system, state = run.system, run.stored
     format = format_of(system)
     module = module_of(format)
     averaged = jax.device_get(evaluated(system, state))
@@ -69,7 +69,7 @@ def files(run: Run) -> dict[str, dict[str, Any]]:
 def _twice(part: Part, module: ModuleType, run: Run) -> bool:
     """Whether a network is the same as its average, in a format that has both."""
     both = any(Part(part.network, True) in parts.values() for parts in module.FILES.values())
-    return both and not part.average and part.network not in run.state.ema
+    return both and not part.average and part.network not in run.stored.ema
 
 
 def file_of(run: Run, networks: list[str]) -> str:
@@ -97,7 +97,7 @@ def notes(run: Run) -> tuple[str, ...]:
     """Where that code computes otherwise with the files, in sentences."""
     module = module_of(format_of(run.system))
     said = module.exported(run.system) if hasattr(module, "exported") else ()
-    absent = undrawn(run.state)
+    absent = undrawn(run.stored)
     return (*said, *(f"without the {name}, which has not begun to train" for name in absent))
 
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import jaxgan
-from jaxgan import convert
+from jaxgan import Run, convert
 from jaxgan.cli import main
+from jaxgan.convert.export import export_run
+from jaxgan.convert.runs import import_run
 from jaxgan.errors import UserError
 from tests.reference import originals
 from tests.reference.cyclegan_pytorch import (
@@ -71,6 +73,18 @@ def test_a_pretrained_generator_alone_with_statistics_that_nobody_used(tmp_path,
     x = rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
     expected = images_from_torch(network(images_to_torch(x)))  # as it trains
     np.testing.assert_allclose(applied(converted, "generator_ab", x), expected, atol=1e-4)
+
+
+def test_what_no_file_held_is_not_used(tmp_path):
+    path = originals.saved(ResNet(blocks=1), tmp_path / "horse2zebra.pth")
+    import_run("cyclegan_pytorch", path, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    assert run.applied("AtoB") == {"generator_ab"}
+    refusal = "needs generator_ba, which no imported file held: import"
+    with pytest.raises(UserError, match=f"BtoA of .* {refusal}"):
+        run.translate(np.zeros((1, 128, 128, 3), np.uint8), direction="BtoA")
+    with pytest.raises(UserError, match=refusal):
+        export_run(run, "stablehlo", tmp_path / "out", use="BtoA")
 
 
 @pytest.mark.parametrize(("blocks", "side"), [(6, 128), (9, 256)])

@@ -334,6 +334,7 @@ def test_vectors_are_typed_and_kept(field, tmp_path):
     np.testing.assert_array_equal(field.read(str(tmp_path / f"a{field.suffix}")), item)
     refused("give its numbers with commas", field.read, "1,2,3,4,5")
     refused("give its numbers with commas", field.read, "one")
+    refused("give its numbers with commas", field.read, typed.replace("1", "nan"))
     os.mkfifo(tmp_path / "pipe.json")
     refused("give its numbers with commas", field.read, str(tmp_path / "pipe.json"))
     (tmp_path / "b.json").write_text("[" * 100_000)
