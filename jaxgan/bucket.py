@@ -64,6 +64,8 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     fsspec.config.conf.setdefault("gs", {})["use_listings_cache"] = False
     # It tells every retry.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    # What it warns of is raised, too.
+    logging.getLogger("google.auth").setLevel(logging.CRITICAL)
     _check_credentials(_name(path).removeprefix(SCHEME).partition("/")[0])
     return epath.Path(_name(path))  # type: ignore[return-value]
 

@@ -116,12 +116,13 @@ def test_more_than_the_disk_holds_is_refused_before_copying(cloud, monkeypatch):
         bucket.on_disk(str(cloud))
 
 
-def test_without_credentials_one_line_says_what_to_do(monkeypatch):
+def test_without_credentials_one_line_says_what_to_do(monkeypatch, caplog):
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     with pytest.raises(UserError, match="gcloud auth application-default login"):
         bucket.as_path("gs://other/run")
+    assert not caplog.records  # what the library warns of is said once
 
 
 def test_data_in_a_bucket_are_data(cloud, tmp_path):

@@ -1,5 +1,6 @@
 """The command line: one file a command, which parses, calls and prints."""
 
+import errno
 import importlib
 import keyword
 import logging
@@ -51,6 +52,21 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone, as in `jaxgan configs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(
+            f"jaxgan: error: {_one_line(str(error.filename))[:60]}... is longer than names of "
+            "files can be: give a shorter one",
+            file=sys.stderr,
+        )
+        return 2
+    except MemoryError:
+        print(
+            "jaxgan: error: not enough memory for what was asked: give smaller sizes, or fewer",
+            file=sys.stderr,
+        )
+        return 2
 
 
 class _Escaped(logging.Formatter):

@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     )
     if not runs:
         raise UserError("no RUN given; usage: jaxgan compare RUN... [options]")
+    giving(options.metric)
     found = [record for run in runs for record in _newest(as_path(run), options.metric)]
     if old := [record for record in found if data.by_names(record.data)]:
         raise UserError(

@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,7 +14,7 @@ from jaxgan.data import pack
 from jaxgan.errors import UserError
 from jaxgan.fields import Label
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
-from jaxgan.ranges import Positive
+from jaxgan.ranges import Positive, Within
 
 _USAGE = "usage: jaxgan data pack DATA OUT [options]"
 
@@ -23,7 +23,7 @@ _USAGE = "usage: jaxgan data pack DATA OUT [options]"
 class Options:
     """How to pack."""
 
-    size: Positive | None = None
+    size: Annotated[int, Within(1, 2**14)] | None = None
     """Side of the images, pixels: the centre square is cut and resized, and kept as PNG. None:
     files stay as they are."""
     shard_images: Positive = 8192

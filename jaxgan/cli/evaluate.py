@@ -159,6 +159,11 @@ def _against(options: Options, run: Run | None) -> data.Source | Path:
 
 def _of_files(source: data.Source, real: data.Source | Path, options: Options) -> Stored:
     """Images of a data set, in colour where either side is."""
+    if options.num is not None and options.num > len(source):
+        raise UserError(
+            f"--num is {options.num:,}, and {source.name} has {len(source):,} images: give at most "
+            "these, or leave it out"
+        )
     *size, colours = shape_of(source)
     if colours == 1 and isinstance(real, data.Source):
         colours = shape_of(real, sizes=False)[2]

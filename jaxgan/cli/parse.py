@@ -7,6 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -85,7 +86,7 @@ def parse(kind: type[T], argv: list[str], *, prog: str, description: str) -> T:
 
 
 _NUMBERS = tyro.constructors.ConstructorRegistry()
-"""How numbers are typed: whole ones also as 1e5, several with spaces or commas."""
+"""How numbers are typed, whole ones also as 1e5, several with spaces or commas; and paths."""
 
 
 @_NUMBERS.primitive_rule
@@ -113,7 +114,8 @@ def _numbers(
         parts = re.split(r"[\s,]+", typed.strip("()[] ,")) if several else words
         found = tuple(_number(part, one) for part in parts if part)
         if count is not None and len(found) != count:
-            raise ValueError(f"is {typed or 'empty'}: give {count} numbers, such as 1 2")
+            many = f"give {count} numbers, such as 1 2" if several else "give a number"
+            raise ValueError(f"is {typed or 'empty'}: {many}")
         return found if several else found[0]
 
     word = {int: "INT", float: "FLOAT"}[one]
@@ -126,6 +128,31 @@ def _numbers(
         str_from_instance=lambda value: (
             [str(each) for each in value] if isinstance(value, tuple) else [str(value)]
         ),
+    )
+
+
+@_NUMBERS.primitive_rule
+def _paths(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """How an option of a file or folder is read: `Path` makes this folder of an empty word."""
+    if info.type not in (Path, Path | None):
+        return None
+    optional = info.type is not Path
+
+    def read(words: list[str]) -> Path | None:
+        if optional and words[0].lower() == "none":
+            return None
+        if not words[0]:
+            raise ValueError("is empty: give a file or folder")
+        return Path(words[0])
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{None}|PATH" if optional else "PATH",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, Path) or (optional and value is None),
+        str_from_instance=lambda value: [str(value)],
     )
 
 
@@ -152,10 +179,17 @@ def _plain(message: str) -> str:
     """What tyro says of a value, in our words."""
     if found := re.match(r"Error parsing (\S+): (is .*)", message):
         return f"{found[1]} {found[2]}"
+    if found := re.match(
+        r"Missing from .*?: (--\S+) (?:\{.*?\}|[A-Z]+) (.*) \(required\)", message
+    ):
+        return f"no {found[1]} given: {found[2].rstrip('.')}"
     if found := re.match(r"Missing value for argument '(\S+)'\.? Expected (\d+)", message):
         if found[2] == "1":
             return f"{found[1]} has no value: give one"
         return f"{found[1]} has too few values: give {found[2]}"
+    choice = r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*?),?\)\.?$"
+    if found := re.match(choice, message):
+        return f"{found[2]} is {found[1] or 'empty'}: give one of {found[3].replace(chr(39), '')}"
     several = r"Error parsing (\S+): no type matching .* expected argument count (\d+)"
     if found := re.match(several, message):
         return f"{found[1]} has too few values: give {found[2]}"
@@ -195,6 +229,8 @@ def take_target(argv: list[str], command: str, what: str) -> tuple[str, list[str
     Raises:
         UserError: there is none.
     """
+    if argv and not argv[0]:
+        raise UserError(f"{what.split(' ')[0]} is empty; usage: jaxgan {command} {what} [options]")
     if not argv or argv[0].startswith("-"):
         if {"-h", "--help"} & set(argv):
             return what.partition(" ")[0], ["--help"]

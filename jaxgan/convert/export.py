@@ -15,7 +15,7 @@ from jaxgan.backend import target
 from jaxgan.config import to_json
 from jaxgan.convert import FORMATS, onnx, peers
 from jaxgan.describe import summary
-from jaxgan.errors import UserError, printable, writing
+from jaxgan.errors import UserError, printable, refuse_bucket, writing
 from jaxgan.metrics.records import read_records
 from jaxgan.run.folder import read_import
 from jaxgan.run.open import Run
@@ -165,6 +165,7 @@ def export_run(
             written in, or the file cannot be written.
     """
     out = Path(out)
+    refuse_bucket(out)
     folder = format == "pytorch" and out.suffix not in peers.SUFFIXES
     if not out.parent.is_dir() or (out.is_dir() and not folder):
         raise UserError(f"--out is {out}: give a file in a folder that exists")

@@ -4,6 +4,7 @@ Nothing is downloaded: a data set is a folder, or lies in the library's cache al
 """
 
 import hashlib
+import logging
 import os
 import re
 from collections import Counter
@@ -150,7 +151,8 @@ def _library(spec: str) -> Any:
     datasets.config.HF_HUB_OFFLINE = True
     huggingface_hub.constants.HF_HUB_OFFLINE = True
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
+    # What it logs of a broken file, it raises too.
+    datasets.logging.set_verbosity(logging.CRITICAL)
     huggingface_hub.logging.set_verbosity_error()
     return datasets
 

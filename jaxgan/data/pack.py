@@ -23,7 +23,7 @@ from jaxgan.data.base import Source
 from jaxgan.data.encoded import Encoded
 from jaxgan.data.scan import notes_of
 from jaxgan.data.source import open_source
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, refuse_bucket
 from jaxgan.fields import Image, Label
 from jaxgan.fields.pixels import USUAL, Fit, Reading
 
@@ -67,6 +67,7 @@ def pack(
       UserError: No such data set, or one without images; an image that cannot be decoded, by
         name; `out` exists or cannot be written.
     """
+    refuse_bucket(Path(out), "OUT")
     out = Path(out).expanduser()
     for option, value in (("size", size), ("shard-images", shard_images)):
         if value is not None and value < 1:

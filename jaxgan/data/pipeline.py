@@ -230,6 +230,10 @@ def _items(
     return items
 
 
+_MOST_WORKERS = 32
+"""Processes that any machine may start, each of some 100 MB."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Batches:
     """The training data by step; made by `batches`.
@@ -317,8 +321,14 @@ def batches(
         needs the `if __name__ == "__main__"` guard in scripts.
 
     Raises:
-      UserError: The data cannot suit the system; what has no mirror image is to be flipped.
+      UserError: The data cannot suit the system; what has no mirror image is to be flipped; there
+        are far more processes than CPUs.
     """
+    cpus = os.cpu_count() or 1
+    if workers > max(_MOST_WORKERS, 4 * cpus):
+        raise UserError(
+            f"--data.workers is {workers:,}, and this machine has {cpus} CPUs: give so many at most"
+        )
     matches = match(groups, source, columns)
     refuse_unsuitable(source, matches, framing)
     for each in matches:

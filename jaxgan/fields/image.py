@@ -32,6 +32,11 @@ class Image(Field):
     axes: ClassVar[str] = "height x width"
     suffix: ClassVar[str] = ".png"
 
+    def __post_init__(self) -> None:
+        if len(self.shape) != self.axes.count(" x ") + 2:
+            given = ",".join(map(str, self.shape)) or "empty"
+            raise UserError(f"shape is {given}: give {self.axes} x channels of the {self.kind()}")
+
     @property
     def extent(self) -> tuple[int, int] | None:
         """Height and width; None where they may be any."""

@@ -39,4 +39,5 @@ def giving(value: str) -> type[Score]:
     for score in SCORES.values():
         if value in (score.gives or (score.name,)):
             return score
-    raise UserError(f"no score gives {value!r}: there are {', '.join(SCORES)}")
+    known = [name for score in SCORES.values() for name in score.gives or (score.name,)]
+    raise UserError(f"no score gives {value!r}: there are {', '.join(known)}")

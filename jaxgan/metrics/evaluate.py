@@ -93,6 +93,10 @@ def choose_extractor(
     """
     if name != "classifier":
         return extractor(name, weights)
+    if weights is not None:
+        raise UserError(
+            "--weights: the classifier learns its own, of the real images: leave it out"
+        )
     if not isinstance(against, Stored):
         raise UserError(f"{against} holds no images: a classifier learns from them")
     return classifier.of_data(against.source, folder, fingerprint=against.data)

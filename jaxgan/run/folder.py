@@ -40,7 +40,9 @@ _SEEN_WITHIN = 60
 def check_run(folder: Path) -> None:
     """Refuses a folder without a run."""
     if not (folder / CONFIG).is_file():
-        what = f"holds no run (no {CONFIG})" if folder.is_dir() else "does not exist"
+        what = f"holds no run (no {CONFIG})"
+        if not folder.is_dir():
+            what = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"{folder} {what}: give the folder that `jaxgan train` wrote")
 
 

@@ -9,6 +9,8 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +29,7 @@ from jaxgan.config import OWN, Experiment, Mesh, differences, from_json, parse, 
 from jaxgan.console import Plain
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Resolution
+from jaxgan.metrics.evaluate import find
 from jaxgan.metrics.evaluator import Evaluator
 from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
 from jaxgan.parallel.mesh import check_batch, make_mesh
@@ -436,6 +439,7 @@ def _prepare(experiment: Experiment, folder: Path, own: _Own, here: Path) -> _Re
         check_batch(batch_of(experiment, stage), experiment.micro, mesh)
     _check_own_batches(experiment, stages)
     named(experiment.log.to)
+    find(experiment.evaluate.metrics)  # kept in the run, though perhaps not used before it resumes
     if experiment.augment:  # a system whose losses augment nothing is found when they are traced
         step = make_step(experiment.system, micro=experiment.micro, augment=experiment.augment)
         jax.eval_shape(step, state_shapes(experiment.system), shapes_of(experiment, stages[0]))
@@ -674,15 +678,27 @@ def _check_own_batches(experiment: Experiment, stages: Sequence[Stage]) -> None:
 
 
 def _check_buildable(system: System) -> None:
-    """Refuses settings that no network can have; a system of the user's own shows its traceback."""
+    """Refuses settings that no network, or no memory, can have.
+
+    A system of the user's own shows its traceback.
+    """
     try:
-        state_shapes(system)
+        shapes = state_shapes(system)
     except (ValueError, TypeError, ArithmeticError) as error:
         if isinstance(error, UserError) or not type(system).__module__.startswith("jaxgan."):
             raise
         raise UserError(
             f"{type(system).__name__} cannot be built with these settings: {error}"
         ) from error
+    size = sum(math.prod(each.shape) * each.dtype.itemsize for each in jax.tree.leaves(shapes))
+    # XLA waits for ever for memory that a CPU's machine does not have.
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory and jax.default_backend() == "cpu":
+        raise UserError(
+            f"{type(system).__name__} with these settings has {size / 1e9:,.0f} GB of weights, "
+            f"averages and optimisers, this machine {memory / 1e9:,.0f} GB of memory: give smaller "
+            "sizes"
+        )
 
 
 def _check_same_weights(folder: Path, former: dict[str, Any], system: System) -> None:

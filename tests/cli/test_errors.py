@@ -95,6 +95,29 @@ def place(tmp_path):
         (["info", "tinny.py"], "did you mean tiny.py?"),
         (["trian", "tiny.py"], "no command 'trian'; did you mean train?"),
         (["configs", "--folder", "empty"], "no configs"),
+        (["configs", "--folder", ""], "--folder is empty: give a file or folder"),
+        (["sample", "", "--out", "a.png"], "RUN is empty; usage: jaxgan sample RUN [options]"),
+        (["sample", "notes", "--out", "a.png"], "notes is a file: give the folder that"),
+        (["export", "notes", "--out", "gs://b/file"], "notes is a file"),
+        (["train", "tiny.py", "--out", ""], "--out is empty: give a file or folder"),
+        (["train", "tiny.py", "--steps", ""], "--steps is empty: give a number"),
+        (["train", "tiny.py", "--data", "x" * 300], f"{'x' * 60}... is longer than names of files"),
+        (["train", "tiny.py", "--data.workers", "99999"], "--data.workers is 99,999, and this"),
+        (["train", "tiny.py", "--evaluate.metrics", "fdi"], "no metric 'fdi': there are fid"),
+        (["train", "tiny.py", "--system.latent", "1e9"], "GB of memory: give smaller sizes"),
+        (["train", "gan_mnist", "--system.shape", "8,8"], "shape is 8,8: give height x width x"),
+        (["train", "gan_mnist", "--system.shape", "8,8,1,1"], "shape is 8,8,1,1: give height x"),
+        (["data", "pack", "good", "gs://b/out"], "OUT is gs://b/out: only `jaxgan train` writes"),
+        (
+            ["data", "pack", "good", "out", "--size", "1e9"],
+            "--size is 1000000000: it must be from 1 to",
+        ),
+        (["evaluate", "good", "--against", "good", "--num", "9"], "--num is 9, and good has 8"),
+        (
+            ["evaluate", "good", "--against", "good", "--extractor=classifier", "--weights=notes"],
+            "--weights: the classifier learns its own",
+        ),
+        (["compare", "good", "--metric", "fdi"], "no score gives 'fdi': there are fid"),
     ],
 )
 def test_mistakes_are_told_in_one_line(place, monkeypatch, capsys, arguments, expected):
@@ -107,6 +130,15 @@ def test_mistakes_are_told_in_one_line(place, monkeypatch, capsys, arguments, ex
     assert err.startswith("jaxgan: error: ")
     assert expected in err
     assert [p for p in sorted(place.rglob("*")) if "__pycache__" not in str(p)] == before
+
+
+def test_too_little_memory_is_told_in_one_line(monkeypatch, capsys):
+    def greedy(argv):
+        raise MemoryError
+
+    monkeypatch.setattr("jaxgan.cli.info.main", greedy)
+    assert main(["info", "quickstart"]) == 2
+    assert capsys.readouterr().err.startswith("jaxgan: error: not enough memory for what was asked")
 
 
 @pytest.fixture(scope="module")

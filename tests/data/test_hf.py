@@ -1,6 +1,7 @@
 """Parquet files and the library `datasets`, on files that the tests write."""
 
 import builtins
+import logging
 import pickle
 import shutil
 
@@ -154,6 +155,11 @@ def test_what_cannot_be_opened(tmp_path, monkeypatch):
         "hf:nobody/nothing", r"^hf:nobody/nothing cannot be opened by datasets \(nothing is down"
     )
     refused("hf:", "'hf:' names no data set")
+    (tmp_path / "no.parquet").write_text("no table")
+    logged = []
+    monkeypatch.setattr(logging.getLogger("datasets"), "handle", logged.append)
+    refused(tmp_path / "no.parquet", "cannot be opened by datasets: Parquet magic bytes")
+    assert not logged
     (tmp_path / "code").mkdir()
     (tmp_path / "code/code.py").write_text("raise SystemExit('ran')")
     refused(f"hf:{tmp_path}/code", "cannot be opened by datasets")
