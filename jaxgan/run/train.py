@@ -460,6 +460,8 @@ def _prepare(experiment: Experiment, folder: Path, own: _Own, here: Path) -> _Re
     evaluator = _evaluator(experiment, here, source, mesh) if experiment.evaluate.every else None
     if resumed:
         former = files.read_data(folder)
+        if not former and max(saved_steps(folder / files.CHECKPOINTS), default=0) > 0:
+            lines.append(f"{folder} has no {files.DATA}: its data may be others than it began with")
         _check_same_data(folder, former, fingerprint)
         _check_same_weights(folder, former, experiment.system)
     if is_first() and (reason := note(experiment, code)):

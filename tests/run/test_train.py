@@ -317,6 +317,14 @@ def test_broken_facts_of_the_data_are_told(finished, tmp_path, text):
         Run(folder).sample(1)
 
 
+def test_lost_facts_of_the_data_are_told(finished, tmp_path):
+    folder, told = tmp_path / "run", io.StringIO()
+    shutil.copytree(finished.folder, folder)
+    (folder / "data.json").unlink()
+    train(experiment(), folder, console=Console(file=told, width=1000))
+    assert f"{folder} has no data.json: its data may be others than" in told.getvalue()
+
+
 def test_the_first_picture_shows_real_items_as_networks_see_them(tmp_path):
     images = np.zeros((8, 8, 8, 1), np.uint8)
     images[:, :, :4] = 255  # the left half
