@@ -6,6 +6,7 @@ before anything is allocated, for a small file may ask for more than a machine h
 
 import math
 import os
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -128,4 +129,10 @@ def _array(member: IO[bytes], name: str, size: int) -> np.ndarray:
             raise _Broken(f"{name} was cut short")
         place += got
     member.read(1)  # its end, where checksums are compared
+    if dtype.kind == "U" and declared:
+        letters = array.reshape(-1, order="A").view(
+            np.dtype(np.uint32).newbyteorder(dtype.byteorder)
+        )
+        if letters.max() > sys.maxunicode:  # of which NumPy makes a SystemError, much later
+            raise _Broken(f"{name} holds letters that Unicode lacks")
     return array

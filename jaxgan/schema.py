@@ -24,19 +24,20 @@ LARGEST = 16 << 20
 _DEEPEST = 64
 """Levels of a JSON value."""
 
-_MOST = 2_000_000
+MOST = 2_000_000
 """Values in a JSON file."""
 
 _TOLD = 5
 """Mistakes of a file that a line tells."""
 
 
-def parse_json(text: bytes | str, *, finite: bool = True) -> Any:
+def parse_json(text: bytes | str, *, finite: bool = True, most: int = MOST) -> Any:
     """The value of a JSON text: UTF-8, each key once, numbers that a double or 64 bits hold.
 
     Args:
         text: of the value; a byte order mark is skipped.
         finite: whether NaN and Infinity, which JSON lacks, are refused.
+        most: values that it may have.
 
     Raises:
         ValueError: it is not such a text; the message is a line.
@@ -50,6 +51,9 @@ def parse_json(text: bytes | str, *, finite: bool = True) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
+        # Counted before they are made: a list in a list takes 3 bytes of text, and 64 of memory.
+        if text.count("[") + text.count("{") > most:
+            raise ValueError(f"it has more than {most:,} values")
         value = json.loads(
             text,
             object_pairs_hook=_unique,
@@ -61,7 +65,7 @@ def parse_json(text: bytes | str, *, finite: bool = True) -> Any:
         raise ValueError(f"it is no UTF-8 at byte {error.start}") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    _measure(value)
+    _measure(value, most)
     return value
 
 
@@ -85,13 +89,13 @@ def _whole(digits: str) -> int:
     return value
 
 
-def _measure(value: Any) -> None:
+def _measure(value: Any, most: int) -> None:
     """Refuses what is too deep or has too many values."""
     level, seen = [value], 0
     for _ in range(_DEEPEST):
         seen += len(level)
-        if seen > _MOST:
-            raise ValueError(f"it has more than {_MOST:,} values")
+        if seen > most:
+            raise ValueError(f"it has more than {most:,} values")
         inner: list[Any] = []
         for each in level:
             if isinstance(each, dict):

@@ -141,3 +141,14 @@ def test_names_are_told_without_reading(tmp_path):
     assert npz.names(tmp_path / "a.npz") == ["mu", "sigma"]
     (tmp_path / "b.npz").write_text("no archive")
     assert npz.names(tmp_path / "b.npz") == npz.names(tmp_path / "none.npz") == []
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_letters_that_unicode_lacks(tmp_path, order):
+    codes = np.array([[0x10FFFF], [0x110000]], f"{order}u4")
+    path = tmp_path / "a.npz"
+    np.savez(path, names=codes.view(f"{order}U1"))
+    with pytest.raises(UserError, match=r"a\.npz: .*names holds letters that Unicode lacks"):
+        npz.read(path, "names")
+    np.savez(path, names=codes[:1].view(f"{order}U1"))
+    assert npz.read(path, "names")["names"].tolist() == [["\U0010ffff"]]

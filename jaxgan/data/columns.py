@@ -1,17 +1,17 @@
 """Columns that files beside images describe: records of `metadata.jsonl` and the like."""
 
 import dataclasses
-import json
+import io
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Label, Points, Text
-from jaxgan.schema import parse_json
+from jaxgan.schema import MOST, parse_json
 
 LONGEST = 2**20
 """Bytes of a record."""
@@ -31,33 +31,41 @@ class Column:
     items: list[str] | np.ndarray
 
 
-def records(content: bytes, where: str) -> list[dict[str, Any]]:
-    """Read JSON objects, one a line.
+def records(content: bytes, where: str) -> Iterator[dict[str, Any]]:
+    """Read JSON objects, one a line, each when it is asked for.
 
     Raises:
       UserError: A line is none, or too long, by its number.
     """
-    found = []
-    for number, line in enumerate(content.splitlines(), 1):
+    empty = True
+    for number, line in enumerate(io.BytesIO(content), 1):
         if line.strip():
-            found.append(record(line, f"{where} line {number}"))
-    if not found:
+            empty = False
+            yield record(line, f"{where} line {number}")
+    if empty:
         raise UserError(f"{where} is empty, expected a JSON object a line")
-    return found
 
 
-def record(content: bytes, where: str, *, most: int = LONGEST) -> dict[str, Any]:
-    """Read a JSON object of no more than so many bytes.
+def record(content: bytes, where: str) -> dict[str, Any]:
+    """Read a JSON object of a record's size.
 
     Raises:
       UserError: It is none, or too long.
     """
-    if len(content) > most:
-        raise UserError(f"{where} has {len(content):,} bytes, the most is {most:,}")
+    if len(content) > LONGEST:
+        raise UserError(f"{where} has {len(content):,} bytes, the most is {LONGEST:,}")
+    return json_object(content, where)
+
+
+def json_object(content: bytes, where: str, *, most: int = MOST) -> dict[str, Any]:
+    """Read a JSON object of at most so many values.
+
+    Raises:
+      UserError: It is none.
+    """
     try:
-        # A file of a million labels has more values than one of settings may.
-        facts = parse_json(content) if most == LONGEST else json.loads(content)
-    except (ValueError, RecursionError) as error:
+        facts = parse_json(content, most=most)
+    except ValueError as error:
         raise UserError(f"{where} is no JSON ({error}): mend it") from error
     if not isinstance(facts, dict):
         raise UserError(f"{where} is no JSON object: mend it")

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data.advice import skipped
-from jaxgan.data.columns import LONGEST, Column, absent, columns_of, labels, record, records
+from jaxgan.data.columns import (
+    LONGEST,
+    Column,
+    absent,
+    columns_of,
+    json_object,
+    labels,
+    record,
+    records,
+)
 from jaxgan.data.encoded import Encoded
 from jaxgan.data.store import Store, Tar
 from jaxgan.errors import UserError
@@ -24,6 +33,9 @@ DATASET = "dataset.json"
 
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 """What parts of a data set are called, which are seldom its classes."""
+
+_SPARE, _VALUES = 100_000, 4096
+"""Values that a description of n images may have: as a vector of numbers each, and some more."""
 
 _BESIDE = ("cls", "txt", "json")
 """Endings of what WebDataset keeps beside an image."""
@@ -116,7 +128,7 @@ def arrange(store: Store, reading: Reading = USUAL, *, wrapped: bool = False) ->
     if (number := listing.number(METADATA)) is not None:
         files = _described(listing, number)
     elif (number := listing.number(DATASET)) is not None and "labels" in (
-        facts := _json(store, number)
+        facts := _json(listing, number)
     ):
         files = _numbered(listing, facts["labels"], store.place(number))
     elif isinstance(store, Tar) and (beside := _beside(store, listing)):
@@ -214,8 +226,11 @@ def _refuse_nested(listing: _Listing, tops: list[str], folders: list[str]) -> No
 # --- descriptions
 
 
-def _json(store: Store, number: int) -> dict[str, Any]:
-    return record(store.read(number), store.place(number), most=2**28)
+def _json(listing: _Listing, number: int) -> dict[str, Any]:
+    """A description of all images at once, which may have some values for each."""
+    most = _SPARE + _VALUES * len(listing.images)
+    store = listing.store
+    return json_object(store.read(number), store.place(number), most=most)
 
 
 def _known(listing: _Listing, where: str) -> dict[str, int]:
@@ -252,13 +267,16 @@ def _found(listing: _Listing, names: list[str], where: str) -> tuple[list[int], 
 def _described(listing: _Listing, number: int) -> Encoded:
     """Hugging Face's ImageFolder: an object a line, with file_name and other keys."""
     where = listing.store.place(number)
-    entries = records(listing.store.read(number), where)
-    names = []
-    for at, entry in enumerate(entries, 1):
+    entries: list[dict[str, Any]] = []
+    names: list[str] = []
+    for entry in records(listing.store.read(number), where):
         name = entry.get("file_name")
         if not isinstance(name, str):
-            raise UserError(f"{where}: entry {at} has no file_name: give each one")
+            raise UserError(f"{where}: entry {len(names) + 1} has no file_name: give each one")
+        entries.append(entry)
         names.append(name.removeprefix("./"))
+        if len(names) > _SPARE + len(listing.images):
+            break  # some are not there, which is told of those so far
     items, notes = _found(listing, names, where)
     columns, unread = columns_of(entries, where, leave=("file_name",))
     folders = {name.partition("/")[0] for name in names if "/" in name}

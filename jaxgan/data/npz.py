@@ -42,6 +42,8 @@ def open_npz(name: str, reading: Reading = USUAL) -> Columns:
             f"{name}: {main} is {images.dtype} {images.shape}, expected uint8 [n, h, w, c] with 1 "
             "to 4 channels"
         )
+    if not images.size:
+        raise UserError(f"{name}: {main} is {images.shape}, which holds no pixels: make it anew")
     fields: dict[str, Field] = {"image": Image(images.shape[1:])}
     items, notes = {"image": images}, []
     found = next((each for each in _LABELS if each in arrays and each != main), None)

@@ -5,6 +5,7 @@ process, and nothing is ever unpacked to disk.
 import abc
 import dataclasses
 import os
+import re
 import stat
 import tarfile
 import threading
@@ -13,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from jaxgan.data.identity import content_hash, content_hashes
 from jaxgan.errors import UserError
@@ -24,6 +25,16 @@ LARGEST = 2**28
 
 _SIDE = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 """What file managers leave behind, in lower case."""
+
+
+_OF_THE_NEXT = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+"""Kinds of headers in tar files that say more of the next member, such as a long name."""
+
+_LONGEST_HEADER = 2**20
+_LONG_NUMBER = re.compile(rb"[0-9]{1000}")
 
 
 class Store(abc.ABC):
@@ -262,8 +273,13 @@ def _listed(path: Path) -> Iterator[tarfile.TarInfo]:
     end = 0
     try:
         size = path.stat().st_size
-        with tarfile.open(path, "r:") as tar:
+        with (
+            open_regular(path) as opened,
+            tarfile.open(fileobj=opened, mode="r:", tarinfo=_checked_headers(opened)) as tar,
+        ):
             for member in tar:
+                if member.size < 0:  # by a header of its own
+                    raise ValueError(f"a size of {member.size}")
                 end = member.offset_data + (-(-member.size // 512) * 512 if member.isreg() else 0)
                 if member.offset_data + (member.size if member.isreg() else 0) > size:
                     raise UserError(f"{path} was cut short at {member.name}: copy it again")
@@ -282,6 +298,31 @@ def _listed(path: Path) -> Iterator[tarfile.TarInfo]:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     if any(rest):
         raise UserError(f"{path} is damaged at byte {end:,}: copy it again")
+
+
+def _checked_headers(file: IO[bytes]) -> type[tarfile.TarInfo]:
+    """Members of a tar file whose headers tarfile can read, which asks little of them itself.
+
+    A size below 0 would lead it back, to read the same for ever. What says more of the next member
+    is read whole, and long numbers in it are searched from each of their digits.
+    """
+
+    class Member(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: Any, encoding: str, errors: str) -> tarfile.TarInfo:  # type: ignore[override]
+            found = super().frombuf(buf, encoding, errors)
+            if found.size < 0:
+                raise ValueError(f"a size of {found.size}")
+            if found.type in _OF_THE_NEXT:
+                if found.size > _LONGEST_HEADER:
+                    raise ValueError(f"a header of {found.size:,} bytes")
+                place = file.tell()
+                if _LONG_NUMBER.search(file.read(found.size)):
+                    raise ValueError("a number of a thousand digits")
+                file.seek(place)
+            return found
+
+    return Member
 
 
 def is_hidden(member: str) -> bool:

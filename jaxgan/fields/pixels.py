@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,7 +69,6 @@ _UPRIGHT = {
 _HEIF = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
 """How HEIF files begin; AVIF's may do so too, and say avif further on."""
 
-_PILLOW = threading.Lock()
 _SAID: set[str] = set()
 
 File = str | os.PathLike[str] | bytes | io.BytesIO
@@ -211,25 +211,58 @@ def _opened(content: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]
         raise _Unusable("an empty file")
     if _HEIF.match(content) and b"avif" not in content[:64] and not _reads_heif():
         raise UserError(f"{name} is an image in HEIF: pip install 'jaxgan[heic]' to read such")
-    try:
-        image = _open(content)
-    except UnidentifiedImageError:
-        raise _Unusable(f"no image but {content[:16]!r}...") from None
-    with image:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_QUIET)
+        try:
+            image = stack.enter_context(_open(content))
+        except UnidentifiedImageError:
+            raise _Unusable(f"no image but {content[:16]!r}...") from None
         if image.height * image.width > max_pixels:
             raise _too_many(name, f"an image of {image.width}x{image.height}", max_pixels)
         yield image
 
 
 def _open(content: bytes) -> Image.Image:
-    # Pillow's own limit warns without a name, and ends where ours may be set beyond it.
     formats = [each for each in FORMATS if each != "HEIF" or _reads_heif()]
-    with _PILLOW:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(io.BytesIO(content), formats=formats)
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
+    return Image.open(io.BytesIO(content), formats=formats)
+
+
+class _Quiet:
+    """A context in which Pillow has no limit of its own, and says nothing on the side.
+
+    Its limit, which it also looks at while it decodes, warns without a name, and ends where ours
+    may be set beyond it. What it warns and logs of odd files names none. All of
+    that holds for the whole process: the first thread that decodes turns it off, the last one on.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limit: int | None = None
+        self._warnings = warnings.catch_warnings()
+        self._logger, self._level = logging.getLogger("PIL"), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._level = self._logger.level
+            self._logger.setLevel(logging.CRITICAL + 1)
+            self._warnings = warnings.catch_warnings()
+            self._warnings.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._warnings.__exit__(None, None, None)
+                self._logger.setLevel(self._level)
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_QUIET = _Quiet()
 
 
 def _decode(content: bytes, name: str, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:

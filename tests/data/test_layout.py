@@ -318,3 +318,18 @@ def test_webdataset(tmp_path):
     refused(str(tmp_path / "t-{0..999999999}.tar"), "is no range of numbers")
     refused(str(tmp_path / "t-{3..1}.tar"), "is no range of numbers")
     refused(str(tmp_path / "{0..999}{0..999}.tar"), "stands for 1,000,000 files")
+
+
+def test_descriptions_of_far_more_than_there_is(tmp_path):
+    many = b'{"labels": [' + b"[]," * 200_000 + b"[]]}"
+    root = folder(tmp_path / "lists", {"a.png": png(pixels(0)), "dataset.json": many})
+    with pytest.raises(UserError, match=r"dataset\.json is no JSON \(it has more than 104,096 v"):
+        open_source(root)
+    lines = b"{}\n" * 10**6  # the first is told of before the others are read
+    root = folder(tmp_path / "lines", {"a.png": png(pixels(0)), "metadata.jsonl": lines})
+    with pytest.raises(UserError, match=r"metadata\.jsonl: entry 1 has no file_name"):
+        open_source(root)
+    lines = b'{"file_name": "b.png"}\n' * 300_000
+    root = folder(tmp_path / "names", {"a.png": png(pixels(0)), "metadata.jsonl": lines})
+    with pytest.raises(UserError, match=r"names 100,002 files of 100,002 that are not there"):
+        open_source(root)

@@ -86,3 +86,10 @@ def test_a_file_that_asks_for_more_than_it_holds(tmp_path):
         np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(UserError, match=r"images is uint8 .* of 30,000,000,000,000 bytes, but"):
         open_source(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (5, 0, 8, 3), (10**9, 10**9, 0, 3)])
+def test_images_without_pixels(tmp_path, shape):
+    np.savez(tmp_path / "a.npz", images=np.empty(shape, np.uint8))
+    with pytest.raises(UserError, match=r"a\.npz: images is \(.*\), which holds no pixels"):
+        open_source(str(tmp_path / "a.npz"))

@@ -170,3 +170,34 @@ def test_pipes_and_devices_are_no_images(tmp_path):
         scan(source, shape=(6, 5, 3), classes=0)
     os.mkfifo(tmp_path / "x.zip")
     refused(tmp_path / "x.zip", "x.zip is no regular file")
+
+
+def _header(size, kind=b"0"):
+    """A tar header by hand, for `tarfile` writes no wrong ones."""
+    head = bytearray(512)
+    head[:5], head[124 : 124 + len(size)] = b"a.png", size
+    head[148:156], head[156:157], head[257:265] = b" " * 8, kind, b"ustar\00000"
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head)
+
+
+def _with_extended(record):
+    body = record + bytes(-len(record) % 512)
+    return _header(b"%011o\0" % len(record), b"x") + body + _header(b"00000000000\0")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (_header(b"\xff" * 11 + b"\x00"), "a size of -256"),
+        (_header(b"\xff" * 10 + b"\xfc\0", b"Z") * 3, "a size of -1024"),
+        (_with_extended(b"12 size=-512\n"), "a size of -51"),
+        (_with_extended(b"9" * 30_000), "a number of a thousand digits"),
+        (_header(b"\x80" + bytes(5) + b"\x7f" * 6, b"x"), "a header of 140,185,576,636,287 bytes"),
+    ],
+)
+def test_headers_that_lead_tarfile_astray(tmp_path, content, found):
+    path = tmp_path / "data.tar"
+    path.write_bytes(content + bytes(1024))
+    with pytest.raises(UserError, match=rf"data\.tar begins with .*{found}"):
+        Tar([path], name=str(path))

@@ -312,3 +312,25 @@ def test_fit_refuses_what_it_cannot_fit(rng):
         Fit(shape=(6, 6, 3))(noise(rng, 6, 7, 3))
     with pytest.raises(UserError, match=r"too small for --crop 7"):
         Fit(shape=(6, 6, 3), resize=True, crop=7)(noise(rng, 6, 9, 3))
+
+
+def test_pillows_own_limit_neither_warns_nor_ends(monkeypatch):
+    # Cropping looks at the limit once more, while an image is decoded: frames of GIFs, tiles.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    first, second = Image.new("RGB", (20, 20)), Image.new("RGB", (20, 20), "white")
+    content = encoded(first, "GIF", save_all=True, append_images=[second])
+    assert frames(content).shape == (2, 20, 20, 3)
+    lzw = encoded(Image.new("L", (20, 20)), "TIFF", compression="tiff_lzw")
+    assert read(lzw).shape == (20, 20, 1)
+    assert Image.MAX_IMAGE_PIXELS == 50
+
+
+def test_what_pillow_says_on_the_side_is_not_heard(recwarn, caplog):
+    tags = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 2**31, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    tags += [(273, 4, 1, 8), (277, 3, 1, 65535), (278, 4, 1, 8), (279, 4, 1, 64)]
+    content = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    content += b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(100)
+    with pytest.raises(UserError, match="odd: found no image"):
+        read(content, name="odd")
+    assert not recwarn.list
+    assert not caplog.records
