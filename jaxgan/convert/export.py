@@ -39,7 +39,6 @@ def stablehlo(run: Run, use: str = "generate") -> bytes:
         UserError: the system has no such use, or it takes something of no fixed size.
     """
     system, chosen = run.system, use_of(run.system, use)
-    run.applied(use)  # refuses networks without weights
     state = jax.tree.map(jnp.asarray, jax.device_get(run.stored))  # on one device
     resolution, takes = run.resolution, run.takes(use)
     for name, field in takes.items():
@@ -47,6 +46,7 @@ def stablehlo(run: Run, use: str = "generate") -> bytes:
             raise UserError(
                 f"{use} takes {name} of any size: only uses of fixed sizes are exported"
             )
+    run.applied(use)  # refuses networks without weights
 
     def call(taken: dict[str, jax.Array], number: jax.Array) -> dict[str, jax.Array]:
         view = evaluation_view(system, state, resolution)

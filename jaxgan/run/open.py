@@ -117,7 +117,8 @@ class Run:
         chosen = use_of(self.system, use)
         options = chosen.options if options is None else options
         view = evaluation_view(self.system, self.stored, self.resolution)
-        rows = {name: field.zeros() for name, field in self.takes(use, options).items()}
+        takes = self.takes(use, options)
+        rows = {name: _of_some_size(field).zeros() for name, field in takes.items()}
         keys = call_keys(0, jnp.zeros(1, jnp.uint32))
         jax.eval_shape(lambda rows: chosen.call(view, rows, keys, options), rows)
         if missing := sorted(view.applied & set(self._undrawn)):
@@ -437,6 +438,11 @@ class Run:
             seed=seed,
             about=self.about,
         )
+
+
+def _of_some_size(field: Field) -> Field:
+    """The field, with sides of 32 where it has any."""
+    return dataclasses.replace(field, shape=tuple(n or 32 for n in field.shape))
 
 
 def translations(system: System) -> list[str]:

@@ -344,7 +344,8 @@ def test_a_run_tells_scales_and_their_sizes(whole):
     ]
     for step, (height, width) in ((2, (12, 15)), (4, (15, 18)), (6, (18, 22))):
         with Image.open(run.folder / "samples" / f"{step:08d}.png") as image:
-            assert image.size == (2 * width + 2, height)
+            batch = width + 16 if step == 2 else 0  # the first has the real one on its left
+            assert image.size == (batch + 2 * width + 2, height)
     assert run.sample(2).shape == (2, 18, 22, 3)
     assert reconstruct(run).shape == (18, 22, 3)
     assert [stage["resolution"] for stage in describe(run.experiment)["stages"]] == [*TINY.sizes()]
