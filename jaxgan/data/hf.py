@@ -4,6 +4,7 @@ Nothing is downloaded: a data set is a folder, or lies in the library's cache al
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -21,7 +22,7 @@ from jaxgan.data.store import LARGEST, Store
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image
 from jaxgan.fields.pixels import USUAL, Reading
-from jaxgan.files import read_regular
+from jaxgan.files import is_name, read_regular
 
 _SPEC = re.compile(r"(?P<name>[^:]+)(?::(?P<split>.+))?")
 
@@ -71,6 +72,9 @@ class Table(Store):
         """Whether images lie elsewhere than in the table's files."""
         content = self._rows.data.column("image").combine_chunks().field("bytes")
         return not self._hashes or content.null_count > 0
+
+
+_LARGEST_README = 2**22
 
 
 def open_hf(spec: str, reading: Reading = USUAL) -> Encoded:
@@ -160,6 +164,8 @@ def _library(spec: str) -> Any:
 def _loaded(library: Any, spec: str, name: str) -> Any:
     """All splits that the library finds under a name, a folder or a file."""
     path = Path(name).expanduser()
+    if path.is_dir():
+        _refuse_elsewhere(spec, path)
     try:
         if path.is_file():
             return library.load_dataset("parquet", data_files={"train": [str(path)]})
@@ -173,6 +179,39 @@ def _loaded(library: Any, spec: str, name: str) -> Any:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         hint = "" if path.exists() else " (nothing is downloaded: it must be in the cache)"
         raise UserError(f"{spec} cannot be opened by datasets{hint}: {reason}") from error
+
+
+def _refuse_elsewhere(spec: str, folder: Path) -> None:
+    """Refuses a folder whose own words lead the library out of it, to a network first of all.
+
+    Its offline settings do not keep it from addresses that README.md gives for files.
+    """
+    import yaml  # which datasets needs, too
+
+    readme = folder / "README.md"
+    if readme.is_file():
+        text = read_regular(readme, limit=_LARGEST_README).decode(errors="replace")
+        head = text.split("\n---", 1)[0].removeprefix("---") if text.startswith("---") else ""
+        try:
+            facts = yaml.safe_load(head) or {}
+        except yaml.YAMLError as error:
+            raise UserError(f"{readme} begins with YAML that is broken: remove it") from error
+        facts = facts if isinstance(facts, dict) else {}
+        files = [facts.get(key) for key in ("configs", "data_files", "data_dir")]
+        if "://" in json.dumps(files, default=str):
+            raise UserError(
+                f"{spec}: {readme} says that files are to be had from an address, and nothing is "
+                "downloaded: get them, and remove that from it"
+            )
+    for state in (folder / "state.json", *folder.glob("*/state.json")):
+        if state.is_file():
+            try:
+                found = json.loads(read_regular(state, limit=_LARGEST_README))
+                names = [each["filename"] for each in found["_data_files"]]
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise UserError(f"{state} is broken: save the data set anew") from error
+            if bad := [each for each in names if not is_name(str(each))]:
+                raise UserError(f"{state} names a file outside of its folder ({bad[0]!r})")
 
 
 def _split(spec: str, found: Any, wanted: str | None) -> tuple[Any, list[str]]:

@@ -174,3 +174,27 @@ def test_what_cannot_be_opened(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", absent)
     refused("hf:x", r"the package datasets, which is not installed: pip install 'jaxgan\[hf\]'")
+
+
+def test_a_folder_leads_to_no_network(tmp_path):
+    (tmp_path / "set").mkdir()
+    table(range(2)).to_parquet(tmp_path / "set" / "a.parquet")
+    readme = tmp_path / "set" / "README.md"
+    for words in (
+        'data_files: "http://127.0.0.1:9/x.parquet"',
+        "configs:\n- config_name: default\n  data_files: hf://datasets/a/b/x.parquet",
+    ):
+        readme.write_text(f"---\n{words}\n---\nWords.\n")
+        refused(f"hf:{tmp_path / 'set'}", "files are to be had from an address")
+    readme.write_text("---\nlicense_link: https://example.org\n---\nhttps://example.org\n")
+    assert len(open_source(f"hf:{tmp_path / 'set'}")) == 2
+
+
+def test_a_saved_set_leads_to_no_other_folder(tmp_path):
+    table(range(2)).save_to_disk(tmp_path / "set")
+    state = tmp_path / "set" / "state.json"
+    whole = state.read_text()
+    state.write_text(whole.replace('"filename": "', '"filename": "../'))
+    refused(f"hf:{tmp_path / 'set'}", "names a file outside of its folder")
+    state.write_text("[]")
+    refused(f"hf:{tmp_path / 'set'}", "is broken: save the data set anew")
