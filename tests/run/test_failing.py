@@ -136,7 +136,7 @@ def test_checkpoints_that_have_become_a_file_are_told_with_a_status_of_their_own
         (run / "checkpoints").rename(run / "kept")
         (run / "checkpoints").write_text("")
 
-    monkeypatch.setattr(sys.modules["jaxgan.run.train"], "Console", lambda **_: At(4, spoil))
+    monkeypatch.setattr(sys.modules["jaxgan.run.train"], "Plain", lambda **_: At(4, spoil))
     assert main(["train", str(run), "--steps", "12"]) == 74
     said = capsys.readouterr().err
     assert said.count("\n") == 1
