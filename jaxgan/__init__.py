@@ -12,6 +12,11 @@ jaxgan.save(state, "checkpoints")
 state = jaxgan.restore(system, "checkpoints")
 """
 
+from jaxgan.interrupt import leave_at_once, of_command
+
+if of_command():
+    leave_at_once()  # the rest takes seconds
+
 from jaxgan.cpu import tune_cpu
 
 tune_cpu()

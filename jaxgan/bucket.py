@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jaxgan.backend import cache
-from jaxgan.errors import UserError
+from jaxgan.errors import Unwritten, UserError
 
 SCHEME = "gs://"
 
@@ -265,10 +265,18 @@ class Staged:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.keep()
+        try:
+            self.keep()
+        except Unwritten:
+            if error is None:
+                raise
 
     def keep(self, *, now: bool = True) -> None:
-        """Writes the files that have changed; not `now`: if it is time again."""
+        """Writes the files that have changed; not `now`: if it is time again.
+
+        Raises:
+            Unwritten: that cannot be done.
+        """
         if not self._remote or not self._keeps:
             return
         if not now and time.monotonic() - self._last < self._every:
@@ -279,8 +287,11 @@ class Staged:
                 continue
             stamp = _stamp(path)
             if self._kept.get(path) != stamp:
-                with asking(self._folder):
-                    (self._folder / path.relative_to(self.here)).write_bytes(path.read_bytes())
+                try:
+                    with asking(self._folder):
+                        (self._folder / path.relative_to(self.here)).write_bytes(path.read_bytes())
+                except UserError as error:
+                    raise Unwritten(str(error)) from error
                 self._kept[path] = stamp
 
 

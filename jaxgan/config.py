@@ -22,7 +22,7 @@ from jaxgan.augment import parse_policy
 from jaxgan.errors import UserError, nearest, printable
 from jaxgan.fields import Framing
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
-from jaxgan.ranges import Count, Positive, Ranged, Seed, Within
+from jaxgan.ranges import AtLeast, Count, Positive, Ranged, Seed, Within
 from jaxgan.system import System, stages_of
 
 FREE = {"changes_result": False}
@@ -135,6 +135,8 @@ class Checkpoint(Ranged):
 
     every: Positive = 1000
     """Iterations between checkpoints; there is always one at the end."""
+    minutes: Annotated[float, AtLeast(0)] = 10.0
+    """Minutes after which there is one in any case, so that a kill never costs more; 0: none."""
     keep: Positive = 3
     """Latest checkpoints that stay on disk."""
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import difflib
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +14,49 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class Unwritten(RuntimeError):
+    """What was made could not be written, told in one line: a disk is full, a folder has gone.
+
+    Nothing was wrong with what the user gave, so trying again is of no use until it is mended. The
+    command line exits with status 74.
+    """
+
+
+def reason_of(error: Exception) -> str:
+    """Why something could not be read or written, in the system's words where there are any."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error)
+    said = next((word for code in _OF_DISKS if (word := os.strerror(code)) in text), "")
+    return said or (text.strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+_OF_DISKS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.EMFILE,
+    errno.ESTALE,
+    errno.EIO,
+)
+"""Errors of file systems, which libraries put into longer sentences."""
+
+
+@contextlib.contextmanager
+def keeping(what: object) -> Iterator[None]:
+    """What is written while training; raises Unwritten where it cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise Unwritten(f"{what} cannot be written: {reason_of(error)}") from error
 
 
 @contextlib.contextmanager

@@ -310,7 +310,7 @@ def test_the_jobset_is_one_slice_that_is_whole():
     assert job["completionMode"] == "Indexed"
     (rule,) = job["podFailurePolicy"]["rules"]
     assert rule["onExitCodes"]["containerName"] == container["name"]
-    assert 75 not in rule["onExitCodes"]["values"]
+    assert rule["onExitCodes"]["values"] == [1, 2, 74]
     assert pod["restartPolicy"] == "Never"  # what a podFailurePolicy asks for
     assert [v["name"] for v in pod["volumes"]] == [v["name"] for v in container["volumeMounts"]]
     assert (LAUNCH.parent / container["args"][0]).is_file()
@@ -399,7 +399,7 @@ esac
 """
 
 
-@pytest.mark.parametrize("status", [0, 2])
+@pytest.mark.parametrize("status", [0, 2, 74])
 def test_tpu_asks_again_when_the_slice_is_preempted(tmp_path, status):
     (tmp_path / "gcloud").write_text(GCLOUD.format(folder=tmp_path, status=status))
     (tmp_path / "sleep").write_text("#!/bin/sh\n")
@@ -413,7 +413,9 @@ def test_tpu_asks_again_when_the_slice_is_preempted(tmp_path, status):
     assert calls.count("jaxgan train a.py") == 2
 
 
-@pytest.mark.parametrize(("status", "queued"), [(0, False), (2, False), (75, True), (134, False)])
+@pytest.mark.parametrize(
+    ("status", "queued"), [(0, False), (2, False), (74, False), (75, True), (134, False)]
+)
 def test_slurm_queues_again_what_was_saved(tmp_path, status, queued):
     (tmp_path / "srun").write_text(f"#!/bin/sh\nexit {status}\n")
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/queued\n')
@@ -423,7 +425,8 @@ def test_slurm_queues_again_what_was_saved(tmp_path, status, queued):
     ended = script("slurm", "a.py", SLURM_JOB_ID="7", PATH=path)
     assert ended.returncode == status
     assert (tmp_path / "queued").exists() == queued
-    assert ("resumes" in ended.stderr) == (status == 134)
+    assert ("resumes" in ended.stderr) == (status in (74, 134))
+    assert ("mend it" in ended.stderr) == (status == 74)
 
 
 def test_slurm_tells_what_it_would_do():

@@ -9,7 +9,8 @@ import re
 import sys
 import warnings
 
-from jaxgan.errors import UserError, printable
+from jaxgan import interrupt
+from jaxgan.errors import Unwritten, UserError, printable
 
 COMMANDS = {
     "train": "train a system, or resume a run",
@@ -32,9 +33,9 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs `jaxgan COMMAND ...`; returns the exit status.
 
-    0: done. 1: training diverged. 2: the user can mend it, told in one line. 75: stopped by
-    SIGTERM, 130: by Ctrl-C, both after saving. Where one of many processes is lost, JAX aborts the
-    others (134).
+    0: done. 1: training diverged. 2: the user can mend it, told in one line. 74: what was made
+    could not be written. 75: stopped by SIGTERM, 130: by Ctrl-C, both after saving what there was.
+    Where one of many processes is lost, JAX aborts the others (134).
     """
     logging.basicConfig(format="jaxgan: %(message)s")
     for handler in logging.root.handlers:  # of a library that was there first
@@ -45,13 +46,19 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     argv = sys.argv[1:] if argv is None else argv
     try:
-        return _run(argv)
+        status = _run(argv)
     except UserError as error:
         print(f"jaxgan: error: {_one_line(str(error))}", file=sys.stderr)
-        return 2
+        status = 2
+    except Unwritten as error:
+        print(f"jaxgan: error: {_one_line(str(error))}", file=sys.stderr)
+        status = 74
+    except KeyboardInterrupt:  # in Python: a command hears of it at once
+        print("jaxgan: interrupted", file=sys.stderr)
+        status = interrupt.STATUS
     except BrokenPipeError:  # the reader of a pipe has gone, as in `jaxgan configs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        status = 1
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -60,13 +67,25 @@ def main(argv: list[str] | None = None) -> int:
             "files can be: give a shorter one",
             file=sys.stderr,
         )
-        return 2
+        status = 2
     except MemoryError:
         print(
             "jaxgan: error: not enough memory for what was asked: give smaller sizes, or fewer",
             file=sys.stderr,
         )
-        return 2
+        status = 2
+    if status and interrupt.of_command() and not _joined():
+        # Threads that compile, or that read what nobody waits for, would hold it up for minutes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _joined() -> bool:
+    """Whether this is one of many processes, which leave together."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 class _Escaped(logging.Formatter):

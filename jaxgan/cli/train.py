@@ -16,7 +16,7 @@ from jaxgan.cli.parse import Opening, load_config, parse, take_target, trusts
 from jaxgan.code import Code
 from jaxgan.console import say
 from jaxgan.describe import next_command
-from jaxgan.errors import UserError
+from jaxgan.errors import Unwritten, UserError
 from jaxgan.parallel import distributed
 from jaxgan.ranges import Positive
 from jaxgan.run import Run, train
@@ -72,6 +72,12 @@ def main(argv: list[str]) -> int:
     except Stopped as stopped:
         say(f"jaxgan: {stopped}; the same command resumes", file=sys.stderr)
         return 75 if stopped.signal == signal.SIGTERM else 130
+    except Unwritten as unwritten:
+        kept = saved_steps(given.out / CHECKPOINTS)
+        rest = f"saved up to step {max(kept)}" if kept else "nothing is saved"
+        raise Unwritten(
+            f"{unwritten}; {rest}: mend it, and the same command resumes"
+        ) from unwritten
     except Diverged as diverged:
         kept = saved_steps(given.out / CHECKPOINTS)
         rest = f"the last good checkpoint is in {given.out}" if kept else "before any checkpoint"

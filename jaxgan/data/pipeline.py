@@ -21,7 +21,10 @@ a step of a small GAN. Grain's part is what lies above: threads and worker proce
 import dataclasses
 import functools
 import math
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -291,8 +294,24 @@ class Batches:
             # Grain reads its own settings from command-line flags that nobody here parses.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
-            steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.workers))
+            steps = steps.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=self.workers), _end_with_parent
+            )
         return iter(steps)
+
+
+def _end_with_parent(worker: int, workers: int) -> None:
+    """Makes a worker end when its parent does, however that ends; and not of Ctrl-C before."""
+    del worker, workers
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(0)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def batches(

@@ -5,17 +5,21 @@ there is one mesh. Whatever touches arrays is done by all of them, in the same o
 alone prints, and writes files that are not checkpoints.
 """
 
+import contextlib
 import dataclasses
 import glob
+import hashlib
 import importlib.util
 import os
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Annotated, Self, TypeVar
 
 import jax
@@ -24,7 +28,9 @@ import tyro
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from jaxgan import interrupt
 from jaxgan.errors import UserError
+from jaxgan.parallel.meeting import meet
 from jaxgan.ranges import Count, Positive
 
 T = TypeVar("T")
@@ -62,6 +68,18 @@ def start(given: Processes) -> None:
     cluster = None if told or given.processes == 1 else detect(os.environ)
     if not told and cluster is None:
         return
+    if told:
+        host, _, port = str(given.coordinator).rpartition(":")
+        assert given.processes is not None
+        assert given.process is not None
+        versions = {name: version(name) for name in ("jaxgan", "jax", "jaxlib")}
+        meet(
+            (host.strip("[]"), int(port)),
+            given.processes,
+            given.process,
+            versions,
+            say=interrupt.say,
+        )
     try:
         jax.distributed.initialize(
             given.coordinator,
@@ -194,6 +212,27 @@ def together(act: Callable[[], T]) -> T:
     raise UserError(complaints[first] if alike else f"process {first}: {complaints[first]}")
 
 
+def agree(facts: Mapping[str, object]) -> None:
+    """Refuses processes that were given different things.
+
+    Args:
+        facts: what was given, by its name.
+
+    Raises:
+        UserError: on all of them; names what differs.
+    """
+    short = {name: hashlib.sha256(repr(it).encode()).hexdigest()[:16] for name, it in facts.items()}
+    lines = [
+        dict(zip(short, line.split(), strict=False)) for line in told(" ".join(short.values()))
+    ]
+    for number, theirs in enumerate(lines):
+        if different := [name for name in short if theirs.get(name) != lines[0].get(name)]:
+            raise UserError(
+                f"process {number} was given other {', '.join(different)} than process 0: give all "
+                "the same command"
+            )
+
+
 def part(mesh: Mesh) -> tuple[int, int]:
     """Which of how many equal parts of a batch this process reads, for `batch_sharding`.
 
@@ -214,17 +253,42 @@ def part(mesh: Mesh) -> tuple[int, int]:
     return order.index(jax.process_index()), len(order)
 
 
-class StopSignals:
-    """Notes SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C interrupts at once.
+class Stopped(Exception):
+    """Training was asked to stop, and saved.
 
-    Among many processes JAX itself waits for SIGTERM: the first process that gets one informs all,
-    which then agree on a step. Ctrl-C is passed on as SIGTERM there.
+    Attributes:
+        signal: the signal's number.
+        step: the step that was saved; None: the first iteration had not ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, step: int | None):
+        saved = "before the first iteration" if step is None else f"saved at step {step}"
+        super().__init__(f"stopped by {signal.Signals(number).name}, {saved}")
+        self.signal, self.step = number, step
+
+
+class StopSignals:
+    """Notes SIGTERM and Ctrl-C instead of dying of them, once there is something to save.
+
+    What is going on is said at once. A second Ctrl-C does what the first would have done without
+    this. Among many processes JAX itself waits for SIGTERM: the first process that gets one informs
+    all, which then agree on a step. Ctrl-C is passed on as SIGTERM there.
+    """
+
+    def __init__(self, end: int | None = None) -> None:
+        """Nothing yet.
+
+        Args:
+            end: the last iteration; None: there is no end.
+        """
         self.received: int | None = None
         self._before: dict[int, Callable | int | None] = {}
         self._joined = jax.distributed.is_initialized()
+        self._step: int | None = None
+        self._noted: int | None = None
+        self._end = end
+        self._heard: list[int] = []
+        self._listening = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT,) if self._joined else (signal.SIGINT, signal.SIGTERM):
@@ -232,6 +296,7 @@ class StopSignals:
                 self._before[number] = signal.signal(number, self._note)
             except ValueError:  # not the main thread, where signals belong to somebody else
                 break
+        self._listening.enter_context(interrupt.listening(self._hear))
         return self
 
     def __exit__(
@@ -240,22 +305,98 @@ class StopSignals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._listening.close()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def at(self, step: int) -> int | None:
         """The signal to stop for after this step, the same on all processes; ask at every step."""
+        self._step = step
         if self._joined:
             reached = multihost_utils.reached_preemption_sync_point(step)
             return signal.SIGTERM if reached else None
         return self.received
 
-    def _note(self, number: int, frame: object) -> None:
-        if self.received == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        self.received = number
-        if self._joined:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def _hear(self, number: int) -> None:
+        """Says what will happen; of a command, where signals are heard at once."""
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            return
+        self._heard.append(number)
+        if self._step is None and not self._joined:
+            if number == signal.SIGINT:
+                interrupt.leave()
+        elif self._heard.count(signal.SIGINT) > 1:
+            interrupt.end("stopped without saving; the same command resumes from what was saved")
+        elif len(self._heard) == 1:
+            self._say(number)
+
+    def _say(self, number: int) -> None:
+        # A step may have ended between the signal and the thread that hears of it.
+        step = (self._step or 0) + 1 if self._noted is None else self._noted + 1
+        where = (
+            "a step that all agree on" if self._joined else f"step {min(step, self._end or step)}"
+        )
+        hint = "; Ctrl-C again stops without" if number == signal.SIGINT else ""
+        interrupt.say(f"{signal.Signals(number).name}: saving, {where}{hint}")
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        before = self._before[number]
+        if self._step is None and not self._joined:
+            if number == signal.SIGINT and callable(before):
+                before(number, frame)
+            raise Stopped(number, None)
+        if self._noted is None:
+            self._noted = self._step
+        if not interrupt.of_command():  # there a thread has heard of it
+            if self.received is None:
+                self._say(number)
+            if number == signal.SIGINT:
+                signal.signal(number, before)
+        if self.received is None or number == signal.SIGTERM:
+            self.received = number
+            if number == signal.SIGINT and self._joined:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Alarm:
+    """Rings when so many minutes have passed, after the same step on all processes.
+
+    Process 0's clock decides. The others ask it together, which takes all of them a moment, about
+    every five seconds: how many steps these are, process 0 says as well.
+    """
+
+    _EVERY = 5.0
+
+    def __init__(self, minutes: float):
+        """Begins to count.
+
+        Args:
+            minutes: after which it rings; 0: never.
+        """
+        self._seconds = 60 * minutes
+        self._joined = jax.process_count() > 1
+        self._set = self._asked = time.monotonic()
+        self._ask, self._last = 0, 0
+
+    def at(self, step: int) -> bool:
+        """Whether it rings after this step; ask at every step, on all processes."""
+        if not self._seconds:
+            return False
+        now = time.monotonic()
+        rings = now - self._set >= self._seconds
+        if not self._joined:
+            return rings
+        if step < self._ask:
+            return False
+        pace = max(1, step - self._last) / max(now - self._asked, 1e-3)
+        mine = np.array([rings, min(max(1, round(pace * self._EVERY)), 10**6)], np.int32)
+        rung, ahead = multihost_utils.broadcast_one_to_all(mine)
+        self._ask, self._last, self._asked = step + int(ahead), step, now
+        return bool(rung)
+
+    def reset(self) -> None:
+        """Begins to count anew."""
+        self._set = time.monotonic()
 
 
 class LastWords:

@@ -13,6 +13,7 @@ from jaxgan.bucket import Lease, asking, in_bucket
 from jaxgan.errors import UserError
 from jaxgan.files import open_here, write_whole
 from jaxgan.schema import read_json
+from jaxgan.training.checkpoint import HALF_WRITTEN
 
 T = TypeVar("T")
 
@@ -25,6 +26,8 @@ CODE = "code.json"
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 """The checkpoint that was evaluated best."""
+SAMPLES = "samples"
+METRICS = "metrics.jsonl"
 SKIPPED = "skipped.txt"
 """What is wrong with each file of the data that was left out as damaged."""
 IMPORT = "import.json"
@@ -138,8 +141,7 @@ def take(folder: Path, settings: Mapping[str, str | bytes]) -> IO[str] | Lease:
     if in_bucket(folder):
         lease = Lease(folder / _LOCK)
         with asking(folder):
-            for name, content in settings.items():
-                write_whole(folder / name, content)
+            describe(folder, settings)
         return lease
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,13 +154,19 @@ def take(folder: Path, settings: Mapping[str, str | bytes]) -> IO[str] | Lease:
             raise UserError(
                 f"{folder} is being trained by another process: wait, or choose another --out"
             ) from None
-        for name, content in settings.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / name, content)
+        describe(folder, settings)
         return lock
     except OSError as error:
         reason = error.strerror
         raise UserError(f"{folder} cannot be written: {reason}; choose another --out") from error
+
+
+def describe(folder: Path, settings: Mapping[str, str | bytes]) -> None:
+    """Writes the files that describe the run."""
+    for name, content in settings.items():
+        if not in_bucket(folder):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / name, content)
 
 
 def wait_for(folder: Path, settings: Mapping[str, str | bytes]) -> None:
@@ -176,6 +184,67 @@ def wait_for(folder: Path, settings: Mapping[str, str | bytes]) -> None:
                     )
                 raise UserError(f"{path} of process 0 is not there: give --out on a shared disk")
             time.sleep(0.2)
+
+
+def check_places(folder: Path) -> None:
+    """Refuses a run in which something else stands, or may not be written, where training writes.
+
+    Raises:
+        UserError: names it.
+    """
+    for name, expected in _WRITTEN.items():
+        path = folder / name
+        if path.exists() and path.is_dir() != (expected == "folder"):
+            found = "folder" if path.is_dir() else "file"
+            raise UserError(f"{path} is a {found}, where a {expected} belongs: move it away")
+        if path.exists() and not in_bucket(path) and not os.access(path, os.W_OK):
+            raise UserError(f"{path} cannot be written: change its permissions")
+
+
+_WRITTEN = {
+    CHECKPOINTS: "folder",
+    BEST: "folder",
+    SAMPLES: "folder",
+    CONFIG: "file",
+    DATA: "file",
+    INIT: "file",
+    METRICS: "file",
+}
+"""What training writes."""
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Refuses a disk that has no room for a checkpoint.
+
+    Args:
+        folder: of the run, which need not exist.
+        size: bytes of a checkpoint.
+
+    Raises:
+        UserError: says how much room is missing.
+    """
+    if in_bucket(folder):
+        return
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    disk = os.statvfs(parent)
+    free = disk.f_bavail * disk.f_frsize
+    if free < size:  # what a killed process left half written goes when training begins
+        half = list((folder / CHECKPOINTS).glob(f"{HALF_WRITTEN}/**/*"))
+        free += sum(path.stat().st_size for path in half if path.is_file())
+    if free < size:
+        raise UserError(
+            f"{folder}: a checkpoint takes {size / 1e6:,.1f} MB, but the disk has "
+            f"{free / 1e6:,.1f} MB left: make room, or choose another --out"
+        )
+    if disk.f_files and disk.f_favail < _FILES:
+        raise UserError(
+            f"{folder}: a checkpoint takes about {_FILES} files, but the disk has room for "
+            f"{disk.f_favail}: remove files, or choose another --out"
+        )
+
+
+_FILES = 40
+"""Of a checkpoint, and what else a run begins with, about."""
 
 
 def refuse_unusable(folder: Path) -> None:

@@ -11,9 +11,8 @@ import functools
 import json
 import math
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,22 @@ from rich.console import Console
 from jaxgan import data, pictures
 from jaxgan.bucket import Staged, as_path
 from jaxgan.code import Code
-from jaxgan.config import OWN, Experiment, Mesh, differences, from_json, parse, to_json
+from jaxgan.config import OWN, Checkpoint, Experiment, Mesh, differences, from_json, parse, to_json
 from jaxgan.console import Plain
-from jaxgan.errors import UserError
+from jaxgan.errors import Unwritten, UserError, keeping
 from jaxgan.fields import Label, Resolution
 from jaxgan.metrics.evaluate import find
 from jaxgan.metrics.evaluator import Evaluator
-from jaxgan.parallel.distributed import LastWords, StopSignals, is_first, part, together
+from jaxgan.parallel.distributed import (
+    Alarm,
+    LastWords,
+    Stopped,
+    StopSignals,
+    agree,
+    is_first,
+    part,
+    together,
+)
 from jaxgan.parallel.mesh import check_batch, make_mesh
 from jaxgan.ranges import Count, Ranged
 from jaxgan.run import folder as files
@@ -54,19 +62,6 @@ from jaxgan.training.transfer import Classes, transfer
 
 Hook = Callable[[Moment, bool], None]
 """What is called after an iteration, with whether it is the last one."""
-
-
-class Stopped(Exception):
-    """Training was asked to stop, and saved.
-
-    Attributes:
-        signal: the signal's number.
-        step: the step that was saved.
-    """
-
-    def __init__(self, number: int, step: int):
-        super().__init__(f"stopped by {signal.Signals(number).name}, saved at step {step}")
-        self.signal, self.step = number, step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,6 +119,7 @@ def train(
         UserError: the experiment, its data or the folder cannot be used.
         Stopped: SIGTERM or Ctrl-C came; the State was saved.
         Diverged: a metric is not finite; the last good checkpoint is kept.
+        Unwritten: a disk is full, or the like; what could be saved is.
     """
     folder = as_path(folder)
     staged = Staged(folder, keeps=is_first())
@@ -131,28 +127,28 @@ def train(
     if look.closely:
         experiment = _alone(experiment)
     own = _Own(code, accept_code, trust_code)
-    ready = together(lambda: _prepare(experiment, folder, own, staged.here))
-    lock = together(
-        lambda: files.take(folder, ready.settings) if is_first() else contextlib.nullcontext()
-    )
-    together(lambda: files.wait_for(folder, ready.settings))
+    ready, lock = _taken(experiment, folder, own, staged.here)
 
     with (
         lock,
         staged,
-        LastWords(folder / files.CHECKPOINTS, unless=(UserError, Stopped, Diverged)),
+        LastWords(folder / files.CHECKPOINTS, unless=(UserError, Stopped, Diverged, Unwritten)),
+        # Around what waits for the last save: Ctrl-C then comes too late to cost it.
+        StopSignals(_end(experiment)) as stop,
         Checkpoints(folder / files.CHECKPOINTS, keep=experiment.checkpoint.keep) as checkpoints,
         Checkpoints(folder / files.BEST, keep=1)
         if ready.evaluator
         else contextlib.nullcontext() as best,
-        StopSignals() as stop,
     ):
         state = _begin(experiment, folder, ready, checkpoints, console)
         start = int(state.step)
         if ready.evaluator:
             ready.evaluator.resume(start)
         moments = _moments(experiment, state, ready, look, console)
-        with _watch(experiment, staged.here, ready, start, console) as report:
+        with (
+            contextlib.closing(moments),
+            _watch(experiment, staged.here, ready, start, console) as report,
+        ):
             hooks = _hooks(experiment, folder, ready, report, (checkpoints, best))
             if look.profile:
                 hooks.append(_Profile(staged.here, start, look.profile, console))
@@ -163,7 +159,7 @@ def train(
 
 def _moments(
     experiment: Experiment, state: State, ready: _Ready, look: Look, console: Console
-) -> Iterator[Moment]:
+) -> Generator[Moment, None, None]:
     """The iterations, from a State on."""
     return iterate(
         experiment.system,
@@ -177,6 +173,20 @@ def _moments(
         freeze=experiment.freeze,
         step_of=_looking(experiment, look, console) if look.closely else None,
     )
+
+
+def _taken(
+    experiment: Experiment, folder: Path, own: _Own, here: Path
+) -> tuple[_Ready, contextlib.AbstractContextManager]:
+    """What training needs, and the folder, which is this run's from now on; all agree on both."""
+    agree({"--out": str(folder), **json.loads(to_json(experiment))})
+    ready = together(lambda: _prepare(experiment, folder, own, here))
+    agree(ready.settings)
+    lock = together(
+        lambda: files.take(folder, ready.settings) if is_first() else contextlib.nullcontext()
+    )
+    together(lambda: files.wait_for(folder, ready.settings))
+    return ready, lock
 
 
 def _watch(
@@ -201,7 +211,7 @@ def _hooks(
     hooks: list[Hook] = [
         _Log(report, experiment.log.every),
         # Before pictures: a use that fails must not cost what was trained.
-        _Saves(report, kept[0], experiment.checkpoint.every),
+        _Saves(folder, ready, report, kept[0], experiment.checkpoint),
         *([_Pictures(experiment, ready, report)] if ready.shown else []),
     ]
     if ready.evaluator:
@@ -223,8 +233,18 @@ def _follow(
         # Read once: a signal that comes while this step is written takes effect after the next.
         stopping = stop.at(moment.step)
         last = moment.step == end or stopping is not None
+        failed = None
         for hook in hooks:
-            hook(moment, last)
+            try:
+                hook(moment, last)
+            except Unwritten as error:
+                failed = failed or error
+        if failed is not None:
+            # What else is written may still be: a checkpoint first of all.
+            for hook in hooks:
+                if isinstance(hook, _Saves):
+                    hook(moment, True)
+            raise failed
         if stopping is not None and moment.step < end:
             raise Stopped(stopping, moment.step)
 
@@ -343,13 +363,28 @@ class _Profile:
 class _Saves:
     """Keeps checkpoints, of States whose metrics are finite."""
 
-    def __init__(self, report: Watch, checkpoints: Checkpoints, every: int):
-        self._report, self._checkpoints, self._every = report, checkpoints, every
+    def __init__(
+        self, folder: Path, ready: _Ready, report: Watch, checkpoints: Checkpoints, when: Checkpoint
+    ):
+        self._folder, self._settings = folder, ready.settings
+        self._report, self._checkpoints, self._every = report, checkpoints, when.every
+        self._alarm = Alarm(when.minutes)
 
     def __call__(self, moment: Moment, last: bool) -> None:
-        if last or moment.step % self._every == 0:
+        self._checkpoints.check()
+        rings = self._alarm.at(moment.step)
+        if last or rings or moment.step % self._every == 0:
             self._report.check()
             self._checkpoints.save(moment.state)
+            self._alarm.reset()
+            self._stay()
+
+    def _stay(self) -> None:
+        """Refuses to go on where the run was moved away, and leaves what is saved resumable."""
+        if is_first() and not (self._folder / files.CONFIG).is_file():
+            with keeping(self._folder):
+                files.describe(self._folder, self._settings)
+            raise Unwritten(f"{self._folder} was moved away or emptied while it was trained")
 
 
 class _Scores:
@@ -446,6 +481,8 @@ def _prepare(experiment: Experiment, folder: Path, own: _Own, here: Path) -> _Re
     _check_kept(experiment)
     kept, code = of_experiment(experiment, own.code)
     resumed, kept, lines = _resumes(experiment, folder, kept, accept=own.accept)
+    files.check_places(folder)
+    files.check_room(folder, _size(experiment.system))
     settings = experiment.data
     source = data.as_source(settings.source, settings.reading)
     groups = experiment.system.data()
@@ -551,8 +588,15 @@ def _begin(
     )
     if is_first():
         facts = {"run": experiment.init, "step": step, "taken": begun.taken, "left": begun.left}
-        files.write_whole(folder / files.INIT, json.dumps(facts, indent=1) + "\n")
+        with keeping(folder / files.INIT):
+            files.write_whole(folder / files.INIT, json.dumps(facts, indent=1) + "\n")
     return begun.state
+
+
+def _size(system: System) -> int:
+    """Bytes of a checkpoint, before it is compressed."""
+    state = dataclasses.replace(state_shapes(system), pretrained={})
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def _lender(name: str, trust: bool) -> Run:

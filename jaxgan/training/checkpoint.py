@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import re
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from jaxgan.bucket import as_path, check_writable, in_bucket
-from jaxgan.errors import UserError
+from jaxgan.errors import Unwritten, UserError, reason_of
 from jaxgan.parallel.distributed import is_first, told
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.state import State
@@ -29,6 +31,9 @@ from jaxgan.training.step import drawn, state_shapes, with_pretrained
 FORMAT = 3
 """Of the dictionary that a checkpoint is; 1 was the State itself, when it had no memory; 2 had no
 digest, and is still read."""
+
+HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
+"""Folders of checkpoints that are not whole."""
 
 _DIGEST = "state_sha256"
 """Where a checkpoint's metadata hold the digest of its State."""
@@ -50,6 +55,7 @@ class Checkpoints:
             keep: how many of the latest stay; None keeps all.
             create: whether the folder is made; None: where `keep` is given, for readers do not.
         """
+        _hush()
         writes = keep is not None if create is None else create
         if writes:
             # Before Orbax has it, which fails in threads of its own and then never ends.
@@ -59,7 +65,7 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes),
             item_handlers=ocp.StandardCheckpointHandler(),
         )
-        self._folder = folder
+        self._folder, self._writes = folder, writes
         self._unreadable: set[int] = set()
 
     def __enter__(self) -> Self:
@@ -71,7 +77,34 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.close()
+        """Waits for the last save, unless it is too late for that.
+
+        Raises:
+            Unwritten: it failed, and the block did not.
+        """
+        if isinstance(error, KeyboardInterrupt):
+            return
+        failed = None
+        try:
+            with self._keeping():
+                self._manager.close()
+        except Unwritten as unwritten:
+            failed = unwritten
+        if (failed or error) and self._writes and is_first() and not in_bucket(self._folder):
+            # What is half written takes the room of what is not.
+            for path in self._folder.glob(HALF_WRITTEN):
+                shutil.rmtree(path, ignore_errors=True)
+        if failed and error is None:
+            raise failed
+
+    def check(self) -> None:
+        """Asks whether what is written in the background could be, without waiting for it.
+
+        Raises:
+            Unwritten: it could not.
+        """
+        with self._keeping():
+            self._manager.check_for_errors()
 
     @property
     def latest(self) -> int | None:
@@ -83,17 +116,30 @@ class Checkpoints:
 
         Raises:
             Diverged: an array is not finite; nothing is saved, so the good ones stay.
+            Unwritten: it cannot be written, or the one before could not.
         """
         step = int(state.step)
-        if step in self._unreadable:
-            self._manager.delete(step)
-            self._unreadable.remove(step)
-        if step not in self._manager.all_steps():
-            _check_finite(state)
-            about = {_DIGEST: saved_sha256(state)}
+        if step not in self._unreadable and step in self._manager.all_steps():
+            return
+        _check_finite(state)
+        about = {_DIGEST: saved_sha256(state)}
+        with self._keeping():
+            if step in self._unreadable:
+                self._manager.delete(step)
+                self._unreadable.remove(step)
             self._manager.save(
                 step, args=ocp.args.StandardSave(_as_dict(state), custom_metadata=about)
             )
+
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """Whatever a save raises, or one in the background that is waited for."""
+        try:
+            yield
+        except Exception as error:
+            raise Unwritten(
+                f"a checkpoint in {self._folder} cannot be written: {reason_of(error)}"
+            ) from error
 
     def restore(self, like: State) -> State:
         """The newest State that can be read, on the devices that `like` names.
@@ -172,12 +218,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _unheard() -> Iterator[None]:
-    """Without the hundreds of lines that are printed of what Orbax abandons when a read fails."""
-    logger = logging.getLogger("asyncio")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    if not isinstance(sys.unraisablehook, _Hook):
-        sys.unraisablehook = _Hook(sys.unraisablehook)  # for good: reading threads come back late
+    """Without what is printed of the reads that Orbax abandons when one of them fails."""
     _Hook.silent = True
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "coroutine .* was never awaited")
@@ -186,11 +227,26 @@ def _unheard() -> Iterator[None]:
         finally:
             gc.collect()  # abandoned tasks speak as they are collected
             _Hook.silent = False
-            logger.setLevel(level)
+
+
+def _hush() -> None:
+    """Leaves out what Orbax and its threads print of errors that are raised: hundreds of lines."""
+    if isinstance(sys.unraisablehook, _Hook):
+        return
+    sys.unraisablehook = _Hook(sys.unraisablehook)
+    warnings.filterwarnings("ignore", f"coroutine '({_OF_ORBAX})' was never awaited")
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    logging.getLogger("asyncio").addFilter(
+        lambda record: not re.search("orbax|OCDBT|TensorStore", record.getMessage())
+    )
+
+
+_OF_ORBAX = r"\w*Handler\.\w+|_\w*serialize\S*|_read_array\w*|write_fragment"
+"""What it begins and abandons when something cannot be read or written."""
 
 
 class _Hook:
-    """Passes on what no code could catch, but for threads that have read and find nobody."""
+    """Passes on what no code could catch, but for threads that come back and find nobody."""
 
     silent = False
 
@@ -219,9 +275,10 @@ def save(state: State, folder: str | Path) -> None:
     try:
         with Checkpoints(as_path(folder), create=True) as checkpoints:
             checkpoints.save(state)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{folder} cannot be written: {reason}; choose another") from error
+    except (OSError, Unwritten) as error:
+        raise UserError(
+            f"{folder} cannot be written: {reason_of(error)}; choose another"
+        ) from error
 
 
 def restore(system: System, folder: str | Path, *, mesh: Mesh | None = None) -> State:

@@ -1,9 +1,10 @@
 """The training loop: an iterator over iterations; what happens between them is the caller's."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -75,7 +76,7 @@ def iterate(
     augment: str = "",
     freeze: Sequence[str] = (),
     step_of: Callable[[Stage], Step] | None = None,
-) -> Iterator[Moment]:
+) -> Generator[Moment, None, None]:
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
     The stage is a function of the step, so a run resumes inside one or on its border: `enter` runs
@@ -124,14 +125,25 @@ def iterate(
                 # Not the key of the step that follows.
                 key = jax.random.fold_in(jax.random.key(seed), _ENTER - begin)
                 state = _entered(stage, state, first, key, mesh, freeze)
-            feed = itertools.chain([first], to_devices(batches.iterate(step + 1), sharding))
-            for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
-                # An implicit copy between host and device would stall both.
-                with jax.transfer_guard("disallow"):
-                    state, metrics = advance(state, batch)
-                yield Moment(done, stage, state, metrics, number)
+            with _closing(batches.iterate(step + 1)) as later:
+                feed = itertools.chain([first], to_devices(later, sharding))
+                for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
+                    # An implicit copy between host and device would stall both.
+                    with jax.transfer_guard("disallow"):
+                        state, metrics = advance(state, batch)
+                    yield Moment(done, stage, state, metrics, number)
     finally:
         ahead.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _closing(feed: Iterable[dict[str, np.ndarray]]) -> Iterator[Iterable[dict[str, np.ndarray]]]:
+    """Ends the threads and processes that make batches ahead, where there are."""
+    try:
+        yield feed
+    finally:
+        if close := getattr(feed, "close", None):
+            close()
 
 
 _Prepared = tuple[Feed, Examples, NamedSharding, Step]

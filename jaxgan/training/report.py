@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxgan.errors import printable
+from jaxgan.errors import Unwritten, keeping, printable
 from jaxgan.files import open_here, write_whole
 from jaxgan.schema import lines_of, parse_json
 from jaxgan.state import State
@@ -104,7 +104,8 @@ class Report(Watch):
         """
         super().__init__()
         self._folder, self._console, self._images = folder, console, 0
-        self._rows = _rows_up_to(folder / "metrics.jsonl", start, console)
+        with keeping(folder / "metrics.jsonl"):
+            self._rows = _rows_up_to(folder / "metrics.jsonl", start, console)
         self._trackers = trackers
         self._clock = time.perf_counter()
         self._steps = steps
@@ -132,9 +133,15 @@ class Report(Watch):
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
-        self._rows.close()
-        for tracker in self._trackers:
-            tracker.close()
+        failed = None
+        for close in (self._rows.close, *(tracker.close for tracker in self._trackers)):
+            try:
+                with keeping(self._folder):
+                    close()
+            except Unwritten as unwritten:
+                failed = unwritten
+        if failed is not None and error is None:
+            raise failed
 
     def record(self, moment: Moment, images: int) -> None:
         """Keeps an iteration's metrics, and shows that it is done."""
@@ -154,10 +161,11 @@ class Report(Watch):
         now = time.perf_counter()
         row["images_per_second"] = self._images / max(now - self._clock, 1e-9)
         self._clock, self._images = now, 0
-        self._rows.write(json.dumps(row) + "\n")
-        self._rows.flush()
-        for tracker in self._trackers:
-            tracker.scalars({n: v for n, v in row.items() if n != "step"}, moment.step)
+        with keeping(self._folder / "metrics.jsonl"):
+            self._rows.write(json.dumps(row) + "\n")
+            self._rows.flush()
+        numbers = {n: v for n, v in row.items() if n != "step"}
+        self._tell(lambda tracker: tracker.scalars(numbers, moment.step))
         where = ""
         if size is not None:
             height, width = (size, size) if isinstance(size, int) else size
@@ -175,15 +183,21 @@ class Report(Watch):
 
     def picture(self, step: int, image: Image.Image) -> None:
         """Saves a picture of samples as samples/STEP.png, and shows it."""
-        (self._folder / "samples").mkdir(exist_ok=True)
-        image.save(self._folder / "samples" / f"{step:08d}.png")
+        path = self._folder / "samples" / f"{step:08d}.png"
+        with keeping(path):
+            path.parent.mkdir(exist_ok=True)
+            image.save(path)
+        self._tell(lambda tracker: tracker.picture("samples", np.asarray(image), step))
+
+    def _tell(self, act: Callable[[Tracker], None]) -> None:
         for tracker in self._trackers:
-            tracker.picture("samples", np.asarray(image), step)
+            with keeping(f"what {type(tracker).__name__} keeps in {self._folder}"):
+                act(tracker)
 
     def scores(self, step: int, values: dict[str, float]) -> None:
         """Shows an evaluation, {metric: score}."""
-        for tracker in self._trackers:
-            tracker.scalars({f"scores/{name}": value for name, value in values.items()}, step)
+        named = {f"scores/{name}": value for name, value in values.items()}
+        self._tell(lambda tracker: tracker.scalars(named, step))
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._console.print(
             f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True, emoji=False

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,23 +31,36 @@ class TensorBoard:
 
     def __init__(self, folder: Path, start: int, settings: Mapping[str, Any]):
         # Not at the top: it loads PyTorch wherever that is installed, which takes seconds.
-        from tensorboardX import SummaryWriter
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        self._events = SummaryWriter(str(folder), purge_step=start + 1)
+        # Not SummaryWriter: its thread dies of a full disk, and whoever writes then waits for ever.
+        self._file, self._event, self._summary = (
+            EventsWriter(str(folder / "events")),
+            Event,
+            summary,
+        )
+        self._write(start + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """As scalars."""
         for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            self._write(step, summary=self._summary.scalar(name, value))
+        self._file.flush()
 
     def picture(self, name: str, pixels: UInt8[np.ndarray, "h w *c"], step: int) -> None:
         """As an image."""
         layout = "HWC" if pixels.ndim == 3 else "HW"
-        self._events.add_image(name, pixels, step, dataformats=layout)
+        self._write(step, summary=self._summary.image(name, pixels, dataformats=layout))
+        self._file.flush()
 
     def close(self) -> None:
         """Ends the file."""
-        self._events.close()
+        self._file.close()
+
+    def _write(self, step: int, **what: Any) -> None:
+        self._file.write_event(self._event(wall_time=time.time(), step=step, **what))
 
 
 class WeightsAndBiases:

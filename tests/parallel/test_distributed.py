@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,15 @@ import jaxgan
 from jaxgan import UserError
 from jaxgan.cli import main
 from jaxgan.parallel import distributed
-from jaxgan.parallel.distributed import LastWords, Processes, StopSignals, by_hand, detect
+from jaxgan.parallel.distributed import (
+    Alarm,
+    LastWords,
+    Processes,
+    Stopped,
+    StopSignals,
+    by_hand,
+    detect,
+)
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.run.open import Run
 from jaxgan.training.checkpoint import Checkpoints
@@ -113,12 +122,71 @@ def test_alone_nothing_is_joined():
     assert not distributed.jax.distributed.is_initialized()
 
 
-def test_a_second_interrupt_does_not_wait():
-    with StopSignals() as stop:
+def test_an_interrupt_says_what_is_saved_and_a_second_one_does_not_wait(capfd):
+    with StopSignals(end=5) as stop:
+        assert stop.at(3) is None
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.at(1) == signal.SIGINT
+        assert capfd.readouterr().err.startswith("jaxgan: SIGINT: saving, step 4;")
+        assert stop.at(4) == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+    with StopSignals(end=5) as stop:
+        stop.at(5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert "SIGTERM: saving, step 5\n" in capfd.readouterr().err
+
+
+def test_before_the_first_iteration_there_is_nothing_to_save():
+    with StopSignals(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    with StopSignals(), pytest.raises(Stopped, match="SIGTERM, before the first iteration"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_alarm_rings_by_the_clock_of_process_0_at_the_same_steps(monkeypatch):
+    """Two processes, one after the other: what the first broadcasts is what the second hears."""
+    now, sent = 0.0, []
+    monkeypatch.setattr(distributed.time, "monotonic", lambda: now)
+    monkeypatch.setattr(distributed.jax, "process_count", lambda: 2)
+    ways = {"broadcast_one_to_all": lambda mine: sent.append(mine) or mine}
+    monkeypatch.setattr(distributed, "multihost_utils", SimpleNamespace(**ways))
+    first = Alarm(1)
+    rung = []
+    for step in range(1, 1001):  # half a second each
+        now += 0.5
+        if first.at(step):
+            rung.append(step)
+            first.reset()
+    assert len(rung) == 8  # in 500 seconds
+    assert all(120 <= b - a <= 130 for a, b in zip([0, *rung], rung, strict=False))
+    assert 80 <= len(sent) <= 120  # asked about every five seconds, not at every step
+    now, answers = 0.0, iter(sent)
+    ways["broadcast_one_to_all"] = lambda mine: next(answers)
+    monkeypatch.setattr(distributed, "multihost_utils", SimpleNamespace(**ways))
+    second = Alarm(1)
+    heard = []
+    for step in range(1, 1001):
+        now += 0.001  # its own clock says nothing
+        if second.at(step):
+            heard.append(step)
+            second.reset()
+    assert heard == rung
+    monkeypatch.setattr(distributed.jax, "process_count", lambda: 1)
+    assert not Alarm(0).at(1)
+
+
+def test_processes_that_were_given_other_things_are_told_which(monkeypatch):
+    def told(mine):
+        other = mine.split()
+        other[1] = "0" * 16
+        return [mine, " ".join(other)]
+
+    monkeypatch.setattr(distributed, "told", told)
+    with pytest.raises(UserError, match="process 1 was given other batch than process 0"):
+        distributed.agree({"steps": 3, "batch": 8, "--out": "runs/a"})
+    monkeypatch.setattr(distributed, "told", lambda mine: [mine, mine])
+    distributed.agree({"steps": 3})
 
 
 LAST = "jaxgan: process 0 of 2 ended in mid-run; the same command resumes from {}/20\n"

@@ -279,15 +279,6 @@ def test_killed_at_a_random_moment_and_resumed_is_bit_identical(tmp_path):
     assert steps == sorted(set(steps))
 
 
-def test_a_checkpoint_folder_that_cannot_be_one_is_told_before_training(tmp_path):
-    folder = tmp_path / "run"
-    train(experiment(steps=1), folder, console=QUIET)
-    shutil.rmtree(folder / "checkpoints")
-    (folder / "checkpoints").write_text("")
-    with pytest.raises(UserError, match="checkpoints cannot be written"):
-        train(experiment(steps=1), folder, console=QUIET)
-
-
 def test_a_use_that_fails_does_not_cost_what_was_trained(tmp_path):
     class Failing(Exception):
         pass
