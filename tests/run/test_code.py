@@ -290,6 +290,6 @@ def test_a_setting_that_cannot_be_read_back_is_refused_before_training(mine):
     (mine / "my_gan.py").write_text(text)
     loaded, files = jaxgan.config.load_with_code(mine / "my_gan.py")
     system = dataclasses.replace(loaded.system, extra=1j)
-    with pytest.raises(UserError, match=r"cannot be kept in a run: .*complex"):
+    with pytest.raises(UserError, match="no number, text or tuple of such: 1j is a complex"):
         jaxgan.train(dataclasses.replace(loaded, system=system), mine / "new", code=files)
     assert not (mine / "new").exists()

@@ -205,7 +205,7 @@ class Growing(TinyGAN):
             "grow": Use(
                 call=_grow, takes={"image": anything}, gives={"image": anything}, options=Factor()
             ),
-            "lie": dataclasses.replace(generate, gives={"image": Image((3,))}),
+            "lie": dataclasses.replace(generate, gives={"image": Image((1, 1, 3))}),
             "hide": dataclasses.replace(generate, gives={}),
         }
 
@@ -228,7 +228,9 @@ def test_items_of_several_sizes_keep_their_order(rng):
 def test_a_use_that_makes_something_else_than_it_declares_is_named():
     system = Growing()
     state = init(system)
-    with pytest.raises(ValueError, match=r"makes image of \(100, 2\), but declares \(100, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"makes image of \(100, 2\), but declares \(100, 1, 1, 3\)"
+    ):
         apply(system, state, "lie")
     with pytest.raises(ValueError, match=r"makes \['image'\], but declares that it gives \[\]"):
         apply(system, state, "hide")
