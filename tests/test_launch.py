@@ -141,7 +141,8 @@ def test_two_processes_equal_one(config, launch, tmp_path, monkeypatch):
     pictures = []
     for run in ("one", "two"):
         with Image.open(tmp_path / run / "samples" / "00000004.png") as image:
-            pictures.append(np.asarray(image, np.float32))
+            # What is drawn stands to the right of real items, which are those of process 0's part.
+            pictures.append(np.asarray(image, np.float32)[:, image.width // 2 :])
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.1  # antialiased edges may round otherwise
 
 
