@@ -65,7 +65,7 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=writes),
             item_handlers=ocp.StandardCheckpointHandler(),
         )
-        self._folder, self._writes = folder, writes
+        self._folder, self._writes, self._saving = folder, writes, False
         self._unreadable: set[int] = set()
 
     def __enter__(self) -> Self:
@@ -103,8 +103,12 @@ class Checkpoints:
         Raises:
             Unwritten: it could not.
         """
+        # Among many processes waiting, even for what is over, is done together.
+        if not self._saving or jax.process_count() > 1 or self._manager.is_saving_in_progress():
+            return
+        self._saving = False
         with self._keeping():
-            self._manager.check_for_errors()
+            self._manager.wait_until_finished()
 
     @property
     def latest(self) -> int | None:
@@ -130,6 +134,7 @@ class Checkpoints:
             self._manager.save(
                 step, args=ocp.args.StandardSave(_as_dict(state), custom_metadata=about)
             )
+            self._saving = True
 
     @contextlib.contextmanager
     def _keeping(self) -> Iterator[None]:
