@@ -225,7 +225,7 @@ def test_psi_of_a_run(run):
         run.sample(3, psi=-1.0)
     with pytest.raises(UserError, match="psi: 3 is too far"):
         mix(run, psi=3.0)
-    with pytest.raises(UserError, match="seed is -1"):
+    with pytest.raises(UserError, match="other is -1"):
         mix(run, other=-1)
 
 
