@@ -1,5 +1,10 @@
 import hashlib
 import itertools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -437,3 +442,36 @@ def test_batches_of_ones_own():
     steps.close()
     assert (stream.begin, next(stream.iterate())["image"][0]) == (0, 0)
     assert data.fingerprint(stream) == data.fingerprint(data.Stepwise(max))
+
+
+ORPHANS = """
+import multiprocessing, os, signal
+import numpy as np
+from jaxgan import data
+from jaxgan.fields import Image
+
+if __name__ == "__main__":
+    groups = ({"image": Image((28, 28, 1))},)
+    source = data.as_source(np.zeros((8, 28, 28, 1), np.uint8))
+    batches = iter(data.batches(source, groups, data.Order(batch=2), workers=1).iterate())
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_their_parent_however_it_ends(tmp_path):
+    (tmp_path / "orphans.py").write_text(ORPHANS)
+    told = subprocess.run(
+        [sys.executable, tmp_path / "orphans.py"],
+        stdout=subprocess.PIPE,  # which an orphan would hold open
+        timeout=60,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    workers = [Path("/proc") / pid for pid in told.stdout.split()]
+    assert len(workers) == 1
+    until = time.monotonic() + 20
+    while any(worker.exists() for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
