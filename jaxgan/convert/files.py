@@ -1,8 +1,10 @@
 """What a format's module says of the files of a training."""
 
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
+from jaxgan.errors import UserError
 from jaxgan.system import System
 
 
@@ -26,3 +28,19 @@ class Found:
     system: System
     guessed: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def one_file(
+    format: str, generator: str | Path, discriminator: str | Path | None
+) -> dict[str, str | Path]:
+    """{network: file} of a format that has both networks in one file.
+
+    Raises:
+        UserError: a second file is given.
+    """
+    if discriminator is not None:
+        raise UserError(
+            f"{discriminator} is one file too many: the discriminator of {format} is in the "
+            "generator's file; leave it out"
+        )
+    return {"generator": generator}

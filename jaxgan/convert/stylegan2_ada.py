@@ -12,12 +12,12 @@ That code computes the largest maps in half precision, which is not done here.
 """
 
 import re
-from pathlib import Path
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
-from jaxgan.convert.files import Found, Part
+from jaxgan.convert.files import Found, Part, one_file
 from jaxgan.convert.table import Table
 from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
@@ -34,21 +34,10 @@ FILES = {
 }
 LEFT = ("*.resample_filter", "augment_pipe.*")
 FILTER = (np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64).astype(np.float32)
-"""What every layer keeps, whether it resamples or not."""
+"""The filter that StyleGAN2 here has. Layers of that code keep it, whether they resample or not."""
 
 
-def files(generator: str | Path, discriminator: str | Path | None = None) -> dict[str, str | Path]:
-    """{network: file}: the one.
-
-    Raises:
-        UserError: a second file is given.
-    """
-    if discriminator is not None:
-        raise UserError(
-            f"{discriminator} is one file too many: the discriminator of stylegan2_ada is in the "
-            "generator's file; leave it out"
-        )
-    return {"generator": generator}
+files = partial(one_file, "stylegan2_ada")
 
 
 def parts(file: Tensors) -> dict[str, Part]:
@@ -106,7 +95,11 @@ def _notes(file: Tensors) -> tuple[str, ...]:
 
 
 _GROUP = "D.b4.mbstd.group_size"
-_FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+
+
+def is_filter(taps: np.ndarray) -> bool:
+    """Whether a file's filter is `FILTER`."""
+    return taps.shape == FILTER.shape and np.allclose(taps, FILTER, atol=1e-6)
 
 
 def _check(file: Tensors, root: str) -> None:
@@ -124,7 +117,7 @@ def _check(file: Tensors, root: str) -> None:
 
     for name in file.some(f"{root}*resample_filter"):
         taps = file.take(name)
-        if taps.shape != _FILTER.shape or not np.allclose(taps, _FILTER, atol=1e-6):
+        if not is_filter(taps):
             row = taps[0] if taps.ndim > 1 else taps
             shown = ", ".join(f"{tap:g}" for tap in row / (row[0] or 1))
             refuse(name, f"of taps [{shown}]", "[1, 3, 3, 1]")
@@ -233,7 +226,7 @@ def _generator(system: StyleGAN2) -> Table:
         for part in ("conv0", "conv1") if index else ("conv1",):
             name = f"{block}.{part}"
             result.spare(f"{name}.resample_filter", FILTER)
-            _modulated(result, f"conv{layer}", name, up=part == "conv0")
+            result.modulated(f"synthesis/conv{layer}", name, "affine", up=part == "conv0")
             result.copy(f"params/synthesis/bias{layer}", f"{name}.bias")
             result.copy(f"params/synthesis/noise{layer}/strength", f"{name}.noise_strength")
             result.map(
@@ -245,24 +238,12 @@ def _generator(system: StyleGAN2) -> Table:
             layer += 1
         result.spare(f"{block}.resample_filter", FILTER)
         if f"params/synthesis/rgb{4 << index}_bias" in result:
-            _modulated(result, f"rgb{4 << index}", f"{block}.torgb")
+            result.modulated(f"synthesis/rgb{4 << index}", f"{block}.torgb", "affine", up=False)
             result.copy(f"params/synthesis/rgb{4 << index}_bias", f"{block}.torgb.bias")
         if f"params/synthesis/skip{4 << index}/kernel" in result:
             result.conv(f"synthesis/skip{4 << index}", f"{block}.skip")
             result.spare(f"{block}.skip.resample_filter", FILTER)
     return result
-
-
-def _modulated(result: Table, path: str, name: str, up: bool = False) -> None:
-    """A modulated convolution's kernel, and its style's dense layer."""
-    turn = -1 if up else 1
-    result.map(
-        f"params/synthesis/{path}/kernel",
-        f"{name}.weight",
-        lambda a: a[:, :, ::turn, ::turn].transpose(2, 3, 1, 0),
-        lambda a: a.transpose(3, 2, 0, 1)[:, :, ::turn, ::turn],
-    )
-    result.dense(f"synthesis/{path}/affine", f"{name}.affine")
 
 
 def _discriminator(system: StyleGAN2) -> Table:
@@ -287,12 +268,6 @@ def _discriminator(system: StyleGAN2) -> Table:
             result.dense(f"mapping/dense{index}", f"mapping.fc{index}")
     result.conv("conv4_0", "b4.conv")
     result.spare("b4.conv.resample_filter", FILTER)
-    result.map(
-        "params/conv4_1/kernel",
-        "b4.fc.weight",
-        lambda a: a.reshape(len(a), -1, 4, 4).transpose(2, 3, 1, 0),
-        lambda a: a.transpose(3, 2, 0, 1).reshape(a.shape[-1], -1),
-    )
-    result.copy("params/conv4_1/bias", "b4.fc.bias")
+    result.dense_of_maps("conv4_1", "b4.fc", 4)
     result.dense("dense", "b4.out")
     return result

@@ -7,12 +7,12 @@ were augmented is not said: training goes on without.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxgan.convert.files import Found, Part
+from jaxgan.convert.files import Found, Part, one_file
+from jaxgan.convert.stylegan2_ada import is_filter
 from jaxgan.convert.table import Arrays, Table
 from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
@@ -29,21 +29,9 @@ FILES = {
 }
 LEFT = ("g_optim.*", "d_optim.*", "latent_avg", "*.kernel", "ada_aug_p")
 _LATENTS = 4096
-_TAPS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 
 
-def files(generator: str | Path, discriminator: str | Path | None = None) -> dict[str, str | Path]:
-    """{network: file}: the one.
-
-    Raises:
-        UserError: a second file is given.
-    """
-    if discriminator is not None:
-        raise UserError(
-            f"{discriminator} is one file too many: the discriminator of stylegan2_rosinality is "
-            "in the generator's file; leave it out"
-        )
-    return {"generator": generator}
+files = partial(one_file, "stylegan2_rosinality")
 
 
 def parts(file: Tensors) -> dict[str, Part]:
@@ -77,7 +65,7 @@ def recognise(files: dict[str, Tensors]) -> Found:
         raise UserError(f"{file.file} is a SWAGAN, of wavelets, for which there is no system")
     for name in file.some("*.kernel"):
         taps = file.take(name)
-        if taps.shape != (4, 4) or not np.allclose(taps / (taps.sum() or 1), _TAPS, atol=1e-6):
+        if not is_filter(taps / (taps.sum() or 1)):
             raise UserError(
                 f"{file.file}: {name} is another filter than [1, 3, 3, 1], which StyleGAN2 here "
                 "has: there is no system for this file"
@@ -115,7 +103,9 @@ def _generator(system: StyleGAN2, mean: np.ndarray | None) -> Table:
     result.map("params/synthesis/constant", "input.input", *first)
     for layer in range(2 * len(system.widths()) - 1):
         name = f"convs.{layer - 1}" if layer else "conv1"
-        _modulated(result, f"conv{layer}", f"{name}.conv", up=layer % 2 == 1)
+        result.modulated(
+            f"synthesis/conv{layer}", f"{name}.conv", "modulation", up=layer % 2 == 1, lead=1
+        )
         result.copy(f"params/synthesis/bias{layer}", f"{name}.activate.bias")
         result.map(
             f"params/synthesis/noise{layer}/strength",
@@ -126,7 +116,7 @@ def _generator(system: StyleGAN2, mean: np.ndarray | None) -> Table:
         result.map(f"noise/synthesis/noise{layer}/map", f"noises.noise_{layer}", *first)
     for index in range(len(system.widths())):
         name, side = f"to_rgbs.{index - 1}" if index else "to_rgb1", 4 << index
-        _modulated(result, f"rgb{side}", f"{name}.conv")
+        result.modulated(f"synthesis/rgb{side}", f"{name}.conv", "modulation", up=False, lead=1)
         result.map(
             f"params/synthesis/rgb{side}_bias",
             f"{name}.bias",
@@ -166,18 +156,6 @@ def _mean(weights: Arrays, biases: Arrays) -> np.ndarray:
     return h.mean(0)
 
 
-def _modulated(result: Table, path: str, name: str, up: bool = False) -> None:
-    """A modulated convolution's kernel, and its style's dense layer."""
-    turn = -1 if up else 1
-    result.map(
-        f"params/synthesis/{path}/kernel",
-        f"{name}.weight",
-        lambda a: a[0, :, :, ::turn, ::turn].transpose(2, 3, 1, 0),
-        lambda a: a.transpose(3, 2, 0, 1)[None, :, :, ::turn, ::turn],
-    )
-    result.dense(f"synthesis/{path}/affine", f"{name}.modulation")
-
-
 def _discriminator(system: StyleGAN2) -> Table:
     result = Table(system, "discriminator")
 
@@ -196,12 +174,6 @@ def _discriminator(system: StyleGAN2) -> Table:
         conv(f"conv{side}_1", f"{name}.conv2.1.weight", f"{name}.conv2.2.bias")
         conv(f"skip{side}", f"{name}.skip.1.weight")
     conv("conv4_0", "final_conv.0.weight", "final_conv.1.bias")
-    result.map(
-        "params/conv4_1/kernel",
-        "final_linear.0.weight",
-        lambda a: a.reshape(len(a), -1, 4, 4).transpose(2, 3, 1, 0),
-        lambda a: a.transpose(3, 2, 0, 1).reshape(a.shape[-1], -1),
-    )
-    result.copy("params/conv4_1/bias", "final_linear.0.bias")
+    result.dense_of_maps("conv4_1", "final_linear.0", 4)
     result.dense("dense", "final_linear.1")
     return result

@@ -143,6 +143,30 @@ class Table:
         """(o, i) to (i, o); with `side`, outputs (c, side, side) to (side, side, c)."""
         self._layer(path, name, np.transpose, np.transpose, side=side, spectral=spectral)
 
+    def modulated(self, path: str, name: str, style: str, *, up: bool, lead: int = 0) -> None:
+        """A modulated convolution's kernel, and its style's dense layer, which is called `style`.
+
+        Kernels of up-convolutions are flipped; in the file they have `lead` axes of 1 in front.
+        """
+        turn = -1 if up else 1
+        self.map(
+            f"params/{path}/kernel",
+            f"{name}.weight",
+            lambda a: a.reshape(a.shape[lead:])[:, :, ::turn, ::turn].transpose(2, 3, 1, 0),
+            lambda a: a.transpose(3, 2, 0, 1)[(None,) * lead][..., ::turn, ::turn],
+        )
+        self.dense(f"{path}/affine", f"{name}.{style}")
+
+    def dense_of_maps(self, path: str, name: str, side: int) -> None:
+        """A dense layer of whole maps, (o, c * side * side), as the convolution that it is."""
+        self.map(
+            f"params/{path}/kernel",
+            f"{name}.weight",
+            lambda a: a.reshape(len(a), -1, side, side).transpose(2, 3, 1, 0),
+            lambda a: a.transpose(3, 2, 0, 1).reshape(a.shape[-1], -1),
+        )
+        self.copy(f"params/{path}/bias", f"{name}.bias")
+
     def embed(self, path: str, name: str, spectral: Spectral | None = None) -> None:
         """(classes, features), as it is."""
         self._layer(path, name, _same, _same, axis=0, spectral=spectral)
