@@ -14,13 +14,13 @@ from jax import export
 from jaxgan.backend import target
 from jaxgan.config import to_json
 from jaxgan.convert import FORMATS, onnx, peers
+from jaxgan.convert.program import function_of
 from jaxgan.describe import summary
 from jaxgan.errors import UserError, printable, refuse_bucket, writing
 from jaxgan.metrics.records import read_records
 from jaxgan.run.folder import read_import
 from jaxgan.run.open import Run
-from jaxgan.system import use_of
-from jaxgan.training.apply import call_keys, evaluated, evaluation_view
+from jaxgan.training.apply import evaluated
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -38,20 +38,10 @@ def stablehlo(run: Run, use: str = "generate") -> bytes:
     Raises:
         UserError: the system has no such use, or it takes something of no fixed size.
     """
-    system, chosen = run.system, use_of(run.system, use)
-    state = jax.tree.map(jnp.asarray, jax.device_get(run.stored))  # on one device
-    resolution, takes = run.resolution, run.takes(use)
-    for name, field in takes.items():
-        if None in field.shape:
-            raise UserError(
-                f"{use} takes {name} of any size: only uses of fixed sizes are exported"
-            )
-    run.applied(use)  # refuses networks without weights
+    takes, of_rows = function_of(run, use)
 
     def call(taken: dict[str, jax.Array], number: jax.Array) -> dict[str, jax.Array]:
-        view = evaluation_view(system, state, resolution)
-        rows = {name: x[None] for name, x in taken.items()}
-        made = chosen.call(view, rows, call_keys(0, number[None]), chosen.options)
+        made = of_rows({name: x[None] for name, x in taken.items()}, number[None])
         return {name: x[0] for name, x in made.items()}
 
     (b,) = export.symbolic_shape("b")

@@ -13,11 +13,10 @@ import numpy as np
 from jax import export
 
 from jaxgan.backend import target
+from jaxgan.convert.program import function_of
 from jaxgan.errors import UserError
-from jaxgan.fields import Drawable
+from jaxgan.fields import Drawable, Field
 from jaxgan.run.open import Run
-from jaxgan.system import use_of
-from jaxgan.training.apply import call_keys, evaluation_view
 
 TOLERANCE = 1e-4
 """Largest difference of what a program gives, of images in [-1, 1], from what is given here."""
@@ -36,14 +35,8 @@ def program(run: Run, use: str = "generate") -> tuple[bytes, tuple[str, ...]]:
         UserError: jax2onnx is not installed, cannot convert the program, or converts it wrongly;
             the system has no such use, or it takes something of no fixed size.
     """
-    takes = run.takes(use)
-    for name, field in takes.items():
-        if None in field.shape:
-            raise UserError(
-                f"{use} takes {name} of any size: only uses of fixed sizes are exported"
-            )
+    takes, (one, each) = _calls(run, use)
     convert = _converter()
-    one, each = _calls(run, use)
     names = list(run.gives(use))
     (symbol,) = export.symbolic_shape("b")
     failures = []
@@ -92,23 +85,18 @@ def _quiet() -> Iterator[None]:
 Call = Callable[..., tuple[jax.Array, ...]]
 
 
-def _calls(run: Run, use: str) -> tuple[Call, Call]:
-    """What a use gives of what it takes, in order: of one row [1, ...], and of any [b, ...]."""
-    system, chosen = run.system, use_of(run.system, use)
-    run.applied(use)  # refuses networks without weights
-    state = jax.tree.map(jnp.asarray, jax.device_get(run.stored))  # on one device
-    resolution, names = run.resolution, list(run.takes(use))
+def _calls(run: Run, use: str) -> tuple[dict[str, Field], tuple[Call, Call]]:
+    """What a use takes, and what it gives of that, in order: of one row [1, ...], and of any."""
+    takes, of_rows = function_of(run, use)
 
     def one(*taken: jax.Array) -> tuple[jax.Array, ...]:
-        view = evaluation_view(system, state, resolution)
-        rows = dict(zip(names, taken, strict=True))
-        made = chosen.call(view, rows, call_keys(0, jnp.zeros(1, jnp.uint32)), chosen.options)
-        return tuple(made.values())
+        rows = dict(zip(takes, taken, strict=True))
+        return tuple(of_rows(rows, jnp.zeros(1, jnp.uint32)).values())
 
     def each(*taken: jax.Array) -> tuple[jax.Array, ...]:
         return tuple(x[0] for x in one(*(x[None] for x in taken)))
 
-    return one, jax.vmap(each)
+    return takes, (one, jax.vmap(each))
 
 
 def _check(content: bytes, run: Run, use: str, call: Call, rows: int) -> tuple[str, ...]:
