@@ -19,7 +19,7 @@ from jaxgan.parallel.hardware import chip_of
 from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
 from jaxgan.run.batches import batch_of, stage_feed
-from jaxgan.system import Examples, Stage, stages_of
+from jaxgan.system import Examples, Stage, data_fields, stages_of
 from jaxgan.training.loop import to_devices
 from jaxgan.training.step import init, make_step
 
@@ -80,9 +80,7 @@ class Stepper:
             "system": type(system).__name__,
             "dtype": system.dtype,
             "data": {
-                name: field.at(rules.resolution).text()
-                for group in system.data()
-                for name, field in group.items()
+                name: field.text() for name, field in data_fields(system, rules.resolution).items()
             },
             "stage": index,
             "batch": batch,
@@ -292,10 +290,8 @@ def _random_batch(experiment: Experiment, number: int, mesh: jax.sharding.Mesh) 
     rows = batch_of(experiment, stage) // experiment.micro // part(mesh)[1]
     rng = np.random.default_rng(0)
     batch: dict[str, np.ndarray] = {}
-    for group in experiment.system.data():
-        for name, whole in group.items():
-            field = whole.at(stage.resolution)
-            items = field.to_network(field.noise(rng, min(rows, 256)))  # they repeat
-            shape = (*lead, rows, *items.shape[1:])
-            batch[name] = np.resize(items, shape).astype(field.dtype)
+    for name, field in data_fields(experiment.system, stage.resolution).items():
+        items = field.to_network(field.noise(rng, min(rows, 256)))  # they repeat
+        shape = (*lead, rows, *items.shape[1:])
+        batch[name] = np.resize(items, shape).astype(field.dtype)
     return next(to_devices([batch], _sharding(experiment, stage, mesh)))

@@ -23,7 +23,7 @@ from jaxgan.errors import UserError, nearest, printable
 from jaxgan.fields import Framing
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
 from jaxgan.ranges import AtLeast, Count, Positive, Ranged, Seed, Within
-from jaxgan.system import System, stages_of
+from jaxgan.system import System, data_fields, stages_of
 
 FREE = {"changes_result": False}
 """Metadata of fields that a resumed run may change: they leave the numbers as they are."""
@@ -206,7 +206,7 @@ class Experiment(Ranged):
     def __post_init__(self) -> None:
         if self.init is not None:
             object.__setattr__(self, "init", str(self.init))  # a path, in Python
-        seen = any(field.extent for group in self.system.data() for field in group.values())
+        seen = any(field.extent for field in data_fields(self.system).values())
         if parse_policy(self.augment) and not seen:
             raise UserError(
                 f"--augment is {self.augment}, but {type(self.system).__name__} has no "

@@ -257,15 +257,20 @@ def use_of(system: System, name: str) -> Use:
     return uses[name]
 
 
+def data_fields(system: System, resolution: Resolution | None = None) -> dict[str, Field]:
+    """What a system learns from, of all groups by name, at a stage's resolution."""
+    return {name: f.at(resolution) for group in system.data() for name, f in group.items()}
+
+
 def taken_by(
     system: System, use: Use, options: Any = None, resolution: Resolution | None = None
 ) -> dict[str, Taken]:
     """What a use takes, with its options (None: the defaults) and at a stage's resolution."""
-    columns = {name: field for group in system.data() for name, field in group.items()}
+    columns = data_fields(system, resolution)
 
     def resolve(field: Field) -> Taken:
         if isinstance(field, FromData):
-            return Taken(columns[field.column].at(resolution), field.column)
+            return Taken(columns[field.column], field.column)
         return Taken(field)
 
     fields = _resolved(use.takes, use, options, resolution)

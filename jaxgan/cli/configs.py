@@ -11,6 +11,7 @@ from jaxgan import config
 from jaxgan.cli.parse import parse
 from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
+from jaxgan.system import data_fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
                 "system": type(experiment.system).__name__,
                 "data": experiment.data.name,
                 "learns from": ", ".join(
-                    field.text() for group in experiment.system.data() for field in group.values()
+                    field.text() for field in data_fields(experiment.system).values()
                 ),
                 "batch": experiment.batch,
                 "steps": experiment.steps,

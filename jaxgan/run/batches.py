@@ -11,7 +11,7 @@ from jaxgan.config import Experiment
 from jaxgan.errors import UserError
 from jaxgan.fields import Resolution
 from jaxgan.parallel.mesh import batch_sharding
-from jaxgan.system import Stage, stages_of
+from jaxgan.system import Stage, data_fields, stages_of
 
 
 def batch_of(experiment: Experiment, stage: Stage) -> int:
@@ -27,11 +27,8 @@ def shapes_of(
     layout = None if mesh is None else batch_sharding(mesh, leading=len(lead))
     rows = (*lead, batch_of(experiment, stage) // experiment.micro)
     return {
-        name: jax.ShapeDtypeStruct(
-            (*rows, *field.at(stage.resolution).shape), field.dtype, sharding=layout
-        )
-        for group in experiment.system.data()
-        for name, field in group.items()
+        name: jax.ShapeDtypeStruct((*rows, *field.shape), field.dtype, sharding=layout)
+        for name, field in data_fields(experiment.system, stage.resolution).items()
     }
 
 

@@ -13,7 +13,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label, draw_items
 from jaxgan.metrics.images import Drawn, Stored, of_source
 from jaxgan.state import State
-from jaxgan.system import System, given_by, taken_by, use_of
+from jaxgan.system import System, data_fields, given_by, taken_by, use_of
 from jaxgan.training.apply import apply, call_keys, evaluation_view, resolution_at
 
 
@@ -108,7 +108,7 @@ def scored(system: System) -> tuple[tuple[int, ...], int]:
 
 def _label(system: System, takes: Mapping[str, Field]) -> str | None:
     """Which of these is the class that the data have, too; a code that is drawn alone is none."""
-    known = {name for group in system.data() for name in group}
+    known = data_fields(system)
     return next((n for n, f in takes.items() if isinstance(f, Label) and n in known), None)
 
 

@@ -48,15 +48,15 @@ from jaxgan.run.code import Kept, note, of_experiment, resume, same_system
 from jaxgan.run.open import Run
 from jaxgan.run.scored import images_of, real_images, scored
 from jaxgan.state import State
-from jaxgan.system import Stage, System, given_by, stages_of, taken_by, use_of
+from jaxgan.system import Stage, System, data_fields, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import apply, resolution_at
 from jaxgan.training.checkpoint import Checkpoints, Diverged, saved_steps
 from jaxgan.training.debug import debugged_step
 from jaxgan.training.frozen import check_frozen
 from jaxgan.training.loop import Moment, iterate, spans
 from jaxgan.training.report import Report, Watch
-from jaxgan.training.show import picture, shown_use
-from jaxgan.training.step import Step, drawn, init, make_step, state_shapes, with_pretrained
+from jaxgan.training.show import picture, shown_use, visible
+from jaxgan.training.step import drawn, init, make_step, state_shapes, with_pretrained
 from jaxgan.training.trackers import TRACKERS, named
 from jaxgan.training.transfer import Classes, transfer
 
@@ -161,6 +161,9 @@ def _moments(
     experiment: Experiment, state: State, ready: _Ready, look: Look, console: Console
 ) -> Generator[Moment, None, None]:
     """The iterations, from a State on."""
+    looked = functools.partial(
+        debugged_step, experiment.system, eager=look.eager, tell=console.print
+    )
     return iterate(
         experiment.system,
         state,
@@ -171,7 +174,7 @@ def _moments(
         mesh=ready.mesh,
         augment=experiment.augment,
         freeze=experiment.freeze,
-        step_of=_looking(experiment, look, console) if look.closely else None,
+        step_of=looked if look.closely else None,
     )
 
 
@@ -283,17 +286,12 @@ class _Pictures:
 
     def _batch(self, moment: Moment) -> Image.Image:
         """Real items of this iteration's batch."""
-        feed, stage = self._feeds[moment.number], moment.stage
-        fields = {
-            name: field.at(stage.resolution)
-            for group in self._system.data()
-            for name, field in group.items()
-        }
-        seen = sum(field.visible or field.shape == (2,) for field in fields.values())
+        fields = data_fields(self._system, moment.stage.resolution)
+        seen = sum(visible({name: field}) for name, field in fields.items())
         rows = self._count if seen == 1 else max(1, self._count // 8)
         items = {
             name: x.reshape(-1, *fields[name].shape)[:rows]
-            for name, x in feed[moment.step - 1].items()
+            for name, x in self._feeds[moment.number][moment.step - 1].items()
         }
         return picture({}, fields, {}, items)
 
@@ -537,20 +535,6 @@ def _alone(experiment: Experiment) -> Experiment:
     if jax.process_count() > 1:
         raise UserError("--debug looks at one process: leave out the others")
     return dataclasses.replace(experiment, mesh=Mesh(data=1, fsdp=1))
-
-
-def _looking(experiment: Experiment, look: Look, console: Console) -> Callable[[Stage], Step]:
-    """What makes a stage's step, with all its numbers looked at."""
-    return functools.partial(
-        debugged_step,
-        experiment.system,
-        eager=look.eager,
-        tell=console.print,
-        seed=experiment.seed,
-        micro=experiment.micro,
-        augment=experiment.augment,
-        freeze=experiment.freeze,
-    )
 
 
 def _begin(

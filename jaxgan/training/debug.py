@@ -42,7 +42,7 @@ def debugged_step(
         eager: run operation by operation throughout, so that `print` and `breakpoint()` in a
             system's code see numbers.
         tell: takes the table of parameters of the first step (`parameters`).
-        how: what `make_step` takes: seed, micro, augment.
+        how: what `make_step` takes: seed, micro, augment, freeze.
 
     Raises:
         Diverged: when it is called, with the operation and the place in the code.
@@ -51,8 +51,12 @@ def debugged_step(
     step = make_step(system, dataclasses.replace(stage, players=players), **how)
 
     def traced(state: State, batch: Examples) -> tuple[State, dict[str, Metrics], PyTree]:
-        seen = {player.slot: _Seen(state.opt[player.slot], None) for player in stage.players}
-        state = dataclasses.replace(state, opt={**state.opt, **_zeroed(seen, players, state)})
+        owned = {p.slot: {name: state.params[name] for name in p.owns} for p in players}
+        seen = {
+            p.slot: p.optimizer.init(owned[p.slot])._replace(inner=state.opt[p.slot])  # type: ignore[attr-defined]
+            for p in players
+        }
+        state = dataclasses.replace(state, opt={**state.opt, **seen})
         state, metrics = step(state, batch)
         opt = {k: v.inner if isinstance(v, _Seen) else v for k, v in state.opt.items()}
         grads = {name: g for slot in seen for name, g in state.opt[slot].gradient.items()}
@@ -131,15 +135,6 @@ def _recorded(player: Player) -> Player:
         return updates, _Seen(moved, grads)
 
     return dataclasses.replace(player, optimizer=optax.GradientTransformation(init, update))  # type: ignore[arg-type]
-
-
-def _zeroed(seen: dict[str, _Seen], players: tuple[Player, ...], state: State) -> dict[str, _Seen]:
-    """The same optimizers' states, with gradients of zeros."""
-    owned = {p.slot: {name: state.params[name] for name in p.owns} for p in players}
-    return {
-        slot: each._replace(gradient=jax.tree.map(jnp.zeros_like, owned[slot]))
-        for slot, each in seen.items()
-    }
 
 
 def _at(tree: PyTree, path: tuple[Any, ...]) -> jax.Array:

@@ -75,7 +75,7 @@ def iterate(
     mesh: Mesh,
     augment: str = "",
     freeze: Sequence[str] = (),
-    step_of: Callable[[Stage], Step] | None = None,
+    step_of: Callable[..., Step] | None = None,
 ) -> Generator[Moment, None, None]:
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
@@ -93,7 +93,7 @@ def iterate(
         mesh: devices, over which `state` is laid out by `jaxgan.parallel.sharding`.
         augment: what discriminators see augmented by, as `make_step` takes it.
         freeze: parameters that stay as they are, as `make_step` takes them.
-        step_of: what advances the State in a stage, instead of a step that is compiled ahead.
+        step_of: makes a stage's step of these, for one device; None: it is compiled ahead.
     """
     start = int(state.step)
     how: dict[str, Any] = {"seed": seed, "micro": micro, "augment": augment, "freeze": freeze}
@@ -103,10 +103,10 @@ def iterate(
         batches = batches_of(number)
         sharding = batch_sharding(mesh, leading=(stage.draws > 1) + (micro > 1))
         first = _place(batches[max(begin, start)], sharding)
-        advance = step_of(stage) if step_of else make_step(system, stage, mesh=mesh, **how)
-        if not step_of:
-            advance = compile_step(advance, shapes, first)
-        return batches, first, sharding, advance
+        if step_of is not None:
+            return batches, first, sharding, step_of(stage, **how)
+        step = make_step(system, stage, mesh=mesh, **how)
+        return batches, first, sharding, compile_step(step, shapes, first)
 
     left = [
         (number, stage, begin, end)

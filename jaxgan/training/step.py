@@ -21,12 +21,24 @@ from jaxgan.fields import Image, Resolution
 from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, state_shardings
 from jaxgan.ranges import Positive, Seed, checked
 from jaxgan.state import State
-from jaxgan.system import Decay, Examples, Metrics, Player, Pretrained, Stage, System, stages_of
+from jaxgan.system import (
+    Decay,
+    Examples,
+    Metrics,
+    Player,
+    Pretrained,
+    Stage,
+    System,
+    data_fields,
+    stages_of,
+)
 from jaxgan.training.frozen import check_frozen, held, without_frozen
 from jaxgan.training.spectral import power_iteration
 from jaxgan.view import View
 
 Step = Callable[[State, Examples], tuple[State, dict[str, Metrics]]]
+
+_Start = tuple[dict[str, PyTree], dict[str, PyTree]]
 
 _INIT = 0xFFFFFFFF  # what the seed's key is folded with at the start; steps never reach it
 _AUGMENT = 0xA06  # what a turn's key is folded with, which losses split
@@ -70,15 +82,8 @@ def init_around(
     shapes = state_shapes(system)
     blank = partial(jax.tree.map, lambda like: np.zeros(like.shape, like.dtype))
     params, stats = blank(shapes.params) | params, blank(shapes.stats) | stats
-    opt, memory = jax.jit(partial(_start, system, seed))(params)
-    return State(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        stats=stats,
-        memory=memory,
-        opt=opt,
-        ema={name: _averaged(name, params | averages, stats) for name in system.ema()},
-    )
+    start = jax.jit(partial(_start, system, seed))(params)
+    return _at_step_0(system, params, stats, start, params | averages)
 
 
 def undrawn(state: State) -> tuple[str, ...]:
@@ -155,20 +160,28 @@ def state_shapes(system: System, mesh: Mesh | None = None) -> State:
 
 def _first_state(system: System, seed: int) -> State:
     params, stats = system.init(_init_key(seed))
-    opt, memory = _start(system, seed, params)
+    return _at_step_0(system, params, stats, _start(system, seed, params), params)
+
+
+def _at_step_0(
+    system: System,
+    params: dict[str, PyTree],
+    stats: dict[str, PyTree],
+    start: _Start,
+    averages: dict[str, PyTree],
+) -> State:
+    opt, memory = start
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,
         stats=stats,
         memory=memory,
         opt=opt,
-        ema={name: _averaged(name, params, stats) for name in system.ema()},
+        ema={name: _averaged(name, averages, stats) for name in system.ema()},
     )
 
 
-def _start(
-    system: System, seed: int, params: dict[str, PyTree]
-) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+def _start(system: System, seed: int, params: dict[str, PyTree]) -> _Start:
     """(optimisers' state, memory) at the start."""
     players = {player.slot: player for stage in stages_of(system) for player in stage.players}
     opt = {
@@ -279,7 +292,7 @@ def _state_shardings(system: System, mesh: Mesh | None) -> State | None:
 
 def _check_examples(system: System, stage: Stage, micro: int, batch: Any) -> None:
     """Refuses a batch that would train on something else than was meant."""
-    fields = {name: f.at(stage.resolution) for group in system.data() for name, f in group.items()}
+    fields = data_fields(system, stage.resolution)
     names = ", ".join(fields)
     if not isinstance(batch, Mapping):
         raise UserError(f"the batch is not a dict: give one of arrays with {names}")

@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 from jaxgan.errors import UserError
 from jaxgan.fields import Label
 from jaxgan.state import State
-from jaxgan.system import System
+from jaxgan.system import System, data_fields
 from jaxgan.training.step import state_shapes, undrawn
 
 _PARTS = ("params", "stats", "ema")
@@ -202,7 +202,7 @@ def _with_more(system: System, name: str, label: str) -> State | None:
 
 def _labels(system: System) -> dict[str, int]:
     """{name: number of classes} of what the system learns from."""
-    fields = {name: field for group in system.data() for name, field in group.items()}
+    fields = data_fields(system)
     return {n: field.classes for n, field in fields.items() if isinstance(field, Label)}
 
 
