@@ -21,6 +21,11 @@ class Plain(Console):
         return super().render_str(printable(text, keep="\n"), **how)
 
 
+def line(console: Console, text: str) -> None:
+    """Prints a text that is no markup on any console, in as many columns as it takes."""
+    console.print(text, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+
 def bold(text: str) -> Text:
     """The text in bold."""
     return Text(printable(text), style="bold")

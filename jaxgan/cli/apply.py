@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from jaxgan.backend import keep_compilations
-from jaxgan.bucket import as_path
 from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
@@ -16,7 +15,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Normal
 from jaxgan.ranges import Positive, Rate, Seed
 from jaxgan.run import Run
-from jaxgan.run.folder import CONFIG
+from jaxgan.run.folder import is_run
 from jaxgan.training.apply import CHUNK
 
 _PORTION = 64
@@ -52,15 +51,15 @@ class Truncated(Options):
 def main(argv: list[str]) -> int:
     """Parses, applies, writes."""
     folder, rest = take_target(argv, "apply", "RUN USE")
-    is_run = (as_path(folder) / CONFIG).is_file()
+    opens = is_run(folder)
     trust = trusts(rest)
-    if is_run and rest in ([], ["--trust-code"]):
+    if opens and rest in ([], ["--trust-code"]):
         uses = ", ".join(Run(folder, trust_code=trust).system.uses())
         raise UserError(f"no USE given: {folder} has {uses}; usage: jaxgan apply RUN USE [options]")
     use, rest = take_target(rest, f"apply {folder}", "USE")
     kind: type = Options
     base: type = Options
-    if is_run or not {"-h", "--help"} & set(rest):
+    if opens or not {"-h", "--help"} & set(rest):
         run = Run(folder, trust_code=trust)
         draws = any(isinstance(field, Normal) for field in run.takes(use).values())
         base = Truncated if draws else Options

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from jaxgan import data, npz
 from jaxgan.backend import cache, keep_compilations
-from jaxgan.bucket import Staged, as_path
+from jaxgan.bucket import Staged
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
@@ -23,7 +23,7 @@ from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
 from jaxgan.ranges import Positive, Rate, Seed, complaint
 from jaxgan.run import Run
-from jaxgan.run.folder import CONFIG
+from jaxgan.run.folder import is_run
 from jaxgan.run.scored import real_images
 
 
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     find(options.metrics)  # before weights are read
     keep_compilations()
     run, staged, kept = None, None, cache() / "classifiers"
-    if (as_path(target) / CONFIG).is_file():
+    if is_run(target):
         run = Run(target, best=options.best, trust_code=options.trust_code)
         refuse_links(run.folder)  # scores are written there
         staged = Staged(run.folder)

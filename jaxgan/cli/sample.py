@@ -11,7 +11,6 @@ import numpy as np
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.bucket import as_path
 from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
@@ -24,7 +23,7 @@ from jaxgan.latent.table import table
 from jaxgan.latent.walk import walk
 from jaxgan.ranges import Count, Number, Positive, Rate, Seed
 from jaxgan.run import Run
-from jaxgan.run.folder import CONFIG
+from jaxgan.run.folder import is_run
 
 _PORTION = 1000
 """Rows in memory at a time, where they go to a folder."""
@@ -82,7 +81,7 @@ def main(argv: list[str]) -> int:
     folder, rest = take_target(argv, "sample", "RUN")
     run: Run | None = None
     kind: type = Options
-    if (as_path(folder) / CONFIG).is_file() or not {"-h", "--help"} & set(rest):
+    if is_run(folder) or not {"-h", "--help"} & set(rest):
         run = Run(folder, trust_code=trusts(rest))
         _check_draws(run)
         kind = with_use(Options, run, "generate", known=OWN)

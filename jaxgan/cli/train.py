@@ -21,7 +21,7 @@ from jaxgan.parallel import distributed
 from jaxgan.ranges import Positive
 from jaxgan.run import Run, train
 from jaxgan.run.code import finder, with_own_data
-from jaxgan.run.folder import CHECKPOINTS, CONFIG
+from jaxgan.run.folder import CHECKPOINTS, is_run
 from jaxgan.run.train import Look, Stopped
 from jaxgan.training.checkpoint import Diverged, saved_steps
 
@@ -32,7 +32,7 @@ LOOK = Look()
 def main(argv: list[str]) -> int:
     """Parses, trains, and prints where the run is."""
     target, options = take_target(argv, "train", "CONFIG|RUN")
-    of_run = (as_path(target) / CONFIG).is_file()
+    of_run = is_run(target)
     trust, accept = trusts(options), "--accept-code" in options
     loaded, code = _opened(as_path(target), trust, accept) if of_run else load_config(target)
     folder = as_path(target) if of_run else Path("runs") / Path(target).stem

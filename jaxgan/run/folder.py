@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from jaxgan import files, schema
-from jaxgan.bucket import Lease, asking, in_bucket
+from jaxgan.bucket import Lease, as_path, asking, in_bucket
 from jaxgan.errors import UserError
 from jaxgan.files import open_here, write_whole
 from jaxgan.schema import read_json
@@ -40,9 +40,14 @@ _SEEN_WITHIN = 60
 """Seconds after which a file that one process wrote is expected to be there for the others."""
 
 
+def is_run(target: str | Path) -> bool:
+    """Whether a run lies there, on a disk or in a bucket."""
+    return (as_path(target) / CONFIG).is_file()
+
+
 def check_run(folder: Path) -> None:
     """Refuses a folder without a run."""
-    if not (folder / CONFIG).is_file():
+    if not is_run(folder):
         what = f"holds no run (no {CONFIG})"
         if not folder.is_dir():
             what = "is a file" if folder.exists() else "does not exist"

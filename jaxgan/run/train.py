@@ -25,7 +25,7 @@ from jaxgan import data, pictures
 from jaxgan.bucket import Staged, as_path
 from jaxgan.code import Code
 from jaxgan.config import OWN, Checkpoint, Experiment, Mesh, differences, from_json, parse, to_json
-from jaxgan.console import Plain
+from jaxgan.console import Plain, line
 from jaxgan.errors import Unwritten, UserError, keeping
 from jaxgan.fields import Label, Resolution
 from jaxgan.metrics.evaluate import find
@@ -349,12 +349,10 @@ class _Profile:
         elif self._begin < moment.step <= self._end and (last or moment.step == self._end):
             jax.block_until_ready(moment.state)
             jax.profiler.stop_trace()
-            self._console.print(
+            line(
+                self._console,
                 f"profile of steps {self._begin + 1} to {moment.step}: tensorboard --logdir "
                 f"{self._folder} (pip install tensorboard-plugin-profile)",
-                highlight=False,
-                soft_wrap=True,
-                emoji=False,
             )
 
 
@@ -379,7 +377,7 @@ class _Saves:
 
     def _stay(self) -> None:
         """Refuses to go on where the run was moved away, and leaves what is saved resumable."""
-        if is_first() and not (self._folder / files.CONFIG).is_file():
+        if is_first() and not files.is_run(self._folder):
             with keeping(self._folder):
                 files.describe(self._folder, self._settings)
             raise Unwritten(f"{self._folder} was moved away or emptied while it was trained")
@@ -465,8 +463,8 @@ class _Ready:
 def _prepare(experiment: Experiment, folder: Path, own: _Own, here: Path) -> _Ready:
     """Checks all that a user can get wrong; `here` is where scores are kept."""
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
-    _check_buildable(experiment.system)
-    check_frozen(experiment.freeze, state_shapes(experiment.system).params)
+    shapes = _built(experiment.system)
+    check_frozen(experiment.freeze, shapes.params)
     stages = stages_of(experiment.system)
     for stage in stages:
         check_batch(batch_of(experiment, stage), experiment.micro, mesh)
@@ -475,12 +473,12 @@ def _prepare(experiment: Experiment, folder: Path, own: _Own, here: Path) -> _Re
     find(experiment.evaluate.metrics)  # kept in the run, though perhaps not used before it resumes
     if experiment.augment:  # a system whose losses augment nothing is found when they are traced
         step = make_step(experiment.system, micro=experiment.micro, augment=experiment.augment)
-        jax.eval_shape(step, state_shapes(experiment.system), shapes_of(experiment, stages[0]))
+        jax.eval_shape(step, shapes, shapes_of(experiment, stages[0]))
     _check_kept(experiment)
     kept, code = of_experiment(experiment, own.code)
     resumed, kept, lines = _resumes(experiment, folder, kept, accept=own.accept)
     files.check_places(folder)
-    files.check_room(folder, _size(experiment.system))
+    files.check_room(folder, _size(dataclasses.replace(shapes, pretrained={})))
     settings = experiment.data
     source = data.as_source(settings.source, settings.reading)
     groups = experiment.system.data()
@@ -544,8 +542,8 @@ def _begin(
     system, mesh = experiment.system, ready.mesh
 
     def say(*lines: str) -> None:
-        for line in (*lines, ready.text):
-            console.print(line, highlight=False, soft_wrap=True, emoji=False, markup=False)
+        for each in (*lines, ready.text):
+            line(console, each)
 
     if ready.resumed and checkpoints.latest is not None:
         state = checkpoints.restore(state_shapes(system, mesh))
@@ -577,10 +575,9 @@ def _begin(
     return begun.state
 
 
-def _size(system: System) -> int:
-    """Bytes of a checkpoint, before it is compressed."""
-    state = dataclasses.replace(state_shapes(system), pretrained={})
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+def _size(shapes: State) -> int:
+    """Bytes of a State."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
 
 
 def _lender(name: str, trust: bool) -> Run:
@@ -707,8 +704,8 @@ def _check_own_batches(experiment: Experiment, stages: Sequence[Stage]) -> None:
         )
 
 
-def _check_buildable(system: System) -> None:
-    """Refuses settings that no network, or no memory, can have.
+def _built(system: System) -> State:
+    """Shapes of a system's State; refuses settings that no network, or no memory, can have.
 
     A system of the user's own shows its traceback.
     """
@@ -720,7 +717,7 @@ def _check_buildable(system: System) -> None:
         raise UserError(
             f"{type(system).__name__} cannot be built with these settings: {error}"
         ) from error
-    size = sum(math.prod(each.shape) * each.dtype.itemsize for each in jax.tree.leaves(shapes))
+    size = _size(shapes)
     # XLA waits for ever for memory that a CPU's machine does not have.
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory and jax.default_backend() == "cpu":
@@ -729,6 +726,7 @@ def _check_buildable(system: System) -> None:
             f"averages and optimisers, this machine {memory / 1e9:,.0f} GB of memory: give smaller "
             "sizes"
         )
+    return shapes
 
 
 def _check_same_weights(folder: Path, former: dict[str, Any], system: System) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxgan.console import line
 from jaxgan.errors import Unwritten, keeping, printable
 from jaxgan.files import open_here, write_whole
 from jaxgan.schema import lines_of, parse_json
@@ -174,12 +175,7 @@ class Report(Watch):
         text = f"{where}{row['images_per_second']:.0f} images/s  {losses}"
         self._progress.update(self._task, text=text)
         if not self._console.is_terminal:
-            self._console.print(
-                f"step {moment.step}/{self._steps}  {text}",
-                highlight=False,
-                soft_wrap=True,
-                emoji=False,
-            )
+            line(self._console, f"step {moment.step}/{self._steps}  {text}")
 
     def picture(self, step: int, image: Image.Image) -> None:
         """Saves a picture of samples as samples/STEP.png, and shows it."""
@@ -199,9 +195,7 @@ class Report(Watch):
         named = {f"scores/{name}": value for name, value in values.items()}
         self._tell(lambda tracker: tracker.scalars(named, step))
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._console.print(
-            f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True, emoji=False
-        )
+        line(self._console, f"step {step}/{self._steps}  {text}")
 
 
 def _fade(row: dict[str, float]) -> str:
@@ -234,7 +228,7 @@ def _rows_up_to(path: Path, step: int, console: Console) -> IO[str]:
             kept.append(row)
     if broken:
         lines = "1 line that is" if broken == 1 else f"{broken:,} lines that are"
-        console.print(f"{path}: left out {lines} no row of numbers", soft_wrap=True)
+        line(console, f"{path}: left out {lines} no row of numbers")
     if broken or later:
         write_whole(path, b"".join(kept))
     return open_here(path)
