@@ -1,12 +1,10 @@
-"""Google Cloud Storage: paths of runs in a bucket, and copies of data that lie in one.
+"""Google Cloud Storage: paths in a bucket, and runs that lie in one.
 
 Everything goes through `etils.epath` and gcsfs, as Orbax's own files do.
 """
 
 import contextlib
-import fcntl
 import functools
-import json
 import logging
 import os
 import shutil
@@ -18,9 +16,8 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from jaxgan.backend import cache
 from jaxgan.errors import Unwritten, UserError
 
 SCHEME = "gs://"
@@ -32,9 +29,6 @@ _BEAT = 15.0
 
 _SILENT = 60.0
 """Seconds without one, after which its run may be taken over."""
-
-_AT_ONCE = 512
-"""Objects that are copied at a time."""
 
 
 def in_bucket(path: str | os.PathLike[str]) -> bool:
@@ -59,18 +53,19 @@ def as_path(path: str | os.PathLike[str]) -> Path:
         import gcsfs  # noqa: F401
         from etils import epath
     except ImportError:
-        raise UserError(f"{_name(path)}: pip install 'jaxgan[gcs]' to use buckets") from None
+        raise UserError(f"{in_full(path)}: pip install 'jaxgan[gcs]' to use buckets") from None
     # What other processes write is to be seen.
     fsspec.config.conf.setdefault("gs", {})["use_listings_cache"] = False
     # It tells every retry.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     # What it warns of is raised, too.
     logging.getLogger("google.auth").setLevel(logging.CRITICAL)
-    _check_credentials(_name(path).removeprefix(SCHEME).partition("/")[0])
-    return epath.Path(_name(path))  # type: ignore[return-value]
+    _check_credentials(in_full(path).removeprefix(SCHEME).partition("/")[0])
+    return epath.Path(in_full(path))  # type: ignore[return-value]
 
 
-def _name(path: str | os.PathLike[str]) -> str:
+def in_full(path: str | os.PathLike[str]) -> str:
+    """A path of a bucket as people write it, gs://BUCKET/..."""
     return SCHEME + os.fspath(path).removeprefix("gs:").lstrip("/").rstrip("/")
 
 
@@ -84,7 +79,7 @@ def asking(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if not in_bucket(path):
             raise
-        raise UserError(f"{_name(path)}: {_reason(error)}") from error
+        raise UserError(f"{in_full(path)}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -132,91 +127,6 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from error
-
-
-# --- data
-
-
-def on_disk(path: str | os.PathLike[str]) -> Path:
-    """The same path, or a copy on this machine of what lies there in a bucket.
-
-    All of it is copied once, below `jaxgan.backend.cache()`; later, what has changed in the bucket
-    is copied again, and what has gone goes.
-
-    Raises:
-        UserError: it is not there, may not be read, or does not fit on the disk.
-    """
-    if not in_bucket(path):
-        return Path(path).expanduser()
-    as_path(path)
-    import gcsfs
-
-    name = _name(path)
-    target = cache() / "buckets" / name.removeprefix(SCHEME)
-    with asking(path):
-        files = gcsfs.GCSFileSystem()
-        there = {
-            key: {"size": int(info["size"]), "tag": str(info.get("md5Hash") or info.get("etag"))}
-            for key, info in files.find(name, detail=True, refresh=True).items()
-            if info["type"] == "file" and not key.endswith("/")
-        }
-    if not there:
-        raise UserError(f"{name}: there is nothing of that name, or no such bucket")
-    root = name.removeprefix(SCHEME)
-    bad = [key for key in there if {"", ".", ".."} & set(key.split("/"))]
-    if bad:
-        raise UserError(f"{SCHEME}{bad[0]!r}: no file can have that name: rename it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one machine copy once
-        _copy(files, name, root, target, there)
-    return target
-
-
-def _copy(files: Any, name: str, root: str, target: Path, there: dict[str, Any]) -> None:
-    """Brings what differs to this machine."""
-    record = target.parent / f".{target.name}.json"
-    try:
-        known = json.loads(record.read_text())
-    except (OSError, ValueError):
-        known = {}
-
-    def here(key: str) -> Path:
-        return Path(f"{target}{key.removeprefix(root)}")
-
-    def whole(key: str) -> bool:
-        path = here(key)
-        return path.is_file() and path.stat().st_size == there[key]["size"]
-
-    wanted = [key for key in there if known.get(key) != there[key] or not whole(key)]
-    for key in set(known) - set(there):
-        here(key).unlink(missing_ok=True)
-    size = sum(there[key]["size"] for key in wanted)
-    free = shutil.disk_usage(target.parent).free
-    if size > free:
-        raise UserError(
-            f"{name}: {size / 2**30:.1f} GiB are to be copied to {target}, where "
-            f"{free / 2**30:.1f} GiB are free: make room, or set XDG_CACHE_HOME to another disk"
-        )
-    if wanted:
-        log.warning(
-            "%s: copying %.2f GiB in %s files to %s",
-            name,
-            size / 2**30,
-            f"{len(wanted):,}",
-            target,
-        )
-    for begin in range(0, len(wanted), _AT_ONCE):
-        part = wanted[begin : begin + _AT_ONCE]
-        for path in {here(key).parent for key in part}:
-            path.mkdir(parents=True, exist_ok=True)
-        with asking(name):
-            files.get(part, [str(here(key)) for key in part])
-        known = {key: each for key, each in known.items() if key in there}
-        known |= {key: there[key] for key in part}
-        partial = record.with_suffix(".tmp")
-        partial.write_text(json.dumps(known))
-        os.replace(partial, record)
 
 
 # --- runs
@@ -320,7 +230,6 @@ class Lease:
         with asking(path):
             self._wait()
             self._beat()
-            self._seen = self._read()
         self._thread = threading.Thread(target=self._live, daemon=True, name="lease")
         self._thread.start()
 
@@ -355,15 +264,12 @@ class Lease:
             with contextlib.suppress(Exception):  # the next one may come through
                 self._beat()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Gives it back."""
         self._over.set()
         self._thread.join()
         with contextlib.suppress(Exception):
             self._path.unlink()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()

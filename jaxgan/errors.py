@@ -5,8 +5,7 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class UserError(ValueError):
@@ -59,29 +58,15 @@ def keeping(what: object) -> Iterator[None]:
         raise Unwritten(f"{what} cannot be written: {reason_of(error)}") from error
 
 
-@contextlib.contextmanager
-def writing(out: Path, name: str = "--out") -> Iterator[None]:
-    """What is written to `out`, which the user gave as `name`; raises UserError where it cannot."""
-    refuse_bucket(out, name)
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{name} is {out}, which cannot be written: {error.strerror}") from error
-
-
-def refuse_bucket(out: Path, name: str = "--out") -> None:
-    """Refuses a place in a bucket, of which `Path` makes a folder called gs: in this one."""
-    if str(out).startswith("gs:/"):
-        raise UserError(
-            f"{name} is {str(out).replace('gs:/', 'gs://', 1)}: only `jaxgan train` writes to "
-            "buckets; give a place on this machine, and copy it with `gcloud storage cp`"
-        )
-
-
 def nearest(word: str, known: Iterable[str], *, hint: str = "") -> str:
     """`; did you mean X?` for a misspelt word, or `hint` where nothing is near."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else hint
+
+
+def listed(words: Sequence[object], most: int = 10) -> str:
+    """The first of them with commas, and dots where there are more."""
+    return ", ".join(map(str, words[:most])) + (", ..." if len(words) > most else "")
 
 
 _UNSEEN = re.compile(

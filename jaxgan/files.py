@@ -5,14 +5,16 @@ A pipe would wait for ever, a device never ends. Both raise an OSError whose `st
 "PATH is ...", as all that is wrong with opening a file does.
 """
 
+import contextlib
 import errno
 import io
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from jaxgan.bucket import as_path, in_bucket
+from jaxgan.bucket import as_path, in_bucket, in_full
 from jaxgan.errors import UserError
 
 _KINDS = {
@@ -107,6 +109,25 @@ def write_whole(path: Path, content: str | bytes) -> None:
     with open(os.open(partial, flags, 0o666), "wb") as file:
         file.write(content)
     os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def writing(out: Path, name: str = "--out") -> Iterator[None]:
+    """What is written to `out`, which the user gave as `name`; raises UserError where it cannot."""
+    refuse_bucket(out, name)
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{name} is {out}, which cannot be written: {error.strerror}") from error
+
+
+def refuse_bucket(out: Path, name: str = "--out") -> None:
+    """Refuses a place in a bucket, of which `Path` makes a folder called gs: in this one."""
+    if in_bucket(out):
+        raise UserError(
+            f"{name} is {in_full(out)}: only `jaxgan train` writes to "
+            "buckets; give a place on this machine, and copy it with `gcloud storage cp`"
+        )
 
 
 def open_here(path: Path, mode: str = "a") -> IO[Any]:

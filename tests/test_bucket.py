@@ -19,7 +19,8 @@ import jaxgan
 from jaxgan import UserError, bucket
 from jaxgan.cli.out import check_out
 from jaxgan.data import Packed, fingerprint, open_source, pack
-from jaxgan.errors import writing
+from jaxgan.data.copies import on_disk
+from jaxgan.files import writing
 from jaxgan.training.digest import state_sha256
 
 pytest.importorskip("gcp_storage_emulator")
@@ -77,7 +78,7 @@ def test_a_folder_is_copied_once_and_again_where_it_changed(cloud, caplog):
     (cloud / "cats" / "a.txt").write_text("one")
     (cloud / "cats" / "b.txt").write_text("two")
     (cloud / "dogs" / "c.txt").write_text("three")
-    here = bucket.on_disk(str(cloud))
+    here = on_disk(str(cloud))
     assert "in 3 files to" in caplog.text
     assert {p.relative_to(here).as_posix(): p.read_text() for p in here.rglob("*.txt")} == {
         "cats/a.txt": "one",
@@ -85,27 +86,27 @@ def test_a_folder_is_copied_once_and_again_where_it_changed(cloud, caplog):
         "dogs/c.txt": "three",
     }
     caplog.clear()
-    assert bucket.on_disk(str(cloud)) == here
+    assert on_disk(str(cloud)) == here
     assert not caplog.text  # nothing was copied
     (cloud / "cats" / "a.txt").write_text("ONE")  # of the same size
     (cloud / "dogs" / "c.txt").unlink()
     (here / "cats" / "b.txt").write_text("cut")  # somebody's mistake, of the same size: not seen
     (here / "cats" / "b.txt").write_text("longer")
-    bucket.on_disk(str(cloud))
+    on_disk(str(cloud))
     assert "in 2 files to" in caplog.text
     assert {p.name: p.read_text() for p in here.rglob("*.txt")} == {"a.txt": "ONE", "b.txt": "two"}
 
 
 def test_a_single_object_is_copied_too(cloud):
     (cloud / "x.bin").write_bytes(b"123")
-    assert bucket.on_disk(f"{cloud}/x.bin").read_bytes() == b"123"
+    assert on_disk(f"{cloud}/x.bin").read_bytes() == b"123"
 
 
 def test_what_is_not_there_is_told(cloud):
     with pytest.raises(UserError, match="gs://bucket/nowhere: there is nothing of that name"):
-        bucket.on_disk("gs://bucket/nowhere")
+        on_disk("gs://bucket/nowhere")
     with pytest.raises(UserError, match="nothing of that name, or no such bucket"):
-        bucket.on_disk("gs://no-such-bucket/x")
+        on_disk("gs://no-such-bucket/x")
 
 
 def test_more_than_the_disk_holds_is_refused_before_copying(cloud, monkeypatch):
@@ -113,7 +114,7 @@ def test_more_than_the_disk_holds_is_refused_before_copying(cloud, monkeypatch):
     usage = type("Usage", (), {"free": 2})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"0\.0 GiB are free: make room, or set XDG_CACHE_HOME"):
-        bucket.on_disk(str(cloud))
+        on_disk(str(cloud))
 
 
 def test_without_credentials_one_line_says_what_to_do(monkeypatch, caplog):

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-import warnings
 
 from jaxgan import interrupt
 from jaxgan.errors import Unwritten, UserError, printable
@@ -42,17 +41,13 @@ def main(argv: list[str] | None = None) -> int:
         if type(handler) is logging.StreamHandler:
             handler.setFormatter(_Escaped("jaxgan: %(message)s"))
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # what Orbax raises is told here
-    # What is amiss with an image that can be read all the same, without the name of its file.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     argv = sys.argv[1:] if argv is None else argv
     try:
         status = _run(argv)
     except UserError as error:
-        print(f"jaxgan: error: {_one_line(str(error))}", file=sys.stderr)
-        status = 2
+        status = _failed(str(error))
     except Unwritten as error:
-        print(f"jaxgan: error: {_one_line(str(error))}", file=sys.stderr)
-        status = 74
+        status = _failed(str(error), 74)
     except KeyboardInterrupt:  # in Python: a command hears of it at once
         print("jaxgan: interrupted", file=sys.stderr)
         status = interrupt.STATUS
@@ -62,23 +57,20 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        print(
-            f"jaxgan: error: {_one_line(str(error.filename))[:60]}... is longer than names of "
-            "files can be: give a shorter one",
-            file=sys.stderr,
-        )
-        status = 2
+        name = _one_line(str(error.filename))[:60]
+        status = _failed(f"{name}... is longer than names of files can be: give a shorter one")
     except MemoryError:
-        print(
-            "jaxgan: error: not enough memory for what was asked: give smaller sizes, or fewer",
-            file=sys.stderr,
-        )
-        status = 2
+        status = _failed("not enough memory for what was asked: give smaller sizes, or fewer")
     if status and interrupt.of_command() and not _joined():
         # Threads that compile, or that read what nobody waits for, would hold it up for minutes.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+    return status
+
+
+def _failed(text: str, status: int = 2) -> int:
+    print(f"jaxgan: error: {_one_line(text)}", file=sys.stderr)
     return status
 
 

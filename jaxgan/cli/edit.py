@@ -8,8 +8,9 @@ from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.console import say
-from jaxgan.errors import UserError, writing
+from jaxgan.errors import UserError
 from jaxgan.fields.pixels import read
+from jaxgan.files import writing
 from jaxgan.latent.one_image import Task, edit
 from jaxgan.ranges import Count, Positive, Seed, Share, Within
 from jaxgan.run import Run

@@ -13,7 +13,8 @@ from jaxgan.console import say
 from jaxgan.convert import FORMATS
 from jaxgan.convert.runs import UNKNOWN, import_run
 from jaxgan.describe import next_command
-from jaxgan.errors import UserError, nearest, refuse_bucket
+from jaxgan.errors import UserError, nearest
+from jaxgan.files import refuse_bucket
 from jaxgan.ranges import Positive, Seed
 from jaxgan.run import Run
 from jaxgan.system import System

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxgan import pictures
-from jaxgan.errors import UserError, refuse_bucket, writing
+from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
+from jaxgan.files import refuse_bucket, writing
 from jaxgan.training.apply import Applied
 from jaxgan.training.show import kept, picture, visible
 

@@ -16,8 +16,9 @@ from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.console import say
 from jaxgan.describe import next_command
-from jaxgan.errors import UserError, writing
+from jaxgan.errors import UserError
 from jaxgan.fields import Field, Label
+from jaxgan.files import writing
 from jaxgan.latent.mixing import mix
 from jaxgan.latent.table import table
 from jaxgan.latent.walk import walk

@@ -9,8 +9,9 @@ from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.console import say
 from jaxgan.data.folder import listing
-from jaxgan.errors import UserError, writing
+from jaxgan.errors import UserError
 from jaxgan.fields.pixels import extensions
+from jaxgan.files import writing
 from jaxgan.ranges import Positive, Seed
 from jaxgan.run import Run
 

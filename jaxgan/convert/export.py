@@ -16,7 +16,8 @@ from jaxgan.config import to_json
 from jaxgan.convert import FORMATS, onnx, peers
 from jaxgan.convert.program import function_of
 from jaxgan.describe import summary
-from jaxgan.errors import UserError, printable, refuse_bucket, writing
+from jaxgan.errors import UserError, printable
+from jaxgan.files import refuse_bucket, writing
 from jaxgan.metrics.records import read_records
 from jaxgan.run.folder import read_import
 from jaxgan.run.open import Run

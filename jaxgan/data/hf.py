@@ -23,6 +23,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image
 from jaxgan.fields.pixels import USUAL, Reading
 from jaxgan.files import is_name, read_regular
+from jaxgan.schema import parse_json
 
 _SPEC = re.compile(r"(?P<name>[^:]+)(?::(?P<split>.+))?")
 
@@ -206,9 +207,9 @@ def _refuse_elsewhere(spec: str, folder: Path) -> None:
     for state in (folder / "state.json", *folder.glob("*/state.json")):
         if state.is_file():
             try:
-                found = json.loads(read_regular(state, limit=_LARGEST_README))
+                found = parse_json(read_regular(state, limit=_LARGEST_README))
                 names = [each["filename"] for each in found["_data_files"]]
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+            except (ValueError, TypeError, KeyError) as error:
                 raise UserError(f"{state} is broken: save the data set anew") from error
             if bad := [each for each in names if not is_name(str(each))]:
                 raise UserError(f"{state} names a file outside of its folder ({bad[0]!r})")

@@ -23,9 +23,10 @@ from jaxgan.data.base import Source
 from jaxgan.data.encoded import Encoded
 from jaxgan.data.scan import notes_of
 from jaxgan.data.source import open_source
-from jaxgan.errors import UserError, refuse_bucket
+from jaxgan.errors import UserError
 from jaxgan.fields import Image, Label
 from jaxgan.fields.pixels import USUAL, Fit, Reading
+from jaxgan.files import refuse_bucket
 
 SKIPPED = "skipped.txt"
 """The file that lists damaged images that were left out."""

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.bucket import on_disk
 from jaxgan.config import PYTHON
 from jaxgan.data.advice import advice
 from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Arrays, Columns, Source
+from jaxgan.data.copies import on_disk
 from jaxgan.data.embedded import EMBEDDED
 from jaxgan.data.folder import is_pattern, listing, open_folder, open_tar, open_zip
 from jaxgan.data.hf import open_hf, open_parquet
@@ -64,7 +64,7 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
     pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA,
     few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`).
 
-    Any of these paths may be gs://BUCKET/..., which `jaxgan.bucket.on_disk` copies.
+    Any of these paths may be gs://BUCKET/..., which `jaxgan.data.copies` copies.
 
     Args:
       spec: What the user types.

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.bucket import in_bucket, on_disk
+from jaxgan.bucket import in_bucket
 from jaxgan.data.base import Item, Source
+from jaxgan.data.copies import on_disk
 from jaxgan.data.identity import content_hashes
 from jaxgan.errors import UserError, printable
 from jaxgan.fields import Field, Image, Label

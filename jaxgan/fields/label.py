@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxgan.errors import UserError, nearest
+from jaxgan.errors import UserError, listed, nearest
 from jaxgan.fields.base import PLAIN, Drawable, Field, Framing
 
 
@@ -97,7 +97,7 @@ class Label(Drawable, Field):
         """The classes, for messages."""
         known = f"{self.classes} classes, 0 to {self.classes - 1}"
         if self.names and self.names != tuple(map(str, range(self.classes))):
-            known += f" ({', '.join(self.names[:10])}{', ...' if self.classes > 10 else ''})"
+            known += f" ({listed(self.names)})"
         return known
 
     def noise(self, rng: np.random.Generator, count: int) -> Int[np.ndarray, " n"]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, listed
 
 _ANSWERS_WITHIN = 5.0
 """Seconds within which process 0 answers whoever connects."""
@@ -102,10 +102,10 @@ def _gather(
         missing = sorted(set(range(1, mine["processes"])) - set(found))
         now = time.monotonic()
         if now > until:
-            return wrong or f"process {_and(missing)} of {mine['processes']} did not come"
+            return wrong or f"process {listed(missing, 8)} of {mine['processes']} did not come"
         if now > tell_at and not wrong:
             tell_at = until
-            say(f"waiting for process {_and(missing)} of {mine['processes']}")
+            say(f"waiting for process {listed(missing, 8)} of {mine['processes']}")
         if not select.select([server], [], [], min(0.5, max(until - now, 0)))[0]:
             continue
         connection = open_ones.enter_context(server.accept()[0])
@@ -201,7 +201,3 @@ def _receive(connection: socket.socket, within: float) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return facts if isinstance(facts, dict) and facts.get(_MARK) == 1 else None
-
-
-def _and(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")

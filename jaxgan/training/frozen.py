@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jaxgan.errors import UserError, nearest
+from jaxgan.errors import UserError, listed, nearest
 
 
 def check_frozen(patterns: Sequence[str], params: Mapping[str, PyTree]) -> None:
@@ -39,7 +39,7 @@ def check_frozen(patterns: Sequence[str], params: Mapping[str, PyTree]) -> None:
             first = list(dict.fromkeys(path.split("/")[0] for path in paths[network]))
             raise UserError(
                 f"--freeze {pattern}: {network} has no parameters {where!r}"
-                f"{nearest(where, sorted(begins), hint=f'; it has {_few(first)}')}"
+                f"{nearest(where, sorted(begins), hint=f'; it has {listed(first, 12)}')}"
             )
     if patterns and all(_is_frozen(patterns, name, p) for name in paths for p in paths[name]):
         raise UserError("--freeze names all parameters: leave some to train")
@@ -78,7 +78,3 @@ def _path(path: Any) -> str:
 
 def _leaves(tree: PyTree) -> list[tuple[Any, Any]]:
     return jax.tree_util.tree_leaves_with_path(tree)
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")

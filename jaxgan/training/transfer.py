@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, listed
 from jaxgan.fields import Label
 from jaxgan.state import State
 from jaxgan.system import System, data_fields
@@ -156,7 +156,7 @@ def _of_rows(label: str, known: Classes) -> str:
     anew = [name for number, name in enumerate(known.here) if number not in have]
     text = f"{label}: {len(have)} of {len(known.here)} classes taken, by their names"
     if anew:
-        text += f"; anew: {', '.join(anew[:10])}{', ...' if len(anew) > 10 else ''}"
+        text += f"; anew: {listed(anew)}"
     return text
 
 

@@ -48,3 +48,11 @@ def tarred(path: Path, members: Mapping[str, bytes]) -> str:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return str(path)
+
+
+FORMS = {
+    "folder": lambda place, members: folder(place / "in", members),
+    "zip": lambda place, members: zipped(place / "in.zip", members),
+    "tar": lambda place, members: tarred(place / "in.tar", members),
+}
+"""What makes files of members, by what `--data` takes."""

@@ -13,24 +13,13 @@ from jaxgan.data import Encoded, Part, Source, fingerprint, open_source, pack, s
 from jaxgan.errors import UserError
 from jaxgan.fields import Image, Label
 from jaxgan.fields.pixels import Reading
-from tests.data.made import folder, pixels, png, tarred, zipped
+from tests.data.made import FORMS, folder, pixels, png
 from tests.data.short import scan
 
 SKIP = Reading(skip_broken=True)
 
 MEMBERS = {f"{'ab'[i % 2]}/{i}.png": png(i) for i in range(8)}
 DAMAGED = {"b/3.png": b"hello", "a/4.png": png(4)[:60]}
-
-FORMS = {
-    "folder": lambda place, members: folder(place / "in", members),
-    "zip": lambda place, members: zipped(place / "in.zip", members),
-    "tar": lambda place, members: tarred(place / "in.tar", members),
-}
-
-
-@pytest.fixture(params=FORMS)
-def form(request, tmp_path):
-    return lambda members: FORMS[request.param](tmp_path, members)
 
 
 def test_the_first_damaged_file_is_named(form):

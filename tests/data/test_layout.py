@@ -10,22 +10,10 @@ from jaxgan.data import fingerprint, open_source
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Points, Text
 from jaxgan.fields.pixels import USUAL, Reading
-from tests.data.made import folder, pixels, png, tarred, zipped
+from tests.data.made import FORMS, folder, pixels, png, tarred, zipped
 from tests.data.short import batches, scan
 
 DEEP = Reading(recursive=True)
-
-FORMS = {
-    "folder": lambda place, members: folder(place / "in", members),
-    "zip": lambda place, members: zipped(place / "in.zip", members),
-    "tar": lambda place, members: tarred(place / "in.tar", members),
-}
-
-
-@pytest.fixture(params=FORMS)
-def form(request, tmp_path):
-    return lambda members: FORMS[request.param](tmp_path, members)
-
 
 CLASSES = {f"{name}/{i}.png": png(i) for i, name in enumerate(["dog", "cat", "dog", "a-b", "a"])}
 ORDER = [4, 3, 1, 0, 2]  # by folder and name: a, a-b, cat, dog
