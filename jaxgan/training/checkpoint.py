@@ -246,7 +246,10 @@ def _hush() -> None:
     )
 
 
-_OF_ORBAX = r"\w*Handler\.\w+|_\w*serialize\S*|_read_array\w*|write_fragment"
+_OF_ORBAX = (
+    r"\w*Handler\.\w+|_\w*serialize\S*|_read_array\w*"
+    r"|async_serialize_from_host\.<locals>\.write_fragment"
+)
 """What it begins and abandons when something cannot be read or written."""
 
 
