@@ -258,7 +258,7 @@ def torch_features(name: str) -> Callable[[], np.ndarray]:
     else:
         from efficientnet_lite_pytorch import EfficientNet
 
-        from jaxgan.metrics import weights
+        from jaxgan.pretrained import weights
 
         network = EfficientNet.from_name("efficientnet-lite0").eval()
         path = weights.find_weights(weights.EFFICIENTNET)

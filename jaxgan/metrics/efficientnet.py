@@ -17,7 +17,8 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxgan.backend import on_cpu
-from jaxgan.metrics import port, resize
+from jaxgan.metrics import resize
+from jaxgan.pretrained import port
 
 # Blocks, kernel, stride of the first, expansion, channels.
 STAGES = (

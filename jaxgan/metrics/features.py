@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxgan.errors import UserError
 from jaxgan.metrics import efficientnet, inception, vgg
-from jaxgan.metrics.weights import (
+from jaxgan.pretrained.weights import (
     EFFICIENTNET,
     INCEPTION,
     VGG,

@@ -20,7 +20,8 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, PyTree, UInt8
 
-from jaxgan.metrics import port, resize
+from jaxgan.metrics import resize
+from jaxgan.pretrained import port
 
 Pool = Callable[[Float[Array, "b h w c"]], Float[Array, "b h w c"]]
 

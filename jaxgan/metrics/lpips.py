@@ -11,10 +11,10 @@ from pathlib import Path
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from jaxgan.metrics import vgg
 from jaxgan.metrics.features import Extractor
-from jaxgan.metrics.weights import LPIPS, VGG, find_weights, read_weights
 from jaxgan.nn.resample import downsample
+from jaxgan.pretrained import vgg
+from jaxgan.pretrained.weights import LPIPS, VGG, find_weights, read_weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,79 +1,16 @@
-"""VGG16, whose second fully connected layer improved precision and recall compare images by.
+"""VGG16's second fully connected layer, which improved precision and recall compare images by.
 
-Simonyan & Zisserman 2015, "Very deep convolutional networks for large-scale image recognition",
-configuration D; Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing
-generative models". Submodules carry torchvision's names.
+Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing generative models".
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Float, PyTree, UInt8
 
-from jaxgan.metrics import port, resize
+from jaxgan.metrics import resize
+from jaxgan.pretrained.vgg import MEAN, STD, VGG16, params_from_torch
 
-CONVOLUTIONS = {
-    **{0: 64, 2: 64},
-    **{5: 128, 7: 128},
-    **{10: 256, 12: 256, 14: 256},
-    **{17: 512, 19: 512, 21: 512},
-    **{24: 512, 26: 512, 28: 512},
-}
-"""Channels by place among torchvision's `features`; between them are ReLUs and poolings."""
-
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-
-class VGG16(nn.Module):
-    """The network, from RGB images of which every channel is (x - MEAN) / STD for x in [0, 1]."""
-
-    def setup(self) -> None:
-        """Layers, by torchvision's names."""
-        self.features = {
-            str(place): nn.Conv(channels, (3, 3), precision="highest")
-            for place, channels in CONVOLUTIONS.items()
-        }
-        self.classifier = {
-            place: nn.Dense(features, precision="highest")
-            for place, features in (("0", 4096), ("3", 4096), ("6", 1000))
-        }
-
-    def maps(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
-        """relu1_2, 2_2, 3_3, 4_3 and 5_3: h, h/2, ... h/16 rows, rounded down."""
-        maps = []
-        for place, convolution in self.features.items():
-            x = nn.relu(convolution(x))
-            if int(place) + 2 not in CONVOLUTIONS:
-                maps.append(x)
-                x = halve(x)
-        return maps
-
-    def __call__(
-        self, x: Float[Array, "b 224 224 3"]
-    ) -> tuple[Float[Array, "b 4096"], Float[Array, "b 1000"]]:
-        """The second fully connected layer, after its ReLU, and logits."""
-        x = halve(self.maps(x)[-1])
-        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # PyTorch's order
-        x = nn.relu(self.classifier["0"](x))
-        features = nn.relu(self.classifier["3"](x))
-        return features, self.classifier["6"](features)
-
-
-def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
-    """Maximum over 2x2 cells."""
-    return nn.max_pool(x, (2, 2), (2, 2))
-
-
-def params_from_torch(state: Mapping[str, np.ndarray]) -> PyTree:
-    """The network's variables from the state_dict of torchvision's.
-
-    Raises:
-        UserError: it is the state of another network.
-    """
-    return port.variables(state, VGG16(), (1, 224, 224, 3))
+__all__ = ["apply", "params_from_torch"]
 
 
 def apply(

@@ -7,8 +7,8 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import features
 from jaxgan.metrics.efficientnet import EfficientNetLite0
 from jaxgan.metrics.inception import Inception
-from jaxgan.metrics.vgg import VGG16
-from jaxgan.metrics.weights import INCEPTION, VARIABLE
+from jaxgan.pretrained.vgg import VGG16
+from jaxgan.pretrained.weights import INCEPTION, VARIABLE
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jaxgan.metrics import lpips, vgg
-from jaxgan.metrics.weights import LPIPS, VGG
+from jaxgan.pretrained.weights import LPIPS, VGG
 from tests.reference.port import images_to_torch
 from tests.reference.resize import bilinear_tf1
 from tests.reference.vgg import VGG16

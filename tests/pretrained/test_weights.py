@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from jaxgan.errors import UserError
-from jaxgan.metrics import weights
-from jaxgan.metrics.weights import EFFICIENTNET, INCEPTION, VGG, find_weights, read_weights
+from jaxgan.pretrained import weights
+from jaxgan.pretrained.weights import EFFICIENTNET, INCEPTION, VGG, find_weights, read_weights
 
 
 @pytest.fixture(autouse=True)
