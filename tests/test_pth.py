@@ -281,3 +281,25 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     loop["self"] = loop
     torch.save(loop, tmp_path / "loop.pth")
     refused("loop.pth", None, "holds itself")
+
+
+def test_arrays_of_numpy(tmp_path):
+    arrays = {
+        "matrix": np.arange(12, dtype=np.float32).reshape(3, 4),
+        "by columns": np.asfortranarray(np.arange(24.0).reshape(2, 3, 4)),
+        "none": np.zeros((0, 3), np.int16),
+        "scalar": np.array(2.5),
+        "bool": np.array([True, False]),
+    }
+    path = tmp_path / "a.pkl"
+    for protocol in (3, 4, 5):
+        path.write_bytes(pickle.dumps({"inner": arrays, "again": arrays["matrix"]}, protocol))
+        found = pth.read(path)
+        for name, array in arrays.items():
+            assert found[f"inner.{name}"].dtype == array.dtype
+            np.testing.assert_array_equal(found[f"inner.{name}"], array)
+        np.testing.assert_array_equal(found["again"], arrays["matrix"])
+    for array in (np.array([None]), np.array(["text"]), np.arange(3, dtype=">f4")):
+        path.write_bytes(pickle.dumps({"a": array}, 4))
+        with pytest.raises(UserError, match=r"an array of NumPy, a|not little-endian"):
+            pth.read(path)

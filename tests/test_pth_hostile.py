@@ -112,6 +112,19 @@ HUGE = b"\x8a\x05" + (10**10).to_bytes(5, "little")
 BRAIN = name(b"ml_dtypes", b"bfloat16")
 STATE = b"(K\x03" + text(b"<") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
 
+ARRAY = (
+    name(b"numpy.core.multiarray", b"_reconstruct")
+    + name(b"numpy", b"ndarray")
+    + b"K\x00\x85C\x01b\x87R"
+)
+
+
+def array_state(content: bytes, shape: bytes = b"K\x04") -> bytes:
+    """What fills an array of float32."""
+    kind = name(b"numpy", b"dtype") + text(b"f4") + b"\x89\x88\x87R"
+    return b"(K\x01(" + shape + b"t" + kind + b"\x89C" + bytes([len(content)]) + content + b"t"
+
+
 # {name: pickle}; beside each lies a storage of four floats.
 PICKLES = {
     # States for what is made of a name, which NumPy's own objects take.
@@ -122,8 +135,12 @@ PICKLES = {
     "state of bfloat16": table(name(b"torch", b"BFloat16Storage") + STATE + b"b"),
     "state of a function": table(name(b"torch._utils", b"_rebuild_tensor_v2") + b"}b"),
     "bfloat16 itself": table(BRAIN),
-    "array": table(name(b"numpy.core.multiarray", b"_reconstruct")
-    + name(b"numpy", b"ndarray") + b"K\x00\x85C\x01b\x87R"),
+    "array": table(ARRAY),
+    "array of another size": table(ARRAY + array_state(b"\x00" * 12) + b"b"),
+    "array twice": table(ARRAY + (array_state(b"\x00" * 16) + b"b") * 2),
+    "array of no size": table(ARRAY + b"(K\x01J\xff\xff\xff\xff\x85N\x89C\x00tb"),
+    "array of nothing": table(ARRAY + b"}b"),
+    "huge array": table(ARRAY + array_state(b"", HUGE + HUGE) + b"b"),
     "call of a type": table(FLOATS + b")R"),
     "new tensor of a type": table(FLOATS + b")\x81"),
     # Sizes.
@@ -288,6 +305,9 @@ def test_nothing_but_what_is_right_is_read(found):
         ("often.pkl", "more than once"),
         ("bfloat16 itself.pth", "names ml_dtypes.bfloat16, which is no tensor"),
         ("array.pth", "an array of NumPy, a"),
+        ("array of another size.pth", "an array of another size than it says"),
+        ("array twice.pth", "an array of NumPy's of a form"),
+        ("huge array.pth", "an array of another size than it says"),
         ("bomb.zip", "the limit is 20 times its size and 16 MB"),
         ("pickle.zip", "the limit is 20 times its size and 16 MB"),
         ("larger.zip", "the limit is 20 times its size and 16 MB"),

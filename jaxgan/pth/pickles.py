@@ -2,9 +2,10 @@
 
 `pickle.Unpickler` builds real objects, which a pickle can go on to change (BUILD), and reserves
 memory for what a pickle says of itself. Here a pickle makes plain values, lists, tuples and the
-records below, which have no state of their own: BUILD has no effect, REDUCE knows a closed list of
-names whose arguments are checked, a dictionary is a list of pairs that are never hashed, and what
-is read, nested and counted has limits. Arrays are made of records by `jaxgan.pth`, afterwards.
+records below, which have no state of their own: BUILD fills an empty array of NumPy's, once, and
+has no other effect, REDUCE knows a closed list of names whose arguments are checked, a dictionary
+is a list of pairs that are never hashed, and what is read, nested and counted has limits. Arrays
+are made of records by `jaxgan.pth`, afterwards.
 """
 
 import dataclasses
@@ -34,6 +35,9 @@ _TYPES: dict[str, np.dtype] = {
     "torch.ByteStorage": np.dtype("uint8"),
     "torch.BoolStorage": np.dtype("bool"),
 }
+
+_CODES = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"})
+"""Types of NumPy arrays, as a pickle writes them."""
 
 
 class Stream:
@@ -73,6 +77,13 @@ class Tensor:
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Empty:
+    """A NumPy array; `content`, once its numbers are read."""
+
+    content: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -279,10 +290,15 @@ class _Program:
         self.push(self.storage(key, dtype, _sizes((count,))[0]))
 
     def build(self) -> None:
-        """What is to become the state of the value below has no effect."""
-        self.pop()
+        """A NumPy array's numbers; any other state of the value below has no effect."""
+        state = self.pop()
         if not self.stack or isinstance(self.stack[-1], _Name):
             raise pickle.UnpicklingError("its pickle gives a state to a function")
+        below = self.stack[-1]
+        if isinstance(below, Empty):
+            _fill(below, state)
+        elif isinstance(below, Dropped) and below.what in _CODES:
+            _check_order(state)
 
 
 _VALUES = (
@@ -399,6 +415,44 @@ def _scalar(reader: Reader, name: str, kind: Any, content: Any = None, *rest: An
     return Dropped("a NumPy number")
 
 
+def _empty(reader: Reader, name: str, *arguments: Any) -> Empty:
+    return Empty()
+
+
+def _buffer(reader: Reader, name: str, content: Any, kind: Any, shape: Any, order: Any) -> Empty:
+    """An array, as protocol 5 writes them."""
+    array = Empty()
+    _fill(array, (1, shape, kind, order == "F" if isinstance(order, str) else None, content))
+    return array
+
+
+def _check_order(state: Any) -> None:
+    """Refuses the state of a NumPy type whose bytes are the other way round."""
+    if not (isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", "|")):
+        raise pickle.UnpicklingError("a NumPy type that is not little-endian")
+
+
+def _fill(array: Empty, state: Any) -> None:
+    """The numbers of an array of the usual types: (version, shape, type, by columns, bytes)."""
+    if array.content is not None or not (isinstance(state, tuple) and len(state) == 5):
+        raise pickle.UnpicklingError("an array of NumPy's of a form that it does not write")
+    _, shape, kind, columns, content = state
+    shape, code = _sizes(shape), kind.what if isinstance(kind, Dropped) else ""
+    if code not in _CODES or not isinstance(content, bytes):
+        return  # of objects or text
+    count = math.prod(shape)
+    if len(content) != count * np.dtype(code).itemsize:
+        raise pickle.UnpicklingError("an array of another size than it says")
+    storage = Storage("", np.dtype(code), count)
+    if code == "b1":  # any byte but 0 is true, which NumPy does not expect
+        storage.data = np.frombuffer(content, np.uint8) != 0
+    else:
+        storage.data = np.frombuffer(content, f"<{code}").astype(np.dtype(code), copy=False)
+    lengths = shape if columns is True else shape[::-1]
+    steps = tuple(math.prod(lengths[:i]) for i in range(len(shape)))
+    array.content = Tensor(storage, 0, shape, steps if columns is True else steps[::-1])
+
+
 def _dtype(reader: Reader, name: str, code: Any = "", *rest: Any) -> Dropped:
     return Dropped(code if isinstance(code, str) and len(code) < 9 else name)
 
@@ -438,9 +492,12 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "numpy.dtype": _dtype,
     **dict.fromkeys(("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"), _scalar),
     **dict.fromkeys(
+        ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"), _empty
+    ),
+    **dict.fromkeys(("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"), _buffer),
+    **dict.fromkeys(
         (
             *("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset"),
-            *("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"),
             *("numpy.ndarray", "torch.device", "argparse.Namespace"),
             *("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath"),
         ),

