@@ -26,7 +26,7 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-class Convolutions(nn.Module):
+class _Features(nn.Module):
     """The convolutions, from RGB images of which every channel is (x - MEAN) / STD, x in [0, 1]."""
 
     def setup(self) -> None:
@@ -36,7 +36,7 @@ class Convolutions(nn.Module):
             for place, channels in CONVOLUTIONS.items()
         }
 
-    def __call__(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
+    def maps(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
         """relu1_2, 2_2, 3_3, 4_3 and 5_3: h, h/2, ... h/16 rows, rounded down."""
         maps = []
         for place, convolution in self.features.items():
@@ -47,7 +47,15 @@ class Convolutions(nn.Module):
         return maps
 
 
-class VGG16(Convolutions):
+class Convolutions(_Features):
+    """The network without its classifier."""
+
+    def __call__(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
+        """The maps."""
+        return self.maps(x)
+
+
+class VGG16(_Features):
     """The whole network: its convolutions, and three fully connected layers."""
 
     def setup(self) -> None:
@@ -62,7 +70,7 @@ class VGG16(Convolutions):
         self, x: Float[Array, "b 224 224 3"]
     ) -> tuple[Float[Array, "b 4096"], Float[Array, "b 1000"]]:
         """The second fully connected layer, after its ReLU, and logits."""
-        x = halve(super().__call__(x)[-1])
+        x = halve(self.maps(x)[-1])
         x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # PyTorch's order
         x = nn.relu(self.classifier["0"](x))
         features = nn.relu(self.classifier["3"](x))
