@@ -1,7 +1,8 @@
-"""Samples as pictures: image grids, and scatter plots for points in the plane."""
+"""Samples as pictures: image grids, scatter plots for points in the plane; panels of curves."""
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -100,3 +101,23 @@ def scatter(
     axes.legend(loc="upper right", frameon=False)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def panels(count: int) -> tuple[Any, list[Any]]:
+    """A figure of Matplotlib, and its panels, side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * count, 3.6), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, count, squeeze=False)[0])
+    for axis in axes:
+        axis.grid(color="0.9")
+        axis.set_axisbelow(True)
+    return figure, axes
+
+
+def drawn(figure: Any) -> Image.Image:
+    """The picture of a figure."""
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())

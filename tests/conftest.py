@@ -46,6 +46,7 @@ jaxtyping.install_import_hook(
         "jaxgan.metrics.lpips",
         "jaxgan.metrics.resize",
         "jaxgan.latent",
+        "jaxgan.theory",
     ],
     # A whole number is a float, as in PEP 484.
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",

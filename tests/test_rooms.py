@@ -33,7 +33,7 @@ ROOMS = (
     ("metrics",),
     ("run",),
     ("describe",),
-    ("latent", "convert", "plan"),
+    ("latent", "convert", "plan", "theory"),
     ("bench",),
     ("cli",),
 )

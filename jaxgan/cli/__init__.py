@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "pack a folder of images for training at scale",
     "import": "make a run from another framework's checkpoint",
     "export": "what a run can do as a program, or its weights, for other frameworks",
+    "theory": "watch what the theory of GANs says, on Gaussians on a line",
     "info": "what a config or a run can do, its networks, players, stages and data",
     "configs": "the table of systems and configs",
 }

@@ -1,13 +1,13 @@
 """Scores as pictures: over the steps of a run, and fidelity against variety by truncation."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from jaxgan.metrics import giving
 from jaxgan.metrics.records import Record
+from jaxgan.pictures import drawn, panels
 
 _TRADES = (("recall", "precision"), ("coverage", "density"), ("fid", "is"))
 """Variety and fidelity: scores that truncation moves along a curve."""
@@ -16,7 +16,7 @@ _TRADES = (("recall", "precision"), ("coverage", "density"), ("fid", "is"))
 def over_steps(records: Sequence[Record]) -> Image.Image:
     """A panel for each score: its value by step, with its deviation where it has one."""
     labels = list(dict.fromkeys(record.label for record in records))
-    figure, axes = _panels(len(labels))
+    figure, axes = panels(len(labels))
     for axis, label in zip(axes, labels, strict=True):
         # An evaluation that was repeated counts once, as it came out last.
         mine = {record.step or 0: record for record in records if record.label == label}
@@ -31,7 +31,7 @@ def over_steps(records: Sequence[Record]) -> Image.Image:
         )
         axis.set_xlabel("step")
         axis.set_ylabel(_with_direction(mine[steps[0]]))
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def over_truncations(records: Sequence[Record]) -> Image.Image:
@@ -45,7 +45,7 @@ def over_truncations(records: Sequence[Record]) -> Image.Image:
         scores.setdefault(record.metric, {})[truncation] = record
     trades = [(scores[x], scores[y]) for x, y in _TRADES if x in scores and y in scores]
     alone = [] if trades else list(scores.values())
-    figure, axes = _panels(len(trades) or len(alone))
+    figure, axes = panels(len(trades) or len(alone))
     for axis, (x, y) in zip(axes, trades, strict=False):
         truncations = sorted(x.keys() & y.keys())
         points = [(x[truncation].value, y[truncation].value) for truncation in truncations]
@@ -59,7 +59,7 @@ def over_truncations(records: Sequence[Record]) -> Image.Image:
         axis.plot(list(map(_text, truncations)), [y[t].value for t in truncations], marker="o")
         axis.set_xlabel("truncation")
         axis.set_ylabel(_with_direction(y[truncations[0]]))
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def _text(truncation: float) -> str:
@@ -68,21 +68,3 @@ def _text(truncation: float) -> str:
 
 def _with_direction(record: Record) -> str:
     return f"{record.label} ({giving(record.metric).better} is better)"
-
-
-def _panels(count: int) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.5 * count, 3.6), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(1, count, squeeze=False)[0])
-    for axis in axes:
-        axis.grid(color="0.9")
-        axis.set_axisbelow(True)
-    return figure, axes
-
-
-def _drawn(figure: Any) -> Image.Image:
-    figure.canvas.draw()
-    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
