@@ -50,7 +50,9 @@ def theirs(known: dict[str, int]) -> Tokenizer:
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     ends = [(token, known[token]) for token in ("[CLS]", "[SEP]")]
-    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
     made.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     return made
 
@@ -128,7 +130,9 @@ def test_vectors_are_those_of_pytorchs_layers(monkeypatch, caplog):
 
 def test_weights_that_are_missing_or_altered_say_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "model.safetensors").write_bytes(b"others")
-    with pytest.raises(UserError, match=r"model.safetensors has sha256 .*, MiniLM's weights .*have"):
+    with pytest.raises(
+        UserError, match=r"model.safetensors has sha256 .*, MiniLM's weights .*have"
+    ):
         minilm.MiniLM(tmp_path)(["a"])
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
