@@ -233,6 +233,43 @@ class InstanceNorm(nn.Module):
         return (_affine(self, y, self.scale_init) if self.affine else y).astype(x.dtype)
 
 
+class ClassInstanceNorm(nn.Module):
+    """Instance norm with a scale and a bias per class (Dumoulin et al. 2017).
+
+    A class is a style there: N styles share a network and differ in these tables alone, so a new
+    one is learned by its rows. Parameters: `scale` and `bias`, [classes, c].
+
+    Attributes:
+        classes: number of classes.
+        scale_init: initialiser of the scales.
+        bias_init: initialiser of the biases.
+        epsilon: added to the variance.
+    """
+
+    classes: int
+    scale_init: Initializer = jinit.ones
+    bias_init: Initializer = jinit.zeros
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *s c"], label: Int[Array, " b"] | Float[Array, "b classes"]
+    ) -> Float[Array, "b *s c"]:
+        """[b, ..., c] to the same shape, with the affine map of each sample's class.
+
+        Weights over the classes in place of a label blend their maps, and so their styles. A label
+        of `classes` or more gives NaN, which stops a run, and no other class's map.
+        """
+        shape = (self.classes, x.shape[-1])
+        tables = _scale_and_bias(self, shape, self.scale_init, self.bias_init)
+        if label.ndim == 2:
+            scale, bias = (label.astype(jnp.float32) @ table for table in tables)
+        else:
+            scale, bias = (jnp.take(table, label, axis=0) for table in tables)
+        y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
+        return scale_shift(y, scale, bias).astype(x.dtype)
+
+
 class AdaptiveInstanceNorm(nn.Module):
     """Instance norm, then a scale and a shift per channel from a style (Huang & Belongie 2017).
 

@@ -11,6 +11,7 @@ from jaxgan.nn.norm import (
     BatchNorm,
     ChannelNorm,
     ClassBatchNorm,
+    ClassInstanceNorm,
     InstanceNorm,
     LayerNorm,
     LinearBatchNorm,
@@ -262,6 +263,43 @@ def test_instance_norm_agrees_with_torch(x):
     assert not bare.init(jax.random.key(0), x)
     expected = torch.nn.functional.instance_norm(to_torch(x))
     np.testing.assert_allclose(bare.apply({}, x), from_torch(expected), atol=1e-5)
+
+
+def test_class_instance_norm_agrees_with_torch_class_by_class(x):
+    label = np.array([0, 3, 1, 3, 2, 0])
+    norm = ClassInstanceNorm(classes=4)
+    variables = norm.init(jax.random.key(0), x, label)
+    assert {k: v.shape for k, v in variables["params"].items()} == {
+        "scale": (4, 3),
+        "bias": (4, 3),
+    }
+    np.testing.assert_array_equal(norm.apply(variables, x, label), InstanceNorm().apply({}, x))
+
+    variables = randomized(variables)
+    y = norm.apply(variables, x, label)
+    tables = {k: torch.tensor(np.asarray(v)) for k, v in variables["params"].items()}
+    for i, k in enumerate(label):
+        expected = torch.nn.functional.instance_norm(
+            to_torch(x[i : i + 1]), weight=tables["scale"][k], bias=tables["bias"][k]
+        )
+        np.testing.assert_allclose(y[i : i + 1], from_torch(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_class_instance_norm_blends_classes_by_weights(x):
+    norm = ClassInstanceNorm(classes=4)
+    label = np.array([0, 3, 1, 3, 2, 0])
+    variables = randomized(norm.init(jax.random.key(0), x, label))
+    one_hot = np.eye(4, dtype=np.float32)
+    np.testing.assert_allclose(
+        norm.apply(variables, x, one_hot[label]), norm.apply(variables, x, label), atol=1e-5
+    )
+    blend = norm.apply(variables, x, np.tile(0.3 * one_hot[1] + 0.7 * one_hot[2], (6, 1)))
+    first, second = (norm.apply(variables, x, np.full(6, k)) for k in (1, 2))
+    np.testing.assert_allclose(blend, 0.3 * first + 0.7 * second, atol=1e-5)
+
+    outside = np.asarray(norm.apply(variables, x, np.array([0, 4, 1, 3, 2, 0])))
+    assert np.isnan(outside[1]).all()
+    assert np.isfinite(np.delete(outside, 1, axis=0)).all()
 
 
 def test_layer_norm_agrees_with_torch(x):
