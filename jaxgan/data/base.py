@@ -249,7 +249,11 @@ def _checked(name: str, key: str, field: Field, items: Any) -> np.ndarray | list
 
 def _narrowed(name: str, key: str, field: Field, items: np.ndarray | list[Any]) -> Field:
     """The field of a column with the shape that its items have, where they all have one."""
-    found = {np.ndim(item) for item in items} if isinstance(items, list) else {items.ndim - 1}
+    if isinstance(items, list):
+        several = isinstance(field, Text)  # a tuple of sentences is an item, too
+        found = {0 if several and isinstance(i, tuple) else np.ndim(i) for i in items}
+    else:
+        found = {items.ndim - 1}
     if wrong := found - {len(field.shape)}:
         raise UserError(
             f"{name}: items of {key} have {max(wrong)} axes, expected {len(field.shape)} as of any "

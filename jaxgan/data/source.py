@@ -16,6 +16,7 @@ from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Arrays, Columns, Source
 from jaxgan.data.copies import on_disk
 from jaxgan.data.embedded import EMBEDDED
+from jaxgan.data.emoji import open_emoji
 from jaxgan.data.folder import is_pattern, listing, open_folder, open_tar, open_zip
 from jaxgan.data.hf import open_hf, open_parquet
 from jaxgan.data.npz import open_npz
@@ -62,7 +63,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
     called like an embedded one is ./mnist5k.
 
     pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA,
-    few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`).
+    few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`);
+    emoji:FOLDER (see `jaxgan.data.emoji`).
 
     Any of these paths may be gs://BUCKET/..., which `jaxgan.data.copies` copies.
 
@@ -85,6 +87,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
         return open_hf(spec, reading)
     if spec.startswith("image:"):
         return open_image(spec, reading)
+    if spec.startswith("emoji:"):
+        return open_emoji(spec, reading)
     if spec.startswith("pairs:"):
         return open_pairs(spec, reading)
     for prefix, opened in _MADE_OF.items():
