@@ -4,12 +4,16 @@ Statistics and affine maps are computed in float32 whatever the input's type; th
 input's type. Variances are biased (divided by n) unless a docstring says otherwise.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn import initializers as jinit
 from jaxtyping import Array, Float, Int
 
+from jaxgan.errors import UserError
 from jaxgan.nn.initializers import TORCH, Init, Initializer
 from jaxgan.nn.layers import Dense, Reparam
 from jaxgan.nn.reduce import batch_normalize, scale_shift
@@ -40,11 +44,9 @@ def _scale_and_bias(
     return scale, module.param("bias", bias_init, shape, jnp.float32)
 
 
-def _affine(
-    module: nn.Module, x: Float[Array, "*b c"], scale_init: Initializer = jinit.ones
-) -> Float[Array, "*b c"]:
+def _affine(module: nn.Module, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
     """x * scale + bias with the module's parameters `scale` [c] and `bias` [c]."""
-    return scale_shift(x, *_scale_and_bias(module, x.shape[-1:], scale_init))
+    return scale_shift(x, *_scale_and_bias(module, x.shape[-1:]))
 
 
 def _per_sample(v: Float[Array, "b k"], x: Float[Array, "b *s c"]) -> Float[Array, "b ... k"]:
@@ -53,7 +55,7 @@ def _per_sample(v: Float[Array, "b k"], x: Float[Array, "b *s c"]) -> Float[Arra
 
 
 class _BatchNormalize(nn.Module):
-    """Normalisation by the batch's or the running statistics, what the batch norms share.
+    """Normalisation by the batch's or the running statistics, what norms that keep these share.
 
     State, in the collection "batch_stats": `mean` [c] and `var` [c], float32, starting at 0 and 1.
 
@@ -187,50 +189,44 @@ class LinearBatchNorm(_BatchNormalize):
         return self.normalize(x, 1 + linear("scale"), linear("bias"), train)
 
 
-class SingleBatchNorm(_BatchNormalize):
-    """Batch normalisation of batches of one, at any batch size (pix2pix, Isola et al. 2017).
-
-    While training, each image has its own mean and variance, and the running ones move as they
-    would have over the images one after the other, but for their order: to the batch's mean.
-
-    Attributes:
-        scale_init: initialiser of the scale.
-    """
-
-    scale_init: Initializer = jinit.ones
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"], *, train: bool) -> Float[Array, "b *s c"]:
-        """Normalised by each image's statistics if `train`, else by the running ones."""
-        scale, bias = _scale_and_bias(self, x.shape[-1:], self.scale_init)
-        if not train:
-            return self.normalize(x, scale, bias, train=False)
-        axes = tuple(range(1, x.ndim - 1))
-        y = scale_shift(_standardize(x, axes, self.epsilon), scale, bias).astype(x.dtype)
-        wide = jax.lax.stop_gradient(x.astype(jnp.float32))
-        running = self.statistics(x.shape[-1])
-        self.move(running, wide.mean(axes).mean(0), wide.var(axes).mean(0))
-        return y
-
-
-class InstanceNorm(nn.Module):
+class InstanceNorm(_BatchNormalize):
     """Normalisation of each sample's channels over positions (Ulyanov et al. 2016).
+
+    With `running`, PyTorch's `track_running_stats`: while training each sample still has its own
+    mean and variance, and the running ones move to the batch's means of both, variances unbiased;
+    after training they take the place of the sample's. With an affine map that is also batch norm
+    of batches of one (pix2pix, Isola et al. 2017), at any batch size.
 
     Attributes:
         affine: learn a scale and a bias per channel; off by default, as in PyTorch.
+        running: keep running statistics, and use them after training.
         scale_init: initialiser of the scale.
-        epsilon: added to the variance.
     """
 
     affine: bool = False
+    running: bool = False
     scale_init: Initializer = jinit.ones
-    epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
-        """[b, ..., c] to the same shape."""
-        y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
-        return (_affine(self, y, self.scale_init) if self.affine else y).astype(x.dtype)
+    def __call__(self, x: Float[Array, "b *s c"], *, train: bool = True) -> Float[Array, "b *s c"]:
+        """[b, ..., c] to the same shape; `train` matters with `running` alone."""
+        features = x.shape[-1:]
+        affine = _scale_and_bias(self, features, self.scale_init) if self.affine else None
+        if self.running and not train:
+            scale, bias = affine or (jnp.ones(features), jnp.zeros(features))
+            return self.normalize(x, scale, bias, train=False)
+        axes = tuple(range(1, x.ndim - 1))
+        y = _standardize(x, axes, self.epsilon)
+        if self.running:
+            if x.size == len(x) * x.shape[-1]:
+                raise UserError(
+                    f"instance norm of {x.shape}: a map of one place has no variance to keep a "
+                    "running one of; set `running` to False, or norm larger maps"
+                )
+            wide = jax.lax.stop_gradient(x.astype(jnp.float32))
+            running = self.statistics(x.shape[-1])
+            self.move(running, wide.mean(axes).mean(0), wide.var(axes, ddof=1).mean(0))
+        return (scale_shift(y, *affine) if affine else y).astype(x.dtype)
 
 
 class ClassInstanceNorm(nn.Module):
@@ -310,16 +306,18 @@ class LayerNorm(nn.Module):
     a gradient penalty together.
 
     Attributes:
+        affine: learn the scale and the bias.
         epsilon: added to the variance.
     """
 
+    affine: bool = True
     epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
         """[b, ..., c] to the same shape."""
         y = _standardize(x, tuple(range(1, x.ndim)), self.epsilon)
-        return _affine(self, y).astype(x.dtype)
+        return (_affine(self, y) if self.affine else y).astype(x.dtype)
 
 
 class ChannelNorm(nn.Module):
@@ -328,15 +326,18 @@ class ChannelNorm(nn.Module):
     The variance is unbiased, divided by c - 1, as in HiFiC.
 
     Attributes:
+        affine: learn the scale and the bias.
         epsilon: added to the variance.
     """
 
+    affine: bool = True
     epsilon: float = 1e-3
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         """[..., c] to the same shape."""
-        return _affine(self, _standardize(x, (-1,), self.epsilon, correction=1)).astype(x.dtype)
+        y = _standardize(x, (-1,), self.epsilon, correction=1)
+        return (_affine(self, y) if self.affine else y).astype(x.dtype)
 
 
 class PixelNorm(nn.Module):
@@ -354,3 +355,39 @@ class PixelNorm(nn.Module):
         y = x.astype(jnp.float32)
         y *= jax.lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + self.epsilon)
         return y.astype(x.dtype)
+
+
+class ConditionalAffine(nn.Module):
+    """Any norm, with the affine map that a perceptron makes of a condition (Chen et al. 2019).
+
+    y = norm(x) (1 + gamma(c)) + beta(c), where gamma and beta share the hidden layers: the paper's
+    self-modulation where c is the generator's own latent. Maps linear in a condition are those of
+    `LinearBatchNorm` and `AdaptiveInstanceNorm`.
+
+    Attributes:
+        norm: factory of a norm, which is told to have no affine map of its own; such as
+            `BatchNorm`, `partial(InstanceNorm, running=True)`, `LayerNorm` or `ChannelNorm`.
+        hidden: sizes of the hidden layers, each followed by ReLU; the paper has one of 32.
+        initializer: initialiser of all layers.
+        reparam: reparametrisation of all kernels.
+    """
+
+    norm: Callable[..., nn.Module]
+    hidden: tuple[int, ...] = (32,)
+    initializer: Init = TORCH
+    reparam: Reparam | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *s c"], condition: Float[Array, "b d"], **options: bool
+    ) -> Float[Array, "b *s c"]:
+        """[b, ..., c] to the same shape; `options`, such as `train`, go to the norm."""
+        dense = partial(Dense, initializer=self.initializer, reparam=self.reparam, dtype=x.dtype)
+        h = condition
+        for index, size in enumerate(self.hidden):
+            h = nn.relu(dense(size, name=f"hidden{index + 1}")(h))
+        scale, bias = (
+            dense(x.shape[-1], name=name)(h).astype(jnp.float32) for name in ("scale", "bias")
+        )
+        y = self.norm(affine=False, name="norm")(x, **options)
+        return scale_shift(y.astype(jnp.float32), 1 + scale, bias).astype(x.dtype)

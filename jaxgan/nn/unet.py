@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from jaxgan.errors import UserError
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.layers import Conv, ConvTranspose
-from jaxgan.nn.norm import InstanceNorm, SingleBatchNorm
+from jaxgan.nn.norm import InstanceNorm
 
 
 def halvings(shape: tuple[int, ...]) -> int:
@@ -71,9 +71,8 @@ class UNet(nn.Module):
         gains = shifted_normal(1.0, 0.02)
 
         def norm(h: Float[Array, "b y x c"], name: str) -> Float[Array, "b y x c"]:
-            if self.running:
-                return SingleBatchNorm(scale_init=gains, name=name)(h, train=train)
-            return InstanceNorm(affine=True, scale_init=gains, name=name)(h)
+            layer = InstanceNorm(affine=True, running=self.running, scale_init=gains, name=name)
+            return layer(h, train=train)
 
         h, skips = x, []
         for index in range(depth):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 import torch
 from jax.nn import initializers as jinit
 
+from jaxgan.errors import UserError
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.norm import (
     AdaptiveInstanceNorm,
@@ -12,6 +15,7 @@ from jaxgan.nn.norm import (
     ChannelNorm,
     ClassBatchNorm,
     ClassInstanceNorm,
+    ConditionalAffine,
     InstanceNorm,
     LayerNorm,
     LinearBatchNorm,
@@ -265,6 +269,35 @@ def test_instance_norm_agrees_with_torch(x):
     np.testing.assert_allclose(bare.apply({}, x), from_torch(expected), atol=1e-5)
 
 
+@pytest.mark.parametrize("affine", [False, True])
+def test_running_instance_norm_agrees_with_torch_in_training_and_after(x, affine):
+    """`track_running_stats`: running variances are unbiased, and samples' means averaged."""
+    twin = torch.nn.InstanceNorm2d(3, affine=affine, track_running_stats=True)
+    norm = InstanceNorm(affine=affine, running=True)
+    variables = norm.init(jax.random.key(0), x, train=True)
+    np.testing.assert_array_equal(variables["batch_stats"]["mean"], 0)
+    np.testing.assert_array_equal(variables["batch_stats"]["var"], 1)
+    if affine:
+        variables["params"] = randomized(variables["params"])
+        twin.weight.data = torch.tensor(np.asarray(variables["params"]["scale"]))
+        twin.bias.data = torch.tensor(np.asarray(variables["params"]["bias"]))
+    for factor in (1, 3):
+        y, moved = norm.apply(variables, factor * x, train=True, mutable=["batch_stats"])
+        np.testing.assert_allclose(y, from_torch(twin(to_torch(factor * x))), rtol=1e-5, atol=1e-5)
+        variables = {**variables, **moved}
+        np.testing.assert_allclose(moved["batch_stats"]["mean"], twin.running_mean, rtol=1e-5)
+        np.testing.assert_allclose(moved["batch_stats"]["var"], twin.running_var, rtol=1e-5)
+    expected = from_torch(twin.eval()(to_torch(x)))
+    ours, kept = norm.apply(variables, x, train=False, mutable=["batch_stats"])
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], variables["batch_stats"])
+
+
+def test_running_instance_norm_of_one_place_is_refused():
+    with pytest.raises(UserError, match="one place"):
+        InstanceNorm(running=True).init(jax.random.key(0), np.ones((2, 1, 1, 3)), train=True)
+
+
 def test_class_instance_norm_agrees_with_torch_class_by_class(x):
     label = np.array([0, 3, 1, 3, 2, 0])
     norm = ClassInstanceNorm(classes=4)
@@ -354,6 +387,49 @@ def test_adaptive_instance_norm_survives_a_constant_map():
     shift = style @ np.asarray(variables["params"]["style"]["kernel"])[:, 3:]
     np.testing.assert_allclose(y, np.broadcast_to(shift[:, None, None], y.shape), atol=1e-2)
     assert np.isfinite(jax.grad(lambda x: apply(x).sum())(x)).all()
+
+
+@pytest.mark.parametrize(
+    ("norm", "axes", "options"),
+    [
+        (BatchNorm, (0, 1, 2), {"train": True}),
+        (partial(InstanceNorm, running=True), (1, 2), {"train": True}),
+        (InstanceNorm, (1, 2), {}),
+        (LayerNorm, (1, 2, 3), {}),
+        (partial(ChannelNorm, epsilon=1e-5), (3,), {}),
+    ],
+)
+def test_conditional_affine_agrees_with_torchs_perceptron_over_any_norm(x, norm, axes, options):
+    condition = np.random.default_rng(3).normal(size=(6, 7)).astype(np.float32)
+    conditional = ConditionalAffine(norm, hidden=(5, 4))
+    variables = conditional.init(jax.random.key(0), x, condition, **options)
+    assert "norm" not in variables["params"]
+    ours = conditional.apply(variables, x, condition, **options)
+
+    def dense(name, h):
+        layer = variables["params"][name]
+        weight, bias = (torch.tensor(np.asarray(layer[key])) for key in ("kernel", "bias"))
+        return torch.nn.functional.linear(h, weight.T, bias)
+
+    h = torch.relu(dense("hidden2", torch.relu(dense("hidden1", torch.tensor(condition)))))
+    scale, bias = (np.asarray(dense(name, h))[:, None, None] for name in ("scale", "bias"))
+    assert min(scale.std(), bias.std()) > 1e-2
+    normal_ = standardized(x, axes, 1e-5, ddof=int(axes == (3,)))
+    np.testing.assert_allclose(ours, normal_ * (1 + scale) + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_conditional_affine_takes_running_statistics_after_training(x):
+    condition = np.zeros((6, 7), np.float32)
+    conditional = ConditionalAffine(BatchNorm, initializer=normal(0.1))
+    variables = randomized(conditional.init(jax.random.key(0), x, condition, train=True))
+    plain = BatchNorm(affine=False)
+    stats = {"batch_stats": variables["batch_stats"]["norm"]}
+    other = conditional.apply(variables, x, condition + 1, train=False)
+    normal_ = plain.apply(stats, x, train=False)
+    variables["params"] = jax.tree.map(jnp.zeros_like, variables["params"])
+    ours = conditional.apply(variables, x, condition, train=False)
+    np.testing.assert_allclose(ours, normal_, rtol=1e-6)
+    assert abs(np.asarray(other - ours)).max() > 0.1
 
 
 def test_pixel_norm_has_unit_mean_square(x):
