@@ -35,7 +35,8 @@ class Options(Opening):
     """Real images: a data set as --data takes it, or a file of statistics (mu and sigma, .npz), for
     FID alone. By default the data that the run was trained on."""
     metrics: str = "fid"
-    """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, ppl, cas."""
+    """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, ppl, lpips,
+    cas."""
     num: Positive | None = None
     """Images to draw from a run (10,000), or to take from files (all)."""
     truncation: str | None = None

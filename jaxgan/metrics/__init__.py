@@ -11,6 +11,7 @@ from jaxgan.metrics.inception_score import InceptionScore
 from jaxgan.metrics.kernel import KID
 from jaxgan.metrics.manifold import DensityCoverage, PrecisionRecall
 from jaxgan.metrics.path_length import PPL
+from jaxgan.metrics.perceptual import LPIPS
 from jaxgan.metrics.wasserstein import SWD
 
 SCORES: dict[str, type[Score]] = {
@@ -24,6 +25,7 @@ SCORES: dict[str, type[Score]] = {
         IntraFID,
         SWD,
         PPL,
+        LPIPS,
         CAS,
     )
 }

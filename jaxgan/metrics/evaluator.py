@@ -58,6 +58,11 @@ class Evaluator:
         scores = find(metrics)
         if not classes and any("label" in score.needs for score in scores):
             raise UserError(f"--evaluate.metrics is {metrics}, but there are no classes to score")
+        if pairs := [score.name for score in scores if score.paired]:
+            raise UserError(
+                f"--evaluate.metrics is {metrics}, but {pairs[0]} compares pairs of images: write "
+                "what the run makes to a folder, and score that with `jaxgan evaluate`"
+            )
         real = against(shape)
         if len(real) < 2:
             raise UserError(

