@@ -1,5 +1,10 @@
-"""U-Net generator of pix2pix: an encoder, a decoder, and skips between maps of equal size."""
+"""U-Net of pix2pix: an encoder, a decoder, and skips between maps of equal size.
 
+A generator as it is; its encoder alone makes one vector of an image; and as a discriminator it
+judges both the whole image, by that vector, and each of its pixels.
+"""
+
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -10,7 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxgan.errors import UserError
 from jaxgan.nn.initializers import normal, shifted_normal
-from jaxgan.nn.layers import Conv, ConvTranspose
+from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import InstanceNorm
 
 
@@ -28,6 +33,68 @@ def halvings(shape: tuple[int, ...]) -> int:
             "...; set `shape` to one of these and resize the data"
         )
     return count
+
+
+WEIGHTS = normal(0.02)  # of every layer
+GAINS = shifted_normal(1.0, 0.02)  # of every norm
+
+Map = Float[Array, "b _ _ _"]
+
+
+def _encode(
+    x: Float[Array, "b h w i"], width: int, norm: Callable[[Map, str], Map], dtype: DTypeLike
+) -> list[Map]:
+    """The maps of half the side, a quarter, ..., a single pixel.
+
+    To be called inside of a network, as is `_decode`: they make its layers "down1", "up1", ...
+    """
+    depth, maps = halvings(x.shape[1:]), [x]
+    for index in range(depth):
+        h = nn.leaky_relu(maps[-1], 0.2) if index else x
+        h = Conv(
+            width << min(index, 3),
+            kernel_size=4,
+            stride=2,
+            padding=1,
+            use_bias=False,
+            initializer=WEIGHTS,
+            dtype=dtype,
+            name=f"down{index + 1}",
+        )(h)
+        maps.append(norm(h, f"down_norm{index + 1}") if 0 < index < depth - 1 else h)
+    return maps[1:]
+
+
+def _decode(
+    maps: list[Map],
+    features: int,
+    width: int,
+    norm: Callable[[Map, str], Map],
+    dtype: DTypeLike,
+    drop: Callable[[Map, int], Map] = lambda h, index: h,
+) -> Map:
+    """What is made of an encoder's maps, each joined with what comes up to its size.
+
+    `drop` sees what comes up before it is joined with `maps[index - 1]`.
+    """
+    up = partial(ConvTranspose, initializer=WEIGHTS, dtype=dtype)
+    h = maps[-1]
+    for index in reversed(range(1, len(maps))):
+        name = f"{index + 1}"
+        h = up(width << min(index - 1, 3), use_bias=False, name=f"up{name}")(nn.relu(h))
+        h = drop(norm(h, f"up_norm{name}"), index)
+        h = jnp.concatenate([maps[index - 1], h], -1)
+    return up(features, name="up1")(nn.relu(h))
+
+
+def _norm(running: bool, train: bool) -> Callable[[Map, str], Map]:
+    """Norms by name, those of single images."""
+
+    def norm(h: Map, name: str) -> Map:
+        layer = InstanceNorm(affine=True, running=running, scale_init=GAINS, name=name)
+        return layer(h, train=train)
+
+    return norm
 
 
 class UNet(nn.Module):
@@ -64,35 +131,64 @@ class UNet(nn.Module):
         """
         if self.running and not train:
             noise = None
-        depth = halvings(x.shape[1:])
-        weights = normal(0.02)
-        down = partial(Conv, kernel_size=4, stride=2, padding=1, use_bias=False)
-        up = partial(ConvTranspose, initializer=weights, dtype=self.dtype)
-        gains = shifted_normal(1.0, 0.02)
+        norm = _norm(self.running, train)
+        maps = _encode(x, self.width, norm, self.dtype)
+        depth = len(maps)
 
-        def norm(h: Float[Array, "b y x c"], name: str) -> Float[Array, "b y x c"]:
-            layer = InstanceNorm(affine=True, running=self.running, scale_init=gains, name=name)
-            return layer(h, train=train)
+        def drop(h: Map, index: int) -> Map:
+            if noise is None or not depth - 1 - max(depth - 5, 1) <= index < depth - 1:
+                return h
+            return _dropout(h, jax.vmap(jax.random.fold_in, (0, None))(noise, index), self.rate)
 
-        h, skips = x, []
-        for index in range(depth):
-            if index:
-                skips.append(h)
-                h = nn.leaky_relu(h, 0.2)
-            features = self.width << min(index, 3)
-            name = f"down{index + 1}"
-            h = down(features, initializer=weights, dtype=self.dtype, name=name)(h)
-            if 0 < index < depth - 1:
-                h = norm(h, f"down_norm{index + 1}")
-        for index in reversed(range(1, depth)):  # by the skip that it meets
-            name = f"{index + 1}"
-            h = up(self.width << min(index - 1, 3), use_bias=False, name=f"up{name}")(nn.relu(h))
-            h = norm(h, f"up_norm{name}")
-            if noise is not None and depth - 1 - max(depth - 5, 1) <= index < depth - 1:
-                h = _dropout(h, jax.vmap(jax.random.fold_in, (0, None))(noise, index), self.rate)
-            h = jnp.concatenate([skips.pop(), h], -1)
-        h = up(self.features, name="up1")(nn.relu(h))
+        h = _decode(maps, self.features, self.width, norm, self.dtype, drop)
         return jnp.tanh(h.astype(jnp.float32))
+
+
+class UNetEncoder(nn.Module):
+    """Images to one vector each: a U-Net's encoder alone, a backbone for heads of one's own.
+
+    Attributes:
+        width: channels of the first map; they double with each halving, up to eightfold.
+        running: keep running statistics in the norms, and use them after training.
+        dtype: compute type.
+    """
+
+    width: int = 64
+    running: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b features"]:
+        """[b, side, side, c] to [b, 8 width], or [b, 4 width] from 8x8 pixels."""
+        maps = _encode(x, self.width, _norm(self.running, train), self.dtype)
+        return maps[-1][:, 0, 0]
+
+
+class UNetDiscriminator(nn.Module):
+    """Images to a logit each, and to one a pixel (Schoenfeld, Schiele, Khoreva 2020, section 3.1).
+
+    The encoder judges the whole, the decoder each pixel with the encoder's skips; a loss takes the
+    mean over both. The paper has BigGAN's blocks in place of pix2pix's convolutions.
+
+    Attributes:
+        width: channels of the first map; they double with each halving, up to eightfold.
+        dtype: compute type.
+    """
+
+    width: int = 64
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> tuple[Float[Array, " b"], Float[Array, "b h w"]]:
+        """[b, side, side, c] to float32 logits [b] and [b, side, side]."""
+        norm = _norm(False, train)
+        maps = _encode(x, self.width, norm, self.dtype)
+        whole = nn.leaky_relu(maps[-1][:, 0, 0].astype(jnp.float32), 0.2)
+        logits = Dense(1, initializer=WEIGHTS, name="dense")(whole)[:, 0]
+        pixels = _decode(maps, 1, self.width, norm, self.dtype)[..., 0]
+        return logits, pixels.astype(jnp.float32)
 
 
 def _dropout(

@@ -12,16 +12,19 @@ from tests.reference.port import images_to_torch, randomise, to_flax
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("affine", [False, True])
-def test_it_matches_torch(rng, affine):
+@pytest.mark.parametrize(
+    ("affine", "kernel_size", "logits"),
+    [(False, 4, (2, 6, 4)), (True, 4, (2, 6, 4)), (True, 3, (2, 8, 6))],
+)
+def test_it_matches_torch(rng, affine, kernel_size, logits):
     torch.manual_seed(0)
-    network = randomise(reference.PatchGAN(channels=4, width=8, affine=affine)).train()
+    network = randomise(reference.PatchGAN(4, 8, affine, kernel_size)).train()
     x = rng.uniform(-1, 1, (2, 64, 48, 4)).astype(np.float32)
     theirs = torch.cat([network(image[None]) for image in images_to_torch(x)])
     params = to_flax(network)["params"]
-    patches = PatchGAN(8, affine=affine)
+    patches = PatchGAN(8, affine=affine, kernel_size=kernel_size)
     ours = jax.jit(lambda params: patches.apply({"params": params}, x, train=False))(params)
-    assert ours.shape == (2, 6, 4)
+    assert ours.shape == logits
     assert theirs.std() > 1e-2
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
@@ -32,10 +35,21 @@ def without_norms(method, args, options, context):
     return method(*args, **options)
 
 
-@pytest.mark.parametrize(("halvings", "size", "side"), [(3, 70, 96), (2, 34, 64), (1, 16, 32)])
-def test_a_logit_sees_a_patch(halvings, size, side):
+@pytest.mark.parametrize(
+    ("halvings", "kernel_size", "size", "side"),
+    [
+        (3, 4, 70, 96),
+        (2, 4, 34, 64),
+        (1, 4, 16, 32),
+        (3, 3, 47, 96),
+        (2, 3, 23, 64),
+        (1, 3, 11, 32),
+    ],
+)
+def test_a_logit_sees_a_patch(halvings, kernel_size, size, side):
     """Norms aside, which see the whole map: the gradient's support, at a logit in the middle."""
-    network, x = PatchGAN(4, halvings), jax.random.normal(jax.random.key(0), (1, side, side, 1))
+    network = PatchGAN(4, halvings, kernel_size=kernel_size)
+    x = jax.random.normal(jax.random.key(0), (1, side, side, 1))
     with nn.intercept_methods(without_norms):
         middle = side // 2**halvings // 2 - 1
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jaxgan.errors import UserError
-from jaxgan.nn.unet import UNet, halvings
+from jaxgan.nn.unet import UNet, UNetDiscriminator, UNetEncoder, halvings
 from tests.reference import translation as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax
 
@@ -22,6 +22,44 @@ def test_it_matches_torchs_batch_norm_of_single_images(rng, halvings):
     ours = apply(to_flax(network)["params"])
     assert np.std(theirs) > 0.05
     np.testing.assert_allclose(ours, np.concatenate(theirs), atol=1e-4)
+
+
+class TorchDiscriminator(reference.UNet):
+    """The whole is judged by the innermost map, pixels by the outermost."""
+
+    def __init__(self, halvings, channels, width):
+        super().__init__(halvings, channels, 1, width)
+        self.dense = torch.nn.Linear(width * min(8, 2 ** (halvings - 1)), 1)
+
+    def forward(self, x):
+        seen = []
+        innermost = self.get_submodule(f"down{self.halvings}")
+        hook = innermost.register_forward_hook(lambda module, inputs, made: seen.append(made))
+        pixels = self.level(1, x)
+        hook.remove()
+        code = seen[0][:, :, 0, 0]
+        whole = self.dense(torch.nn.functional.leaky_relu(code, 0.2))
+        return whole[:, 0], pixels[:, 0], code
+
+
+@torch.no_grad()
+def test_discriminator_and_encoder_match_torch(rng):
+    torch.manual_seed(0)
+    network = randomise(TorchDiscriminator(5, channels=2, width=4)).train()
+    x = rng.uniform(-1, 1, (2, 32, 32, 2)).astype(np.float32)
+    theirs = [network(image[None]) for image in images_to_torch(x)]
+    whole, pixels, code = (torch.cat(each) for each in zip(*theirs, strict=True))
+    params = to_flax(network)["params"]
+    apply = jax.jit(lambda params: UNetDiscriminator(4).apply({"params": params}, x, train=True))
+    ours = apply(params)
+    assert whole.std() > 1e-2
+    assert pixels.std() > 1e-2
+    np.testing.assert_allclose(ours[0], whole, atol=1e-4)
+    np.testing.assert_allclose(ours[1], pixels, atol=1e-4)
+    encoder = UNetEncoder(4)
+    down = {name: value for name, value in params.items() if name.startswith("down")}
+    assert down.keys() == encoder.init(jax.random.key(0), x, train=True)["params"].keys()
+    np.testing.assert_allclose(encoder.apply({"params": down}, x, train=True), code, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

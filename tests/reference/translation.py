@@ -42,13 +42,16 @@ class UNet(nn.Module):
 class PatchGAN(nn.Module):
     """[b, channels, h, w] to a map of logits [b, y, x]: 70x70 patches."""
 
-    def __init__(self, channels: int = 3, width: int = 64, affine: bool = False):
+    def __init__(
+        self, channels: int = 3, width: int = 64, affine: bool = False, kernel_size: int = 4
+    ):
         super().__init__()
         sizes = (channels, width, 2 * width, 4 * width, 8 * width, 1)
         for index, (before, after) in enumerate(pairwise(sizes), 1):
             stride = 2 if index < 4 else 1
             bias = not affine or index in (1, 5)
-            self.add_module(f"conv{index}", nn.Conv2d(before, after, 4, stride, 1, bias=bias))
+            conv = nn.Conv2d(before, after, kernel_size, stride, 1, bias=bias)
+            self.add_module(f"conv{index}", conv)
             if 1 < index < 5:
                 norm = nn.BatchNorm2d if affine else nn.InstanceNorm2d
                 self.add_module(f"norm{index}", norm(after))

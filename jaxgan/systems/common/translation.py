@@ -5,6 +5,7 @@ authors' PyTorch code lowers it once an epoch, in n epochs by 1/(n + 1) of it ea
 """
 
 import dataclasses
+from typing import Literal
 
 import jax.numpy as jnp
 import optax
@@ -28,7 +29,9 @@ class Translation(System):
     """Channels of the discriminators' layers next to the image; 0: `width`."""
     patch_halvings: Halvings = 3
     """Convolutions of stride two in a discriminator: 3 judges patches of 70x70 pixels, 2 of 34x34,
-    1 of 16x16."""
+    1 of 16x16; with patch_kernel 3, 47x47, 23x23 and 11x11."""
+    patch_kernel: Literal[3, 4] = 4
+    """Taps a side of the discriminators' convolutions."""
     learning_rate: Rate = 2e-4
     """Adam's step size, for both players."""
     betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
@@ -39,7 +42,7 @@ class Translation(System):
     """What averages of the generators' weights keep in an iteration; 0: there are none."""
 
     def __post_init__(self) -> None:
-        least = smallest_side(self.patch_halvings)
+        least = smallest_side(self.patch_halvings, self.patch_kernel)
         if min(self.shape[:2]) < least:
             raise UserError(
                 f"image shape {self.shape}: a discriminator with patch_halvings "
@@ -49,7 +52,8 @@ class Translation(System):
     def patchgan(self, *, affine: bool) -> PatchGAN:
         """A discriminator; `affine`: see there."""
         width = self.discriminator_width or self.width
-        return PatchGAN(width, self.patch_halvings, affine, jnp.dtype(self.dtype))
+        dtype = jnp.dtype(self.dtype)
+        return PatchGAN(width, self.patch_halvings, affine, dtype, self.patch_kernel)
 
     def adam(self) -> optax.GradientTransformation:
         """Adam with the declared schedule."""
