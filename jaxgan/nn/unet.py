@@ -1,7 +1,7 @@
 """U-Net of pix2pix: an encoder, a decoder, and skips between maps of equal size.
 
 A generator as it is; its encoder alone makes one vector of an image; and as a discriminator it
-judges both the whole image, by that vector, and each of its pixels.
+scores both the whole image, by that vector, and each of its pixels.
 """
 
 from collections.abc import Callable
@@ -167,7 +167,7 @@ class UNetEncoder(nn.Module):
 class UNetDiscriminator(nn.Module):
     """Images to a logit each, and to one a pixel (Schoenfeld, Schiele, Khoreva 2020, section 3.1).
 
-    The encoder judges the whole, the decoder each pixel with the encoder's skips; a loss takes the
+    The encoder scores the whole, the decoder each pixel with the encoder's skips; a loss takes the
     mean over both. The paper has BigGAN's blocks in place of pix2pix's convolutions.
 
     Attributes:
