@@ -119,12 +119,12 @@ def discriminability(seed: int = 0, steps: int = 300) -> Discriminability:
     def play(keys: Key[Array, " n"]) -> PyTree:
         def step(state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
             params, moments, judge = state
-            *d_keys, g_key = jax.random.split(key, 11)
-            judge = taught(judge, made(params), jnp.stack(d_keys))
+            keys = jax.random.split(key, 11)
+            judge = taught(judge, made(params), keys[1:])
             seen = made(params).mean, made(params).deviation, _logits(judge[0], jnp.array(GRID))
 
             def objective(params: PyTree) -> Float[Array, ""]:
-                fake = made(params).draw(g_key, BATCH)
+                fake = made(params).draw(keys[0], BATCH)
                 return losses.non_saturating.generator(_logits(judge[0], fake))
 
             changes, moments = optimiser.update(jax.grad(objective)(params), moments)
@@ -184,7 +184,7 @@ def gradients(seed: int = 0, steps: int = 1000) -> dict[str, Float[np.ndarray, "
 
     The discriminators begin alike and see the same samples.
     """
-    init_key, *keys = jax.random.split(jax.random.key(seed), steps + 1)
+    keys = jax.random.split(jax.random.key(seed), steps + 1)
 
     def watched(loss: AdversarialLoss, penalty: float) -> Float[np.ndarray, " n"]:
         init, learn = _learner(loss, optax.cosine_decay_schedule(2e-3, steps), penalty)
@@ -193,15 +193,15 @@ def gradients(seed: int = 0, steps: int = 1000) -> dict[str, Float[np.ndarray, "
             state = learn(state, FAR, key)
             return state, generator_gradient(loss, lambda x: _logits(state[0], x), FAR)
 
-        played = jax.jit(lambda keys: jax.lax.scan(step, init(init_key), keys)[1])
-        return np.abs(played(jnp.stack(keys)))
+        played = jax.jit(lambda keys: jax.lax.scan(step, init(keys[0]), keys[1:])[1])
+        return np.abs(played(keys))
 
     return {name: watched(*game) for name, game in GAMES.items()}
 
 
 def ratios(seed: int = 0, steps: int = 1000) -> dict[str, Float[np.ndarray, " grid"]]:
     """The raw outputs on the grid of discriminators of real samples and `WIDE`, by divergence."""
-    init_key, *keys = jax.random.split(jax.random.key(seed), steps + 1)
+    keys = jax.random.split(jax.random.key(seed), steps + 1)
 
     def learned(name: str) -> Float[np.ndarray, " grid"]:
         init, learn = _learner(
@@ -211,7 +211,7 @@ def ratios(seed: int = 0, steps: int = 1000) -> dict[str, Float[np.ndarray, " gr
         def step(state: PyTree, key: PRNGKeyArray) -> tuple[PyTree, None]:
             return learn(state, WIDE, key), None
 
-        played = jax.jit(lambda keys: jax.lax.scan(step, init(init_key), keys)[0])
-        return np.asarray(_logits(played(jnp.stack(keys))[0], jnp.array(GRID)))
+        played = jax.jit(lambda keys: jax.lax.scan(step, init(keys[0]), keys[1:])[0])
+        return np.asarray(_logits(played(keys)[0], jnp.array(GRID)))
 
     return {name: learned(name) for name in RATIOS}

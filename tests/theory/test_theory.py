@@ -126,8 +126,10 @@ def test_the_saturating_gradient_is_that_of_the_divergence():
     np.testing.assert_allclose(found / 2, slope, rtol=1e-4)
 
 
-def test_the_command(tmp_path, capsys, monkeypatch):
-    for name, steps in (("discriminability", 10), ("gradients", 300), ("ratios", 200)):
+def test_the_command(learned, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(games, "discriminability", lambda seed: learned)
+    monkeypatch.setattr(games, "RATIOS", ("jensen_shannon", "pearson"))
+    for name, steps in (("gradients", 300), ("ratios", 200)):
         whole = getattr(games, name)
         monkeypatch.setattr(games, name, lambda seed, whole=whole, n=steps: whole(seed, n))
     out = tmp_path / "pictures"
