@@ -104,6 +104,10 @@ def place(tmp_path):
         (["train", "tiny.py", "--data", "x" * 300], f"{'x' * 60}... is longer than names of files"),
         (["train", "tiny.py", "--data.workers", "99999"], "--data.workers is 99,999, and this"),
         (["train", "tiny.py", "--evaluate.metrics", "fdi"], "no metric 'fdi': there are fid"),
+        (
+            ["train", "tiny.py", "--evaluate.every", "1", "--evaluate.metrics", "lpips"],
+            "lpips compares pairs of images: write what the run makes to a folder",
+        ),
         (["train", "tiny.py", "--system.latent", "1e9"], "GB of memory: give smaller sizes"),
         (["train", "gan_mnist", "--system.shape", "8,8"], "shape is 8,8: give height x width x"),
         (["train", "gan_mnist", "--system.shape", "8,8,1,1"], "shape is 8,8,1,1: give height x"),
