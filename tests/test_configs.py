@@ -62,6 +62,14 @@ COUNTS = {
     "progan_cifar10": {"generator": 1_296_908, "discriminator": 1_298_689},  # by hand
     "progan_celebahq1024": {"generator": 23_079_115, "discriminator": 23_087_249},
     "stylegan_ffhq1024": {"generator": 26_219_627, "discriminator": 23_087_249},
+    "stackgan_coco256": {  # stage I's generator 20,020,832 in all, stage II's 37,130,480
+        "augmentation1": 262_400,
+        "generator1": 19_758_432,
+        "discriminator1": 12_407_425,
+        "augmentation2": 262_400,
+        "generator2": 36_868_080,
+        "discriminator2": 159_889_538,
+    },
     "stylegan2_ffhq1024": {"generator": 30_370_060, "discriminator": 29_012_513},
     "stylegan2_cifar10": {"generator": 19_947_539, "discriminator": 20_720_641},
 }
