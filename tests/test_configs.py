@@ -32,6 +32,7 @@ COUNTS = {
     "sngan_projection_cifar10": {"generator": 4_304_387, "discriminator": 1_055_104},
     "sngan_projection_imagenet128": {"generator": 41_996_931, "discriminator": 30_041_857},
     "sagan_celeba64": {"generator": 3_832_885, "discriminator": 3_175_299},
+    "sagan_wgangp_celeba64": {"generator": 3_832_885, "discriminator": 3_175_299},
     "sagan_imagenet128": {"generator": 42_017_412, "discriminator": 39_463_618},
     "pix2pix_facades256": {"generator": 54_413_955, "discriminator": 2_768_705},
     "cyclegan_horse2zebra256": {

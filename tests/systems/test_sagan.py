@@ -5,6 +5,7 @@ import torch
 
 from jaxgan.errors import UserError
 from jaxgan.systems.sagan import SAGAN, Discriminator, Generator
+from jaxgan.training.step import init, make_step
 from jaxgan.view import View
 from tests.reference import sagan as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax, to_torch
@@ -128,6 +129,56 @@ def test_each_player_advances_the_statistics_of_its_own_network():
     """A power iteration for each update, none in the other's turn."""
     for player in SAGAN().stages()[0].players:
         assert player.writes == player.owns == (player.name,)
+
+
+def test_wgan_gp_is_that_of_gradients_taken_sample_by_sample(rng):
+    """Lambda 10, a point of its own between each real image and its fake, the whole L2 norm."""
+    system = SAGAN(shape=(16, 16, 1), latent=3, width=8, loss="wgan-gp", spectral=False)
+    state = init(system)
+    assert not state.stats["discriminator"]
+    params = dict(state.params)
+    params["discriminator"] = jax.tree.map(
+        lambda p: p + 0.3 * (p.ndim == 0), params["discriminator"]
+    )
+    real = rng.uniform(-1, 1, (3, 16, 16, 1)).astype(np.float32)
+    key = jax.random.key(5)
+
+    @jax.jit
+    def loss_and_its_parts():
+        view = View(system.networks(), params, state.stats, train=True)
+        epsilon = jax.vmap(jax.random.uniform)(view.keys(jax.random.fold_in(key, 1), 3))
+        fake, _ = system.fakes(view, key, 3)
+        return system.discriminator_loss(view, {"image": real}, key), fake, epsilon
+
+    @jax.jit
+    @jax.value_and_grad
+    def score(x):
+        view = View(system.networks(), params, state.stats, train=True)
+        return view("discriminator", x[None])[0][0]
+
+    (loss, metrics), fake, epsilon = loss_and_its_parts()
+    assert len(set(np.asarray(epsilon).tolist())) == 3
+    between = [e * r + (1 - e) * f for e, r, f in zip(epsilon, real, fake, strict=True)]
+    slopes = np.array([np.linalg.norm(score(x)[1]) for x in between])
+    scores = np.array([[score(x)[0] for x in images] for images in (real, fake)])
+    np.testing.assert_allclose(metrics["penalty"], ((slopes - 1) ** 2).mean(), rtol=1e-4)
+    expected = scores[1].mean() - scores[0].mean() + 10 * ((slopes - 1) ** 2).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_wgan_gp_trains_with_several_updates_of_the_discriminator(rng):
+    system = SAGAN(shape=(16, 16, 1), latent=3, width=8, loss="wgan-gp", discriminator_updates=2)
+    (stage,) = system.stages()
+    assert [player.repeats for player in stage.players] == [2, 1]
+    state = init(system)
+    start = jax.tree.map(np.array, state.params)
+    batch = {"image": rng.uniform(-1, 1, (2, 2, 16, 16, 1)).astype(np.float32)}
+    state, metrics = make_step(system, stage)(state, batch)
+    assert metrics["discriminator"]["penalty"] > 0
+    for name, params in state.params.items():
+        moved = jax.tree.map(lambda a, b: abs(a - b).max(), params, start[name])
+        assert all(np.isfinite(v) for v in jax.tree.leaves(moved))
+        assert moved["conv1"]["kernel"] > 0
 
 
 def test_shapes_without_two_maps_are_refused():
