@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
             chunk=min(len(rows), 16) if given.items else CHUNK,
         )
         named = given.names if given.names and len(given.names) == count else None
-        names = [named[r] if named else f"{r:06d}" for r in rows]
+        names = [named[r] if named else given.name(r) for r in rows]
         write(options.out, run.takes(use, static), run.gives(use, static), applied, names=names)
     say(f"{options.out}: {count} x {use} by {folder}")
     return 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,12 @@ from jaxgan.describe import WHENCE, uses
 from jaxgan.errors import UserError
 from jaxgan.fields import Field
 from jaxgan.fields.pixels import extensions
+from jaxgan.files import read_text
 from jaxgan.run import Run
 from jaxgan.system import use_of
+
+_LARGEST = 2**24
+"""Bytes of a file of lines."""
 
 
 def with_use(base: type, run: Run, use: str, *, known: Iterable[str] = ()) -> type:
@@ -48,6 +53,10 @@ def with_use(base: type, run: Run, use: str, *, known: Iterable[str] = ()) -> ty
         )
         kind = Annotated[tuple[str, ...] | None, mark]
         added.append((_option(name, taken), kind, dataclasses.field(default=None)))
+        if run.takes(use)[name].lines:
+            mark = tyro.conf.arg(help=f"file of {name}s, one a line, in turn")
+            lines = Annotated[Path | None, mark]
+            added.append((_option(f"{name}s", taken), lines, dataclasses.field(default=None)))
     for field in dataclasses.fields(static) if static else ():
         if field.name not in known:
             mark = tyro.conf.arg(help=described["options"][field.name]["help"])
@@ -68,6 +77,7 @@ class Given:
         items: by name, one for all rows or one for each: words and paths to be read, or arrays.
         options: of the use, those that are not the defaults.
         names: of the rows, where they are files; None otherwise.
+        words: that the rows' files are called by, counted round, where several texts are given.
         folder: whether the rows are the files of a folder.
     """
 
@@ -75,6 +85,7 @@ class Given:
     options: dict[str, Any]
     names: list[str] | None = None
     folder: bool = False
+    words: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Run, use: str, parsed: Any, base: type) -> "Given":
@@ -97,6 +108,11 @@ class Given:
         }
         takes = run.takes(use)
         words = {name: value(name) for name in takes if name not in names}
+        for name, field in takes.items():
+            if field.lines and (file := value(f"{name}s")) is not None:
+                if words[name] is not None:
+                    raise UserError(f"--{name} and --{name}s exclude each other: give one")
+                words[name] = _lines(file, name)
         given = {name: each for name, each in words.items() if each is not None}
         if empty := next((name for name, each in given.items() if not each), None):
             option = _option(empty, taken).replace("_", "-")
@@ -114,6 +130,7 @@ class Given:
         items: dict[str, Any] = {}
         rows: list[str] = []
         folder = False
+        called: tuple[str, ...] = ()
         for name, each in words.items():
             path = Path(each[0]).expanduser()
             if len(each) == 1 and path.suffix == ".npz":
@@ -123,14 +140,22 @@ class Given:
                 each, folder = _files(path, takes[name]), True
             each = _joined(each, takes[name])
             items[name] = list(each)
+            if takes[name].lines and len(each) > 1:
+                called = called or tuple(map(_slug, each))
             if not takes[name].typed and all(map(_is_file, each)):
                 rows = max(rows, [Path(word).stem for word in each], key=len)
-        return cls(items, options, rows if len(set(rows)) == len(rows) > 0 else None, folder)
+        named = rows if len(set(rows)) == len(rows) > 0 else None
+        return cls(items, options, named, folder, called)
 
     @property
     def count(self) -> int:
         """Rows that are given, 0 for nothing."""
         return max((len(each) for each in self.items.values()), default=0)
+
+    def name(self, row: int) -> str:
+        """What the file of a row is called: its number, and what was said of it."""
+        word = self.words[row % len(self.words)] if self.words else ""
+        return f"{row:06d}_{word}" if word else f"{row:06d}"
 
     def check(self, count: int) -> None:
         """Refuses more or fewer items than there are rows.
@@ -149,6 +174,25 @@ class Given:
             for name, each in self.items.items()
         }
         return {**items, **self.options}
+
+
+def _lines(file: Path, name: str) -> tuple[str, ...]:
+    """The lines of a file that are not empty."""
+    try:
+        text = read_text(file.expanduser(), limit=_LARGEST)
+    except OSError as error:
+        raise UserError(f"--{name}s is {file}, which is {error.strerror}") from error
+    except ValueError:
+        raise UserError(f"--{name}s is {file}, which is no UTF-8 text: give {name}s") from None
+    lines = tuple(line.strip() for line in text.removeprefix("\ufeff").splitlines())
+    if not any(lines):
+        raise UserError(f"--{name}s is {file}, which has no lines: give one {name} a line")
+    return tuple(line for line in lines if line)
+
+
+def _slug(text: str) -> str:
+    """The text as part of the name of a file."""
+    return re.sub(r"[\W_]+", "-", text.lower())[:40].strip("-")
 
 
 def _joined(words: Sequence[str], field: Field) -> Sequence[str]:

@@ -100,6 +100,8 @@ def main(argv: list[str]) -> int:
     use = "attention" if options.attention else "generate"
     if use not in run.system.uses():
         raise UserError(f"{run.name} has no attention maps: leave out --attention")
+    if options.num is None and given.count > 64:
+        options = dataclasses.replace(options, num=given.count)  # none is left out in silence
     num, labels, columns = _labels(options, run)
     everyday = {} if labels is None else {"label": labels}
     if options.psi is not None:
@@ -128,7 +130,7 @@ def main(argv: list[str]) -> int:
         )
         labels = applied.taken.get("label", [None] * len(rows))
         names = [
-            f"{row:06d}" if k is None else f"{row:06d}_label{k}"
+            given.name(int(row)) if k is None else f"{given.name(int(row))}_label{k}"
             for row, k in zip(rows, labels, strict=True)
         ]
         write(options.out, takes, gives, applied, names=names, columns=columns, plural=True)
@@ -197,7 +199,9 @@ def _walk(options: Options, run: Run, how: dict[str, Any], given: dict[str, Any]
     if options.num is None and not options.each_label:
         options = dataclasses.replace(options, num=16)
     num, labels, _ = _labels(options, run)
-    how = {name: _in_turn(each, num) if name in given else each for name, each in how.items()}
+    takes = run.takes("generate")
+    turns = {name for name in given if not takes[name].walks}
+    how = {name: _in_turn(each, num) if name in turns else each for name, each in how.items()}
     if labels is not None:
         how["label"] = _in_turn(labels, num)
     frames = walk(run, options.interpolate or 0, num=num, seed=options.seed, **how)

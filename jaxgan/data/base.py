@@ -90,6 +90,10 @@ class Source(abc.ABC):
         items = [self[int(i)] for i in indices]
         return {key: np.stack([item[key] for item in items]) for key in items[0]}
 
+    def column(self, name: str) -> Sequence[Any] | np.ndarray:
+        """Return all items of a column; better where they can be had without the other columns."""
+        return [self[index][name] for index in range(len(self))]
+
     def fitted(
         self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
     ) -> "Source":
@@ -149,7 +153,7 @@ class Columns(Source):
     """A data set held in memory.
 
     Args:
-      items: By column, an array [n, ...] or a list of n arrays or sentences.
+      items: By column, an array [n, ...] or a list of n arrays, sentences or lists of these.
       fields: What each column holds; None: guessed (see `guess`).
       name: What messages call it.
 
@@ -198,6 +202,10 @@ class Columns(Source):
         if isinstance(items, list):
             for index, item in enumerate(items):
                 yield f"{self.name} (item {index})", np.shape(item)
+
+    def column(self, name: str) -> Sequence[Any] | np.ndarray:
+        """Return all items of a column."""
+        return self.items[name]
 
     def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Return the items at `indices`, stacked: one gather per array, not a loop."""
@@ -249,11 +257,9 @@ def _checked(name: str, key: str, field: Field, items: Any) -> np.ndarray | list
 
 def _narrowed(name: str, key: str, field: Field, items: np.ndarray | list[Any]) -> Field:
     """The field of a column with the shape that its items have, where they all have one."""
-    if isinstance(items, list):
-        several = isinstance(field, Text)  # a tuple of sentences is an item, too
-        found = {0 if several and isinstance(i, tuple) else np.ndim(i) for i in items}
-    else:
-        found = {items.ndim - 1}
+    if isinstance(field, Text) and not field.shape:
+        return field
+    found = {np.ndim(item) for item in items} if isinstance(items, list) else {items.ndim - 1}
     if wrong := found - {len(field.shape)}:
         raise UserError(
             f"{name}: items of {key} have {max(wrong)} axes, expected {len(field.shape)} as of any "
@@ -297,7 +303,7 @@ def _text(array: np.ndarray) -> str:
 
 _GUESSED = (
     "expected uint8 [n, h, w, c] (images) or [n, t, h, w, c] (clips), whole numbers [n] (labels), "
-    "float32 [n, d] (points), or a list of such images or of sentences"
+    "float32 [n, d] (points), a list of such images, of sentences, or of lists of these"
 )
 
 
@@ -312,7 +318,7 @@ def guess(what: str, items: Any) -> Field:
       UserError: Nothing that can be guessed.
     """
     if isinstance(items, Sequence) and not isinstance(items, str) and len(items):
-        if all(isinstance(item, str) for item in items):
+        if all(map(_are_words, items)):
             return Text()
         kinds = {(np.asarray(item).dtype, np.ndim(item)) for item in items}
         if kinds == {(np.dtype(np.uint8), 3)}:
@@ -335,6 +341,16 @@ def guess(what: str, items: Any) -> Field:
         classes = int(items.max(initial=-1)) + 1
         return Label(classes=classes, names=tuple(map(str, range(classes))))
     raise UserError(f"{what} is {_text(items)}, {_GUESSED}")
+
+
+def _are_words(item: Any) -> bool:
+    """Whether these are sentences, one or several."""
+    several = [item] if isinstance(item, str) else item
+    return (
+        isinstance(several, list | tuple)
+        and len(several) > 0
+        and all(isinstance(each, str) for each in several)
+    )
 
 
 class Arrays(Columns):

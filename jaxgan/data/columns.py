@@ -28,7 +28,7 @@ class Column:
     """What a column holds, and the items."""
 
     field: Field
-    items: list[str] | np.ndarray
+    items: list[Any] | np.ndarray
 
 
 def records(content: bytes, where: str) -> Iterator[dict[str, Any]]:
@@ -75,7 +75,8 @@ def json_object(content: bytes, where: str, *, most: int = MOST) -> dict[str, An
 def columns_of(
     found: Sequence[Mapping[str, Any]], where: str, *, leave: Sequence[str] = ()
 ) -> tuple[dict[str, Column], list[str]]:
-    """Make columns of records: "label" of classes, sentences of strings, points of numbers.
+    """Make columns of records: "label" of classes, sentences of strings and of lists of them,
+    points of numbers.
 
     Args:
       found: What is said of each item.
@@ -105,6 +106,15 @@ def columns_of(
                     f"entry {next(missing)}): give all one, or none"
                 )
             columns[key] = labels([each[key] for each in found], where)
+        elif (said := _said([each[key] for each in found])) is not None:
+            if silent := [number for number, each in enumerate(said, 1) if each == []]:
+                notes.append(
+                    f"{where}: {key!r} is not read, for {len(silent):,} have none (first: entry "
+                    f"{silent[0]})"
+                )
+                continue
+            notes += _empty(said, key, where)
+            columns[key] = Column(Text(), said)
         elif (column := _guessed([each[key] for each in found])) is not None:
             columns[key] = column
         else:
@@ -154,10 +164,33 @@ def absent(column: Column) -> list[str]:
     return [f"{len(empty):,} of {len(counts):,} classes have no images (first: {first})"]
 
 
+def _said(values: Sequence[Any]) -> list[Any] | None:
+    """The sentences of each item, one or a list of several; None: these are no sentences.
+
+    Of several, empty ones are left out.
+    """
+    kept: list[Any] = []
+    for value in values:
+        several = [value] if isinstance(value, str) else value
+        if not isinstance(several, list) or not all(isinstance(one, str) for one in several):
+            return None
+        full = [one for one in several if one.strip()] or several[:1]
+        kept.append(value if isinstance(value, str) else full)
+    return kept
+
+
+def _empty(said: Sequence[Any], key: str, where: str) -> list[str]:
+    """A note on items of which nothing is said."""
+    firsts = [each if isinstance(each, str) else each[0] for each in said]
+    empty = [number for number, first in enumerate(firsts, 1) if not first.strip()]
+    if not empty:
+        return []
+    count = f"{len(empty):,} of {len(said):,} have"
+    return [f"{where}: {key!r}: {count} an empty sentence (first: entry {empty[0]})"]
+
+
 def _guessed(values: Sequence[Any]) -> Column | None:
     """The column that any key but "label" makes; None: it makes none."""
-    if all(isinstance(value, str) for value in values):
-        return Column(Text(), list(values))
     lists = [value if isinstance(value, list) else [value] for value in values]
     length = len(lists[0])
     if not 0 < length <= _NUMBERS or not all(

@@ -50,6 +50,10 @@ class Encoded(Source):
         others = {name: items[index] for name, items in self.others.items()}
         return {"image": self.load(index)[1], **others}
 
+    def column(self, name: str) -> Sequence[Any] | np.ndarray:
+        """Return all items of a column, without decoding images for others'."""
+        return self.others[name] if name in self.others else super().column(name)
+
     @property
     def files(self) -> tuple[str, ...]:
         """Path of each item in the store, with forward slashes."""

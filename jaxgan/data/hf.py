@@ -282,7 +282,7 @@ def _columns(library: Any, rows: Any, main: str, spec: str) -> tuple[dict[str, C
 
 
 def _is_plain(library: Any, kind: Any) -> bool:
-    """Whether values are strings, numbers, or lists of numbers."""
+    """Whether values are strings, numbers, or lists of these."""
     if isinstance(kind, library.List):
         kind = kind.feature
     return isinstance(kind, library.Value)

@@ -15,13 +15,13 @@ import functools
 import hashlib
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jaxgan.backend import cache
+from jaxgan.data.kept import keep
 from jaxgan.errors import UserError
 from jaxgan.files import open_regular, read_regular
 
@@ -138,21 +138,4 @@ def _remember(root: Path, kept: dict[bytes, bytes]) -> None:
     if len(rows) > _LARGEST - 2**10:
         return
     with contextlib.suppress(OSError, RuntimeError):
-        place = _place(root)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        number, partial = tempfile.mkstemp(prefix=".", dir=place.parent)
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(_HEAD + hashlib.sha256(rows).digest() + rows)
-            os.replace(partial, place)
-        except BaseException:
-            os.unlink(partial)
-            raise
-        _forget(place.parent)
-
-
-def _forget(folder: Path) -> None:
-    with os.scandir(folder) as entries:
-        ages = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
-    for _, path in ages[: max(0, len(ages) - _KEPT)]:
-        os.unlink(path)
+        keep(_place(root), _HEAD + hashlib.sha256(rows).digest() + rows, _KEPT)

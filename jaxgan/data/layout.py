@@ -331,7 +331,7 @@ def _beside(store: Tar, listing: _Listing) -> dict[tuple[int, str], dict[str, in
 def _webdataset(
     store: Tar, listing: _Listing, beside: dict[tuple[int, str], dict[str, int]]
 ) -> Encoded:
-    """Images with a class (.cls), a sentence (.txt) or an object (.json) beside each."""
+    """Images with a class (.cls), sentences (.txt, one a line) or an object (.json) beside each."""
     entries, seen = [], set()
     for path, number in listing.images:
         key = _key(store, path, number)
@@ -352,7 +352,9 @@ def _entry(store: Tar, beside: Mapping[str, int]) -> dict[str, Any]:
     if "json" in beside:
         entry |= record(store.read(beside["json"]), store.place(beside["json"]))
     if "txt" in beside:
-        entry["text"] = _text(store, beside["txt"])
+        lines = [line.strip() for line in _text(store, beside["txt"]).splitlines()]
+        several = [line for line in lines if line]
+        entry["text"] = several if len(several) > 1 else "".join(several)
     if "cls" in beside:
         label = _text(store, beside["cls"])
         entry["label"] = int(label) if label.isdecimal() and len(label) < 10 else label

@@ -98,7 +98,9 @@ def _only(
     if len(columns) < len(rivals):
         group = next(g for g in groups if field in g.values())
         apart = [each.kind() for each in group.values()].count(field.kind()) == 1
-        raise UserError(f"{source.name} {field.absence(source.columns, apart=apart)}")
+        # What was left out may be what is missed.
+        why = next((f" ({note})" for note in source.notes if "is not read, for" in note), "")
+        raise UserError(f"{source.name} {field.absence(source.columns, apart=apart)}{why}")
     if len(columns) > 1:
         raise UserError(
             f"{source.name} has {' and '.join(columns)}, each of which could be "
@@ -151,9 +153,9 @@ def _refuse_jitter(found: Match, framing: Framing) -> None:
 def about(
     source: Source, groups: Groups, renames: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """What only the data know of each field, such as the names of classes, by the field's name."""
+    """What a run must know of each field, such as the names of classes, by the field's name."""
     return {
-        name: each.source.columns[column].about()
+        name: each.fields[name].about() | each.source.columns[column].about()
         for each in match(groups, source, renames)
         for name, column in each.columns.items()
     }

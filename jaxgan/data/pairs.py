@@ -16,8 +16,9 @@ sets as `open_source` takes them.
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -149,6 +150,10 @@ class Edges(Source):
         if column != "input":
             yield from self.source.shapes(column)
 
+    def column(self, name: str) -> Sequence[Any] | np.ndarray:
+        """Return all items of a column, drawing edges for none but the inputs."""
+        return super().column(name) if name == "input" else self.source.column(name)
+
     def fitted(
         self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
     ) -> Source:
@@ -202,6 +207,10 @@ class Redrawn(Source):
         item = self.source[index]
         return {**item, "image": self.how(item["image"])}
 
+    def column(self, name: str) -> Sequence[Any] | np.ndarray:
+        """Return all items of a column, redrawing none but the images."""
+        return super().column(name) if name == "image" else self.source.column(name)
+
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield those of the images."""
         return self.source.shapes(column)
@@ -229,6 +238,11 @@ class Part(Source):
 
     def __getitem__(self, index: int) -> Item:
         return self.source[int(self.indices[index])]
+
+    def column(self, name: str) -> Sequence[Any] | np.ndarray:
+        """Return these items of the whole set's column."""
+        whole = self.source.column(name)
+        return [whole[index] for index in self.indices.tolist()]
 
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield those of the whole set: which of them are in the part is not known."""

@@ -10,6 +10,7 @@ same items in the same order, flipped the same way:
     item                                         permutation(seed, epoch)[place]
     flipped                                      bit(seed, k)
     cut out at                                   place(seed, k)
+    sentence, of several of an item              word(seed, k) % those that it has
 
 All fields of a group are of one item, and flipped and cut alike. Every group has an order, flips
 and places of its own, of the same form. All of them come from Philox, a counter-based generator
@@ -25,7 +26,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -36,6 +37,7 @@ from jaxtyping import Int
 from jaxgan.data.base import Columns, Source
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.order import permutation, random_bits, random_words
+from jaxgan.data.sentences import Encoded, encoded
 from jaxgan.errors import UserError
 from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
 
@@ -44,6 +46,11 @@ _STEPS = 2**40
 
 _AHEAD = 4 * 10**9
 """Bytes of arrays that may be made ahead: a thread makes a batch, and a pod's are large."""
+
+
+_TURNS = 2**61
+"""The stream of random words that says which of an item's sentences is drawn, of the first group:
+order, flips and places have those of `_streams`, what uses draw from data that from 2**62 on."""
 
 
 def _streams(group: int) -> tuple[int, int, int]:
@@ -129,7 +136,8 @@ class _Group:
       match: Where its fields are found.
       fields: By name, as they are at this stage.
       framing: By name, how items are brought to what each field stores.
-      source: The items fitted, in columns that are called like the fields.
+      sentences: By name, of the fields whose data are text; already vectors.
+      source: The items fitted, in columns that are called like the other fields.
       cut: The field of which places are computed; None where nothing is cut out at random.
     """
 
@@ -137,6 +145,7 @@ class _Group:
     match: Match
     fields: Mapping[str, Field]
     framing: Mapping[str, Framing]
+    sentences: Mapping[str, Encoded]
     source: Source
     cut: str | None
 
@@ -156,7 +165,8 @@ class _Group:
             match=match,
             fields=fields,
             framing=framings,
-            source=_fitted(match, fields, framings),
+            sentences=(told := encoded(match, fields)),
+            source=_fitted(match, _without(fields, told), framings),
             cut=None if framing.jitter is None else first,
         )
 
@@ -165,7 +175,11 @@ class _Group:
         start, count = order.span(step)
         first, flips, places = _streams(self.number)
         positions = order.mine(np.arange(start, start + count))
-        taken = self.source.take(_items(order.seed, first, len(self.source), positions))
+        items = _items(order.seed, first, len(self.source), positions)
+        turns = positions
+        if self.sentences:
+            turns = order.mine(random_words(order.seed, _TURNS + self.number, start, count))
+        taken = self.taken(self.source, items, turns)
         flipped = tops = lefts = None
         if flip:
             flipped = order.mine(random_bits(order.seed, flips, start, count))
@@ -183,6 +197,13 @@ class _Group:
             for name, field in self.fields.items()
         }
 
+    def taken(
+        self, source: Source, items: Int[np.ndarray, " n"], turns: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Items of a fitted source, and of each the sentence of its turn."""
+        taken = {name: each.take(items, turns) for name, each in self.sentences.items()}
+        return taken | (source.take(items) if len(taken) < len(self.fields) else {})
+
     @functools.cached_property
     def still(self) -> Source:
         """The items fitted to what networks see, where nothing is to be cut out at random."""
@@ -192,7 +213,7 @@ class _Group:
             name: dataclasses.replace(framing, resize=True, jitter=None)
             for name, framing in self.framing.items()
         }
-        return _fitted(self.match, self.fields, framings)
+        return _fitted(self.match, _without(self.fields, self.sentences), framings)
 
     def size(self) -> int:
         """Bytes of an item as networks see it, about."""
@@ -208,7 +229,14 @@ def _scaled(framing: Framing, field: Field, first: Field | None) -> Framing:
     return dataclasses.replace(framing, jitter=jitter)
 
 
+def _without(fields: Mapping[str, Field], names: Collection[str]) -> dict[str, Field]:
+    return {name: field for name, field in fields.items() if name not in names}
+
+
 def _fitted(match: Match, fields: Mapping[str, Field], framings: Mapping[str, Framing]) -> Source:
+    """The items in columns of these fields; the set itself where there are none."""
+    if not fields:
+        return match.source
     transforms = {
         name: functools.partial(field.fit, framing=framings[name]) for name, field in fields.items()
     }
@@ -268,9 +296,17 @@ class Batches:
         return len(self._group(name).source)
 
     def items(self, name: str, indices: Sequence[int] | Int[np.ndarray, " n"]) -> np.ndarray:
-        """Chosen items of a field as networks see them, [n, ...], neither flipped nor cut out."""
+        """Chosen items of a field as networks see them, [n, ...], neither flipped nor cut out.
+
+        Items are counted round: the second time round, their second sentences follow.
+        """
         group = self._group(name)
-        return group.fields[name].to_network(group.still.take(np.asarray(indices))[name])
+        turns, items = np.divmod(np.asarray(indices), len(group.source))
+        if name in group.sentences:
+            found = group.sentences[name].take(items, turns)
+        else:
+            found = group.still.take(items)[name]
+        return group.fields[name].to_network(found)
 
     def _group(self, name: str) -> _Group:
         return next(group for group in self.groups if name in group.fields)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxgan.data.base import FIRST, Source
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.pipeline import Stepwise
+from jaxgan.data.sentences import encoded
 from jaxgan.errors import UserError, printable
 from jaxgan.fields import PLAIN, Field, Framing, Label
 
@@ -161,9 +162,12 @@ def _others(source: Source, matches: tuple[Match, ...], main: str, found: dict[s
 def _look(matches: tuple[Match, ...], framing: Framing) -> dict[str, str]:
     """Check all items that must be read; say what shapes each field's have, "" if none was read."""
     seen: dict[tuple[int, str], dict[tuple[int, ...], str]] = {}
-    found = {}
+    found: dict[str, str] = {}
     for each in matches:
-        for name, field in each.fields.items():
+        told = encoded(each, each.fields)
+        found |= {name: sentences.text() for name, sentences in told.items()}
+        fields = {name: field for name, field in each.fields.items() if name not in told}
+        for name, field in fields.items():
             column = each.columns[name]
             if (id(each.source), column) not in seen:
                 # By shape, the first item that has it. What has no axes has no shape to show.
@@ -172,9 +176,9 @@ def _look(matches: tuple[Match, ...], framing: Framing) -> dict[str, str]:
                     firsts.setdefault(shape, what)
                 seen[id(each.source), column] = firsts
             found[name] = _fits(each.source, column, field, framing, seen[id(each.source), column])
-        for index in range(min(FIRST, len(each.source))):
+        for index in range(min(FIRST, len(each.source)) if fields else 0):
             item = each.source[index]
-            for name, field in each.fields.items():
+            for name, field in fields.items():
                 try:
                     field.fit(item[each.columns[name]], framing)
                 except UserError as error:

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxgan.data.base import Item, Source
 from jaxgan.data.copies import on_disk
 from jaxgan.data.identity import content_hashes
 from jaxgan.errors import UserError, printable
-from jaxgan.fields import Field, Image, Label
+from jaxgan.fields import Field, Image, Label, Text
 from jaxgan.fields.pixels import USUAL, Reading, channels, read
 
 
@@ -30,6 +30,7 @@ class Tfds(Source):
       root: The folder that they lie in.
       shards: Files in it, with how many examples of each are passed over and then taken; -1: all.
       depth: Channels that TFDS promises, to which images are converted; None if it does not.
+      texts: Columns of sentences: features by name, those within a sequence after a dot.
       reading: How images are read.
     """
 
@@ -37,6 +38,7 @@ class Tfds(Source):
     root: Path
     shards: tuple[tuple[str, int, int], ...] = dataclasses.field(repr=False)
     depth: int | None
+    texts: tuple[str, ...] = ()
     reading: Reading = USUAL
 
     def __len__(self) -> int:
@@ -47,7 +49,15 @@ class Tfds(Source):
         name = f"{self.name} (item {index})"
         image = read(record["image"], name=name, max_pixels=self.reading.max_pixels)
         item: Item = {"image": image if self.depth is None else channels(image, self.depth)}
-        return {**item, "label": np.int32(record["label"])} if "label" in self.columns else item
+        if "label" in self.columns:
+            item["label"] = np.int32(record["label"])
+        return item | {name: _words(record, name) for name in self.texts}
+
+    def column(self, name: str) -> Sequence[Any] | np.ndarray:
+        """Return all items of a column, without decoding images for sentences."""
+        if name not in self.texts:
+            return super().column(name)
+        return [_words(record, name) for record in self.records]
 
     def identity(self) -> Iterator[bytes]:
         """Yield names of classes, and each shard's name, chosen examples and hash of its bytes."""
@@ -64,7 +74,7 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
 
     The environment variable TFDS_DATA_DIR says where data sets lie, as everywhere in TFDS; from a
     bucket, the data set is copied to this machine. Features "image" and, if it is a class label,
-    "label" are used.
+    "label" are used, and those of text, one or a sequence of them.
 
     Raises:
       UserError: Unknown name, version or split; not prepared on this disk, or not for random
@@ -111,9 +121,10 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     label = features.get("label")
     if isinstance(label, tfds.features.ClassLabel):
         columns["label"] = Label(classes=len(label.names), names=tuple(label.names))
+    texts = tuple(_texts(features))
     return Tfds(
         name=name,
-        columns=columns,
+        columns=columns | dict.fromkeys(texts, Text()),
         records=records,
         root=Path(builder.data_dir),
         shards=tuple(
@@ -121,8 +132,43 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
             for each in builder.info.splits[split].file_instructions
         ),
         depth=shape[-1],
+        texts=texts,
         reading=reading,
     )
+
+
+def _texts(features: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Names of the features that are sentences, one an example or several in a sequence."""
+    import tensorflow_datasets as tfds
+
+    for name, feature in features.items():
+        inner = getattr(feature, "feature", feature) if not above else feature
+        if isinstance(inner, tfds.features.FeaturesDict):
+            if not above and inner is not feature:  # a sequence of dicts, as captions of COCO are
+                yield from _texts(dict(inner.items()), f"{name}.")
+        elif isinstance(inner, tfds.features.Text) or _is_string(inner):
+            yield f"{above}{name}"
+
+
+def _is_string(feature: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    plain = type(feature) is tfds.features.Tensor or type(feature) is tfds.features.Scalar
+    return plain and feature.shape == () and feature.np_dtype in (object, np.str_, np.bytes_)
+
+
+def _words(record: Mapping[str, Any], name: str) -> str | list[str]:
+    """The sentences of an example, of a feature that `_texts` names."""
+    found: Any = record
+    for part in name.split("."):
+        found = found[part]
+    if isinstance(found, str | bytes):
+        return _decoded(found)
+    return [_decoded(each) for each in found]
+
+
+def _decoded(text: str | bytes) -> str:
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def _builder(dataset: str) -> Any:

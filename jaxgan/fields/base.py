@@ -72,6 +72,8 @@ class Field:
       visible: Whether `show` makes a picture of it.
       typed: Whether people type it, rather than give a file.
       axes: What the numbers of `size` are called in messages.
+      lines: Whether a file may give several, one a line.
+      walks: Whether several that are given are stops of a walk, not one for each of several walks.
       mirrors: Whether it may be grouped with images that are mirrored at random.
       extent: Height and width where it has pixels that can be cut out; None otherwise.
     """
@@ -83,6 +85,8 @@ class Field:
     dtype: ClassVar[type] = np.float32
     visible: ClassVar[bool] = False
     typed: ClassVar[bool] = False
+    lines: ClassVar[bool] = False
+    walks: ClassVar[bool] = False
     axes: ClassVar[str] = "size"
     mirrors: ClassVar[bool] = True
 
@@ -207,6 +211,11 @@ class Field:
             return self.to_network(self.fit(array, Framing(resize=True))[None])[0]
         return array.astype(self.dtype)
 
+    def between(self, a: Array, b: Array, t: Float[Array, " n"]) -> Array:
+        """Items on the way from a [n, ...] (t = 0) to b (t = 1); those that have none stay at a."""
+        del b, t
+        return a
+
     def from_network(self, items: Any) -> np.ndarray:
         """What networks made, [n, ...], in the form that is kept and shown."""
         return np.asarray(items)
@@ -249,11 +258,6 @@ class Drawable(abc.ABC):
     @abc.abstractmethod
     def draw(self, key: PRNGKeyArray, truncation: Float[Array, ""] | None) -> Array:
         """One item; traced."""
-
-    def between(self, a: Array, b: Array, t: Float[Array, " n"]) -> Array:
-        """Items on the way from a [n, ...] (t = 0) to b (t = 1); those that have none stay at a."""
-        del b, t
-        return a
 
     @abc.abstractmethod
     def along(

@@ -497,6 +497,7 @@ def _prepare(experiment: Experiment, folder: Path, own: _Own, here: Path) -> _Re
             lines.append(f"{folder} has no {files.DATA}: its data may be others than it began with")
         _check_same_data(folder, former, fingerprint)
         _check_same_weights(folder, former, experiment.system)
+        _check_same_encoders(folder, former, about)
     if is_first() and (reason := note(experiment, code)):
         lines.append(
             f"{folder}: --trust-code will be needed, for its code cannot be noted ({reason})"
@@ -737,6 +738,17 @@ def _check_same_weights(folder: Path, former: dict[str, Any], system: System) ->
             raise UserError(
                 f"{folder} was trained with weights of {name} of sha256 {known[name][:12]}, these "
                 f"are {each.sha256[:12]}: restore them, or choose another --out"
+            )
+
+
+def _check_same_encoders(folder: Path, former: dict[str, Any], about: Mapping[str, Any]) -> None:
+    """Refuses to resume with sentences encoded otherwise than the run began with."""
+    for name, each in former.get("fields", {}).items():
+        before, now = each.get("encoder"), about.get(name, {}).get("encoder")
+        if before and name in about and before != now:
+            raise UserError(
+                f"{folder} was trained with {name} encoded by {before}, this is "
+                f"{now or 'another encoder'}: restore that one, or choose another --out"
             )
 
 

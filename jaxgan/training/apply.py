@@ -43,7 +43,10 @@ class Table(Protocol):
         ...
 
     def items(self, name: str, indices: Int[np.ndarray, " n"]) -> np.ndarray:
-        """Such items as networks see them, neither mirrored nor cut at random: [n, ...]."""
+        """Such items as networks see them, neither mirrored nor cut at random: [n, ...].
+
+        They are counted round; the second time round, the second sentences of items follow.
+        """
         ...
 
 
@@ -349,8 +352,10 @@ class _Plan:
                 raise UserError(f"{use} draws {name} from the data, which are not at hand: give it")
             group = next(i for i, each in enumerate(system.data()) if taken.origin in each)
             words = random_words(seed, _FROM_DATA + group, 0, int(numbers.max(initial=0)) + 1)
-            chosen_rows = words[numbers] % np.uint64(data.count(taken.origin))
-            given[name] = data.items(taken.origin, chosen_rows.astype(int))
+            count = data.count(taken.origin)
+            rows = (words[numbers] % np.uint64(count)).astype(int)
+            # Of several sentences of an item, each row has that of its turn.
+            given[name] = data.items(taken.origin, rows + numbers.astype(int) * count)
         return cls(takes, given, numbers.astype(np.uint32), seed, options, resolution)
 
     def chunks(

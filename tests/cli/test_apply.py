@@ -25,10 +25,10 @@ from jaxgan import Data, Experiment, Log, Mesh, Player, Stage, System, Use, loss
 from jaxgan.fields import Clip, FromData, Mask, Normal, Text, Uniform
 
 
-def encode(sentence):
-    """Which of four words a sentence has."""
-    words = sentence.split()
-    return np.array([word in words for word in ("red", "blue", "ball", "cube")], np.float32)
+def encode(sentences):
+    """Which of four words each sentence has."""
+    known = ("red", "blue", "ball", "cube")
+    return np.array([[w in each.split() for w in known] for each in sentences], np.float32)
 
 
 class Generator(nn.Module):

@@ -178,6 +178,9 @@ def test_metadata_is_columns(form):
         f"{where}: 'odd' is not read, for 1 have none",
         "skipped 1 .txt",
     )
+    several = [entries[0] | {"text": ["two", " ", "deux"]}, entries[1]]
+    again = open_source(form({**FILES, "metadata.jsonl": lines(*several)}))
+    assert [again[i]["text"] for i in range(2)] == [["two", "deux"], "zero"]
     other = [entries[0] | {"text": "deux"}, entries[1]]
     first = fingerprint(source)
     assert fingerprint(open_source(form({**FILES, "metadata.jsonl": lines(*other)}))) != first

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import itertools
 import os
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from jaxgan import data
-from jaxgan.data import Arrays, Columns, Fit, Unrelated, open_source
+from jaxgan.data import Arrays, Columns, Fit, Unrelated, open_source, sentences
 from jaxgan.data.order import permutation, random_bits
 from jaxgan.errors import UserError
 from jaxgan.fields import Clip, Framing, Image, Label, Mask, Points, Text
@@ -407,15 +408,115 @@ def test_sentences_are_encoded_once():
     made = data.batches(source, groups, data.Order(batch=6))
     for step in range(3):
         assert sorted(made[step]["text"][:3, 0]) == [1, 2, 3]
-    assert calls == ["a", "bb", "ccc"]
+    data.batches(source, groups, data.Order(batch=3))
+    assert calls == [["a", "bb", "ccc"]]
 
 
-calls: list[str] = []
+calls: list[list[str]] = []
 
 
-def encode(sentence: str) -> np.ndarray:
-    calls.append(sentence)
-    return np.array([len(sentence), 0], np.float32)
+def encode(given: list[str]) -> np.ndarray:
+    calls.append(given)
+    return np.array([[len(each), 0] for each in given], np.float32)
+
+
+def test_of_several_sentences_each_batch_has_one():
+    """A function of (seed, step): of any number of processes, and of fields of one item."""
+    words = [["a"], ["bb", "ccc", "bb"], "dddd", ("eeeee", "ffffff")]
+    images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+    source = Columns({"image": images, "words": words})
+    text = Text((2,), encode=encode)
+    groups = (
+        {"image": Image((2, 2, 1)), "text": text, "same": dataclasses.replace(text, column="text")},
+        {"other": dataclasses.replace(text, column="text")},
+    )
+    renames = {"text": "words"}
+    made = data.batches(source, groups, data.Order(batch=8, seed=3), columns=renames)
+    lengths = {0: {1}, 1: {2, 3}, 2: {4}, 3: {5, 6}}
+    seen = set()
+    for step in range(20):
+        batch = made[step]
+        items = np.rint((batch["image"][:, 0, 0, 0] + 1) * 127.5).astype(int)
+        np.testing.assert_array_equal(batch["text"], batch["same"])
+        for item, length in zip(items, batch["text"][:, 0], strict=True):
+            assert length in lengths[int(item)]
+        seen |= set(batch["text"][:, 0])
+        assert batch["other"].shape == (8, 2)
+    assert seen == {1, 2, 3, 4, 5, 6}
+    again = data.batches(source, groups, data.Order(batch=8, seed=3), columns=renames)
+    halves = [
+        data.batches(
+            source,
+            groups,
+            data.Order(batch=8, seed=3, process=process, processes=2),
+            columns=renames,
+        )[7]["text"]
+        for process in range(2)
+    ]
+    np.testing.assert_array_equal(made[7]["text"], again[7]["text"])
+    np.testing.assert_array_equal(made[7]["text"], np.concatenate(halves))
+    other = data.batches(source, groups, data.Order(batch=8, seed=4), columns=renames)
+    assert (other[7]["text"] != made[7]["text"]).any()
+    # In order: the first sentences, then the second ones.
+    walked = made.items("text", np.arange(12))[:, 0]
+    assert walked.tolist() == [1, 2, 4, 5, 1, 3, 4, 6, 1, 2, 4, 5]
+    assert made.items("image", np.arange(4, 8))[:, 0, 0, 0].argmax() == 3
+
+
+class Kept:
+    """An encoder that says which it is."""
+
+    calls = 0
+
+    def __call__(self, given):
+        Kept.calls += 1
+        return np.array([[len(each), 7] for each in given], np.float32)
+
+    def identity(self):
+        return "lengths 1"
+
+
+KEPT = Kept()
+
+
+def test_vectors_of_known_encoders_are_kept_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = Columns({"words": ["a", "bb", "a"]})
+
+    def first(shape=(2,)):
+        sentences._vectors.cache_clear()
+        groups = ({"text": Text(shape, encode=KEPT)},)
+        return data.batches(source, groups, data.Order(batch=3))[0]["text"]
+
+    before = first()
+    assert sorted(before[:, 0]) == [1, 1, 2]
+    np.testing.assert_array_equal(first(), before)
+    assert Kept.calls == 1
+    (file,) = (tmp_path / "jaxgan" / "sentences").iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"x")  # damaged
+    np.testing.assert_array_equal(first(), before)
+    assert Kept.calls == 2
+    with pytest.raises(UserError, match=r"arrays: text: the encoder makes vectors of \(2,\)"):
+        first((3,))
+    monkeypatch.setattr(Kept, "identity", lambda self: "lengths 2")
+    first()
+    assert Kept.calls == 4
+
+
+def test_items_without_sentences_are_named():
+    source = Columns({"words": ["a", []]}, {"words": Text()}, name="toy")
+    with pytest.raises(UserError, match=r"toy \(item 1\): text: it has no sentence"):
+        data.batches(source, ({"text": Text((2,), encode=encode)},), data.Order(batch=1))
+
+
+def broken(given: list[str]) -> np.ndarray:
+    return np.full((len(given), 2), np.nan, np.float32)
+
+
+def test_what_an_encoder_makes_is_checked():
+    source = Columns({"words": ["a", "b"]}, name="toy")
+    with pytest.raises(UserError, match=r"toy: text: the encoder makes of 'a' numbers that are no"):
+        data.batches(source, ({"text": Text((2,), encode=broken)},), data.Order(batch=1))
 
 
 def test_points_follow_no_image_that_is_mirrored_or_cut():

@@ -159,8 +159,8 @@ def test_other_columns_are_told_of():
         data.scan(clips, ({"clip": Clip((6, 8, 8, 1))},), framing=Framing(resize=True))
 
 
-def encode(sentence: str) -> np.ndarray:
-    return np.zeros(4, np.float32)
+def encode(sentences: list[str]) -> np.ndarray:
+    return np.zeros((len(sentences), 4), np.float32)
 
 
 WORDS = Text((4,), encode=encode)
@@ -174,7 +174,7 @@ def test_the_first_items_are_fitted():
     with pytest.raises(UserError, match=r"^toy \(item 2\): a mask has the class 5, .* 0 to 2"):
         data.scan(source, ({"mask": Mask((8, 8, 3))},))
     source = Columns({"caption": ["a", "b"]}, name="toy")
-    with pytest.raises(UserError, match=r"^toy \(item 0\): the encoder makes vectors of \(4,\)"):
+    with pytest.raises(UserError, match=r"^toy: caption: the encoder makes vectors of \(4,\)"):
         data.scan(source, ({"caption": Text((5,), encode=encode)},))
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from jaxgan.data import fingerprint, open_source
 from jaxgan.errors import UserError
 from jaxgan.fields import Image as ImageField
-from jaxgan.fields import Label
+from jaxgan.fields import Label, Text
 from tests.data.short import batches, scan
 
 
@@ -77,6 +77,22 @@ class JaxganWords(Prepared):
             yield i, {"text": str(i)}
 
 
+class JaxganCaptions(Prepared):
+    FEATURES = {  # noqa: RUF012
+        "image": tfds.features.Image(shape=(6, 6, 3)),
+        "title": tfds.features.Text(),
+        "said": tfds.features.Sequence(tfds.features.Text()),
+        "captions": tfds.features.Sequence({"id": np.int64, "text": np.str_}),
+        "number": np.int64,
+    }
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            captions = [{"id": k, "text": f"größe {i} {k}"} for k in range(1 + i % 3)]
+            rest = {"title": f"title {i}", "said": ["a", "b"], "captions": captions, "number": i}
+            yield i, {"image": png(6, 6, 3, value=i), **rest}
+
+
 class JaxganAbsent(JaxganWords):
     pass
 
@@ -85,7 +101,13 @@ class JaxganAbsent(JaxganWords):
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     tfds.disable_progress_bar()
-    for name in ("jaxgan_labelled", "jaxgan_unlabelled", "jaxgan_sizes", "jaxgan_words"):
+    for name in (
+        "jaxgan_labelled",
+        "jaxgan_unlabelled",
+        "jaxgan_sizes",
+        "jaxgan_words",
+        "jaxgan_captions",
+    ):
         tfds.builder(name, data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
@@ -112,6 +134,17 @@ def test_it_is_read_at_random_and_without_tensorflow():
         assert item["label"] == item["image"][0, 0, 0] % 2
         assert item["label"].dtype == np.int32
     assert "tensorflow" not in sys.modules
+
+
+def test_features_of_text_are_sentences():
+    source = open_source("tfds:jaxgan_captions")
+    texts = {name for name, field in source.columns.items() if field == Text()}
+    assert texts == {"title", "said", "captions.text"}
+    for item in (source[i] for i in range(20)):
+        number = item["image"][0, 0, 0]
+        assert item["captions.text"] == [f"größe {number} {k}" for k in range(1 + number % 3)]
+        assert (item["title"], item["said"]) == (f"title {number}", ["a", "b"])
+    assert list(source.column("title")) == [source[i]["title"] for i in range(20)]
 
 
 def test_splits_and_versions():

@@ -228,8 +228,8 @@ def test_labels_are_drawn_uniformly():
     assert abs(np.bincount(made, minlength=3) - 1000).max() < 120  # the deviation is 26
 
 
-def encode(sentence: str) -> np.ndarray:
-    return np.array([len(sentence), sentence.count(" ")])
+def encode(sentences: list[str]) -> np.ndarray:
+    return np.array([[len(each), each.count(" ")] for each in sentences])
 
 
 def test_sentences_become_vectors():
@@ -242,6 +242,23 @@ def test_sentences_become_vectors():
     assert "no encoder" in (Text((2,)).refusal(Text()) or "")
     assert Text((2,)).read("1,2").tolist() == [1, 2]
     refused("makes vectors of (2,), the system takes (3,)", Text((3,), encode=encode).read, "x")
+    assert field.fit(("a red bird", "x")).tolist() == [10, 2]
+    assert field.accept("a red bird").tolist() == [[10, 2]]
+    assert field.accept(["a red bird", "x"]).tolist() == [[10, 2], [1, 0]]
+    assert field.accept(np.float32([0.5, 1])).tolist() == [[0.5, 1]]
+    refused("a sentence is empty: type one", field.accept, ["x", " "])
+    refused(
+        "of 1 for 2 sentences", Text((2,), encode=lambda each: encode(each[:1])).accept, ["a", "b"]
+    )
+    assert field.bind({"encoder": "x 1"}).shape == (2,)
+    refused("encoded by x 1, and this is another", field.bind({"encoder": "x 1"}).read, "x")
+
+
+def test_sentences_have_ways_between_them():
+    field = Text((2,), encode=encode)
+    a, b = np.float32([[1, 0]]), np.float32([[0, 1]])
+    half = field.between(a, b, np.float32([0.5]))
+    np.testing.assert_allclose(half, [[0.5**0.5, 0.5**0.5]], atol=1e-6)
 
 
 def test_numbers_have_a_range_and_a_default():

@@ -26,7 +26,7 @@ SENTENCES = [
     "東京は日本の首都です 한국어 русский язык हिन्दी العربية עברית ไทย",
     "grinning 😀 face 👩‍🚀 flag 🇩🇪 keycap 3️⃣",
     "tabs\tand\nlines\r\n\x00\x07\x0b\x1c\x85\u200b\ufeff\ufffd control\u00a0blank\u3000wide",
-    "«quotes» „low“ – dash — long … ¿qué? 、。",
+    "«quotes» „low“ \u2013 dash — long … ¿qué? 、。",
     "unbelievableness antidisestablishmentarianism " + "x" * 101 + " " + "y" * 100,
     "[CLS] typed [MASK] here [sep] [SEP]x[PAD]",
     "\U0001f9d1\u200d\U0001f680 \u2460 \u00bd \u2122 \u3392 \ufb01ne \u1e9b\u0323",

@@ -101,7 +101,9 @@ class Arrays:
 
     def items(self, name, indices):
         field = self.fields[name]
-        return field.to_network(np.stack([field.fit(self.raw[name][i]) for i in indices]))
+        return field.to_network(
+            np.stack([field.fit(self.raw[name][i]) for i in indices % self.count(name)])
+        )
 
     def batch(self):
         return {name: self.items(name, range(6)) for name in self.fields}

@@ -1,0 +1,249 @@
+"""A system that draws images of sentences: from a folder with captions to what is typed."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxgan
+from jaxgan.cli import main
+from jaxgan.errors import UserError
+
+TOY = '''
+"""Colours of sentences, a toy."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from jaxgan import Data, Experiment, Log, Mesh, Player, Stage, System, Use, losses
+from jaxgan.fields import FromData, Image, Normal, Text
+
+KNOWN = ("red", "blue", "cat", "cube")
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    name: str = "words"
+
+    def __call__(self, sentences):
+        found = [[word in each.split() for word in KNOWN] for each in sentences]
+        vectors = np.array(found, np.float32) + 0.01
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def identity(self):
+        return f"{self.name} 1"
+
+
+class Generator(nn.Module):
+    @nn.compact
+    def __call__(self, z, caption, *, train):
+        h = nn.relu(nn.Dense(16)(jnp.concatenate([z, caption], -1)))
+        return nn.tanh(nn.Dense(8 * 8 * 3)(h)).reshape(-1, 8, 8, 3)
+
+
+class Judge(nn.Module):
+    @nn.compact
+    def __call__(self, image, caption, *, train):
+        h = nn.Dense(16)(image.reshape(len(image), -1)) + nn.Dense(16)(caption)
+        return nn.Dense(1)(nn.relu(h))[:, 0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Toy(System):
+    encoder: str = "words"
+
+    def caption(self):
+        return Text((4,), encode=Words(self.encoder))
+
+    def data(self):
+        return ({"image": Image((8, 8, 3)), "caption": self.caption()},)
+
+    def networks(self):
+        return {"generator": Generator(), "judge": Judge()}
+
+    def inputs(self):
+        image, caption = Image((8, 8, 3)).zeros(), self.caption().zeros()
+        return {"generator": (jnp.zeros((1, 4)), caption), "judge": (image, caption)}
+
+    def fake(self, view, batch, key):
+        z = view.draw({"z": Normal((4,))}, key, len(batch["caption"]))["z"]
+        return view("judge", view("generator", z, batch["caption"]), batch["caption"])
+
+    def stages(self):
+        adam = optax.adam(0.01)
+
+        def tell(view, batch, key):
+            real = view("judge", batch["image"], batch["caption"])
+            return losses.hinge.discriminator(real, self.fake(view, batch, key)), {}
+
+        def fool(view, batch, key):
+            return losses.hinge.generator(self.fake(view, batch, key)), {}
+
+        judge = Player(name="judge", owns=("judge",), loss=tell, optimizer=adam)
+        generator = Player(
+            name="generator", owns=("generator",), loss=fool, optimizer=adam, reuse=True
+        )
+        return (Stage(players=(judge, generator)),)
+
+    def uses(self):
+        def generate(view, taken, keys, options):
+            return {"image": view("generator", taken["z"], taken["caption"])}
+
+        return {
+            "generate": Use(
+                call=generate,
+                takes={"z": Normal((4,)), "caption": FromData(column="caption")},
+                gives={"image": Image((8, 8, 3))},
+            )
+        }
+
+
+config = Experiment(
+    system=Toy(), data=Data(source="photos"), batch=4, steps=2, mesh=Mesh(data=1), log=Log(grid=4)
+)
+'''
+
+ENTRIES = [
+    ("0.png", "a red cat"),
+    ("1.png", ["a blue cube", "something blue", " "]),
+    ("2.png", ("ein roter Würfel", "赤い 立方体")),
+    ("3.png", ""),
+]
+
+
+def photos(folder, entries=ENTRIES):
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for name in range(4):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{name}.png")
+    lines = (json.dumps({"file_name": name, "text": text}) + "\n" for name, text in entries)
+    (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toy.py").write_text(TOY)
+    photos(folder / "photos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["train", "toy.py", "--out", "run"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def at(toy, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "toy.py", "photos"):
+        (tmp_path / name).symlink_to(toy / name)
+
+
+def images(place):
+    with np.load(place) as file:
+        return file["images"]
+
+
+def test_a_run_knows_its_captions_and_their_encoder(toy, capsys):
+    about = json.loads((toy / "run" / "data.json").read_text())["fields"]
+    assert about == {"image": {}, "caption": {"encoder": "words 1"}}
+    assert main(["train", "toy.py", "--out", "again", "--steps", "1"]) == 0
+    out = _err(capsys)
+    assert "4 images, 8x8x3, each with its text, 6 sentences" in out
+    assert "'text': 1 of 4 have an empty sentence (first: entry 4)" in out
+
+
+def test_typed_sentences_are_encoded_on_the_spot():
+    assert main(["sample", "run", "--caption", "a red cat", "--num", "3", "--out", "a.npz"]) == 0
+    assert main(["apply", "run", "generate", "--caption", "a red cat", "--out", "b.npz"]) == 0
+    run = jaxgan.open("run")
+    made = run.use("generate", n=3, caption="a red cat")["image"]
+    np.testing.assert_array_equal(images("a.npz"), made)
+    np.testing.assert_array_equal(run.sample(3, caption="a red cat"), made)
+    assert (made != run.use("generate", n=3, caption="a blue cube")["image"]).any()
+    several = run.use("generate", caption=["a red cat", "a blue cube"])["image"]
+    np.testing.assert_array_equal(several[0], made[0])
+
+
+def test_a_file_of_captions(tmp_path):
+    (tmp_path / "lines.txt").write_text("a red cat\n\na blue cube!\n赤い\n", encoding="utf-8")
+    assert main(["sample", "run", "--captions", "lines.txt", "--num", "4", "--out", "made"]) == 0
+    names = sorted(path.name for path in (tmp_path / "made").iterdir())
+    assert names == [
+        "000000_a-red-cat.png",
+        "000001_a-blue-cube.png",
+        "000002_赤い.png",
+        "000003_a-red-cat.png",
+    ]
+    assert main(["sample", "run", "--captions", "lines.txt", "--num", "6", "--out", "g.png"]) == 0
+    with Image.open("g.png") as grid:
+        assert grid.size == (3 * 8 + 2 * 2, 2 * 8 + 2)  # a column each
+    assert main(["apply", "run", "generate", "--captions", "lines.txt", "--out", "rows"]) == 0
+    assert len(list((tmp_path / "rows").iterdir())) == 3
+    (tmp_path / "many.txt").write_text("\n".join(f"cat {i}" for i in range(70)))
+    assert main(["sample", "run", "--captions", "many.txt", "--out", "many.npz"]) == 0
+    assert len(images("many.npz")) == 70
+
+
+def test_a_walk_between_sentences():
+    walk = ["sample", "run", "--caption", "a red cat", "a blue cube", "--interpolate", "8"]
+    assert main([*walk, "--num", "2", "--out", "walk.gif"]) == 0
+    from jaxgan.latent.walk import walk as frames
+
+    run = jaxgan.open("run")
+    made = frames(run, 8, num=2, caption=["a red cat", "a blue cube"])
+    ends = [
+        run.use("generate", n=2, caption=each)["image"] for each in ("a red cat", "a blue cube")
+    ]
+    np.testing.assert_array_equal(made[0], ends[0])  # of the same latents
+    np.testing.assert_array_equal(made[4], ends[1])
+    assert (made[2] != made[0]).any()
+    assert (made[2] != made[4]).any()
+    np.testing.assert_array_equal(made[2], made[6])  # and back
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--caption", " "], "caption: a sentence is empty: type one"),
+        (["--captions", "none.txt"], "--captions is none.txt, which is No such file"),
+        (["--captions", "empty.txt"], "empty.txt, which has no lines: give one caption a line"),
+        (["--captions", "photos/0.png"], "which is no UTF-8 text"),
+        (["--captions", "empty.txt", "--caption", "x"], "--caption and --captions exclude"),
+        (["--caption", "a", "b", "--interpolate", "1"], "a walk by 2 stops in 1 frames"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, message, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    out = "walk.gif" if "--interpolate" in arguments else "x.npz"
+    assert main(["sample", "run", *arguments, "--out", out]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in " ".join(error.split())
+
+
+def test_broken_captions_are_named(tmp_path, capsys):
+    photos(tmp_path / "more", [*ENTRIES, ("gone.png", "a cat")])
+    assert main(["train", "toy.py", "--data", "more", "--out", "x"]) == 2
+    assert "names 1 files of 5 that are not there (first: 'gone.png')" in _err(capsys)
+    photos(tmp_path / "more", [*ENTRIES[:3], ("3.png", [])])
+    assert main(["train", "toy.py", "--data", "more", "--out", "x"]) == 2
+    error = _err(capsys)
+    assert "more has no text, the system takes text 4" in error
+    assert "'text' is not read, for 1 have none (first: entry 4)" in error
+
+
+def _err(capsys):
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_another_encoder_is_refused(toy):
+    run = jaxgan.open("run")
+    field = run.takes("generate")["caption"]
+    assert field.encoder == "words 1"
+    other = field.bind({"encoder": "words 2"})
+    with pytest.raises(UserError, match="encoded by words 2, and this is words 1: restore that"):
+        other.read("a cat")
