@@ -17,7 +17,7 @@ config = Experiment(
     system=BigGAN(
         shape=(256, 256, 3),
         latent=140,
-        generator_attention=128,
+        generator_attention=(128,),
         equal_shortcuts=False,
         dtype="bfloat16",
     ),

@@ -321,6 +321,7 @@ def from_json(
     kind = (find or find_imported)(system.pop("type"))
     if known is not None:
         system = {name: value for name, value in system.items() if name in known}
+    system = dict(kind.renewed(system))
     converter = _converter()
     converter.register_structure_hook_func(
         lambda wanted: wanted is System, lambda value, _: converter.structure(value, kind)

@@ -176,6 +176,11 @@ class System(Ranged, ABC):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that convolutions and matrix products run in; state stays float32."""
 
+    @classmethod
+    def renewed(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Settings of a config.json, as earlier versions of the system wrote them, as of now."""
+        return settings
+
     @abstractmethod
     def data(self) -> tuple[dict[str, Field], ...]:
         """What it learns from, in groups.

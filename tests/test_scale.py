@@ -29,7 +29,7 @@ from jaxgan.systems.biggan import BigGAN
 sharding._WHOLE_BELOW = 0  # also in processes of their own
 config = Experiment(
     system=BigGAN(shape=(32, 32, 1), classes=10, channels=2, latent=8, shared=4,
-                  generator_attention=16, discriminator_attention=0, ema_start=1),
+                  generator_attention=(16,), discriminator_attention=(), ema_start=1),
     data=Data(source="mnist5k", resize=True), batch=16, seed=2, steps=3,
     checkpoint=Checkpoint(every=2, keep=2), log=Log(every=1, samples=10**6, grid=10))
 """

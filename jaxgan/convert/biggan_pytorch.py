@@ -12,14 +12,14 @@ evaluation; here they multiply.
 Running variances are taken as they are, which PyTorch makes of unbiased estimates (but with
 --mybn); training here goes on with biased ones, (n - 1) / n of those at n values a channel in a
 batch. It also goes on with running statistics and power iterations that move in their own player's
-turn; `--system.every-turn True` moves them in both, as that code does.
+turn; `--system.every-turn` moves them in both, as that code does.
 """
 
 from jaxgan.convert.files import Found, Part
 from jaxgan.convert.table import Spectral, Table
 from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
-from jaxgan.systems.biggan import DISCRIMINATOR, GENERATOR, BigGAN, sizes
+from jaxgan.systems.biggan import DISCRIMINATOR, GENERATOR, BigGAN, attention_names, sizes
 from jaxgan.systems.biggan_deep import DEPTH, BigGANDeep
 
 SYSTEMS = (BigGAN, BigGANDeep)
@@ -37,8 +37,8 @@ def recognise(files: dict[str, Tensors]) -> Found:
     """The system whose networks the files hold.
 
     Raises:
-        UserError: tensors that are missing or do not fit each other; attention at two sizes, or
-            another layout that BigGAN's and BigGAN-deep's systems do not have.
+        UserError: tensors that are missing or do not fit each other, or a layout that BigGAN's and
+            BigGAN-deep's systems do not have.
     """
     generator, discriminator = files["generator"], files.get("discriminator")
     deep = "blocks.0.0.conv4.weight" in generator
@@ -65,7 +65,8 @@ def recognise(files: dict[str, Tensors]) -> Found:
     attention = _attended(generator, deep, blocks)
     guessed = {"epsilon": "BigGAN-PyTorch's --BN_eps", "spectral_epsilon": "its --SN_eps"}
     multipliers: tuple[int, ...] = ()
-    seen_attention = attention if attention in sizes(side, len(DISCRIMINATOR[side])) else 0
+    reached = sizes(side, len(DISCRIMINATOR[side]))
+    seen_attention = tuple(size for size in attention if size in reached)
     if discriminator is not None:
         multipliers, seen_attention = _discriminator(discriminator, deep, channels, side)
     else:
@@ -95,26 +96,20 @@ _CROSS_REPLICA = (
 )
 
 
-def _attended(generator: Tensors, deep: bool, blocks: int) -> int:
-    """Size of the map after which attention comes; 0: none."""
+def _attended(generator: Tensors, deep: bool, blocks: int) -> tuple[int, ...]:
+    """Sizes of the maps after which attention comes."""
     step = DEPTH if deep else 1
-    attended = [
+    return tuple(
         4 << index
         for index in range(1, blocks + 1)
         if f"blocks.{step * index - 1}.1.gamma" in generator
-    ]
-    if len(attended) > 1:
-        raise UserError(
-            f"{generator.file} has attention at {' and '.join(map(str, attended))} pixels, but "
-            "BigGAN here has it at one size: there is no system for this file"
-        )
-    return attended[0] if attended else 0
+    )
 
 
 def _discriminator(
     tensors: Tensors, deep: bool, channels: int, side: int
-) -> tuple[tuple[int, ...], int]:
-    """(widths in `channels`, size of the maps after which attention comes)."""
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(widths in `channels`, sizes of the maps after which attention comes)."""
     tensors.shape("embed.weight")  # no generator has it
     count = tensors.count("blocks.{}.0.conv1.weight")
     last = "conv4" if deep else "conv2"
@@ -129,13 +124,13 @@ def _discriminator(
     depth = DEPTH if deep else 1
     attended = [k for k in range(count) if f"blocks.{k}.{depth}.gamma" in tensors]
     reached = sizes(side, count)
-    size = reached[attended[0]] if attended else 0
-    if attended != [k for k in range(count) if reached[k] == size]:
+    found = {reached[k] for k in attended}
+    if attended != [k for k in range(count) if reached[k] in found]:
         raise UserError(
             f"{tensors.file} has attention after blocks {', '.join(map(str, attended))}, but "
-            "BigGAN here has it at one size: there is no system for this file"
+            "BigGAN here has it after all blocks of a size: there is no system for this file"
         )
-    return tuple(width // channels for width in widths), size
+    return tuple(width // channels for width in widths), tuple(sorted(found))
 
 
 def table(system: BigGAN, network: str, file: Tensors | None = None) -> Table:
@@ -151,6 +146,8 @@ def table(system: BigGAN, network: str, file: Tensors | None = None) -> Table:
             "BigGAN-PyTorch has a convolution in every shortcut that halves the size, but this run "
             "has equal_shortcuts false"
         )
+    if on := system.negative():
+        raise UserError(f"BigGAN-PyTorch has no networks with {on[0]}, which this run has")
     values = range(system.singular_values)
     spectral = Spectral(
         "weight",
@@ -177,15 +174,16 @@ def _generator_table(result: Table, system: BigGAN, deep: bool, file: Tensors | 
     result.dense("dense", "linear", side=4)
     if system.shared:
         result.embed("shared", "shared")
-    index = 0
+    index, names = 0, attention_names(system.generator_attention)
     while f"params/block{index + 1}/conv1/kernel" in result:
         name, path = f"blocks.{index}.0", f"block{index + 1}"
         _convs(result, path, name)
         for part in range(1, 5 if deep else 3):
             _norm(result, f"{path}/norm{part}", f"{name}.bn{part}", system, file)
         step = DEPTH if deep else 1
-        if (index + 1) % step == 0 and 4 << (index + 1) // step == system.generator_attention:
-            _attention(result, "attention", f"blocks.{index}.1")
+        side = 4 << (index + 1) // step
+        if (index + 1) % step == 0 and side in names:
+            _attention(result, names[side], f"blocks.{index}.1")
         index += 1
     result.copy("params/norm/scale", "output_layer.0.gain")
     result.copy("params/norm/bias", "output_layer.0.bias")

@@ -11,7 +11,7 @@ from jaxgan.convert.files import Found, Part
 from jaxgan.convert.table import Spectral, Table
 from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
-from jaxgan.systems.biggan import DISCRIMINATOR, GENERATOR, BigGAN, sizes
+from jaxgan.systems.biggan import DISCRIMINATOR, GENERATOR, BigGAN, attention_names, sizes
 from jaxgan.systems.biggan_deep import BigGANDeep
 
 SYSTEMS = (BigGAN,)
@@ -47,7 +47,8 @@ def recognise(files: dict[str, Tensors]) -> Found:
     rows, heard = generator.shape("linear0.weight_orig")
     classes, shared = generator.shape("shared.weight")
     channels = rows // 16 // GENERATOR[side][0]
-    seen, multipliers = 0, DISCRIMINATOR[side]
+    seen: set[int] = set()
+    multipliers = DISCRIMINATOR[side]
     guessed = {"epsilon": "StudioGAN's"}
     if discriminator is None:
         guessed["discriminator_attention"] = "none"
@@ -55,22 +56,16 @@ def recognise(files: dict[str, Tensors]) -> Found:
         discriminator.shape("embedding.weight_orig")  # a projection; no generator has it
         places, after = _blocks(discriminator)
         reached = sizes(side, len(places))
-        seen = reached[after[0]] if after else 0
-        if after != [k for k in range(len(places)) if reached[k] == seen]:
-            seen = -1
+        seen = {reached[k] for k in after}
+        whole = after == [k for k in range(len(places)) if reached[k] in seen]
         widths = [discriminator.shape(f"{name}.conv2d2.weight_orig")[0] for name in places]
-        if seen < 0 or any(width % channels for width in widths):
+        if not whole or any(width % channels for width in widths):
             raise UserError(
                 f"{discriminator.file} has blocks of {', '.join(map(str, widths))} channels and "
-                f"attention after {', '.join(str(k + 1) for k in after)}: BigGAN here has it at "
-                f"one size, and multiples of the generator's {channels} channels"
+                f"attention after {', '.join(str(k + 1) for k in after)}: BigGAN here has it after "
+                f"all blocks of a size, and multiples of the generator's {channels} channels"
             )
         multipliers = tuple(width // channels for width in widths)
-    if len(attended) > 1:
-        raise UserError(
-            f"{generator.file} has attention after {len(attended)} blocks, but BigGAN here has it "
-            "at one size: there is no system for this file"
-        )
     return Found(
         BigGAN(
             shape=(side, side, generator.shape("conv2d5.weight_orig")[0]),
@@ -78,8 +73,8 @@ def recognise(files: dict[str, Tensors]) -> Found:
             channels=channels,
             latent=heard * (len(blocks) + 1),
             shared=shared,
-            generator_attention=8 << attended[0] if attended else 0,
-            discriminator_attention=seen,
+            generator_attention=tuple(8 << index for index in attended),
+            discriminator_attention=tuple(sorted(seen)),
             discriminator_multipliers=() if multipliers == DISCRIMINATOR[side] else multipliers,
             epsilon=EPSILON,
             ema_start=0,
@@ -114,8 +109,10 @@ def table(system: BigGAN, network: str, file: Tensors | None = None) -> Table:
         raise UserError("StudioGAN's BigGAN has classes and a shared embedding")
     if not (system.hierarchical and system.equal_shortcuts):
         raise UserError("StudioGAN's BigGAN has hierarchical latents and equal_shortcuts")
+    if on := system.negative():
+        raise UserError(f"StudioGAN's BigGAN has no {on[0]}, which this run has")
     result, place, index = Table(system, network, SPECTRAL), 0, 1
-    generates = network == "generator"
+    generates, names = network == "generator", attention_names(system.generator_attention)
     if generates:
         result.dense("dense", "linear0", side=4)
         result.embed("shared", "shared")
@@ -128,8 +125,7 @@ def table(system: BigGAN, network: str, file: Tensors | None = None) -> Table:
             result.dense(f"{path}/norm{part}/scale", f"{name}.bn{part}.gain")
             result.dense(f"{path}/norm{part}/bias", f"{name}.bn{part}.bias")
             result.running(f"{path}/norm{part}", f"{name}.bn{part}.bn")
-        here = 4 << index == system.generator_attention
-        attention = ("attention" if here else "") if generates else f"attention{index}"
+        attention = names.get(4 << index, "") if generates else f"attention{index}"
         if f"params/{attention}/sigma" in result:
             place += 1
             _attention(result, attention, f"blocks.{place}.0")

@@ -4,6 +4,8 @@ Neither scales its logits by 1/sqrt(d). Matrix products run in the input's type,
 the softmax in float32.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -190,14 +192,13 @@ class PooledSelfAttention(nn.Module):
     reparam: Reparam | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], shift: Float[Array, " c"] | None = None
-    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h*w h*w/4"]]:
-        """Returns the output and the attention map, whose rows sum to 1 over the pooled keys.
+    def __call__(self, x: Float[Array, "b h w c"], shift: Float[Array, " c"] | None = None) -> Any:
+        """Returns the output [b, h, w, c] and the attention map [b, h*w, h*w/4].
 
-        `shift` is a zero with the gradient of the biases before (`jaxgan.nn.residual`). Only the
-        queries take it: to the keys it would add the same number in a whole row, which softmax
-        ignores, and to the values a constant, which batch norm subtracts.
+        Rows of the map sum to 1 over the pooled keys. With `shift`, a zero with the gradient of the
+        biases before (`jaxgan.nn.residual`), also the shift [c] after it. Only the queries take it:
+        to the keys it would add the same number in a whole row, which softmax ignores, and to the
+        values a constant, which batch norm subtracts; so that is in the shift that is returned.
 
         Raises:
             UserError: an odd height or width, or fewer than 8 channels.
@@ -225,11 +226,11 @@ class PooledSelfAttention(nn.Module):
         query = theta(x)
         if shift is not None:
             query = add_bias(query, carry(theta, shift))
-        out, attention = _attend(
-            query,
-            _max_pool(conv(narrow, "phi")(x)),
-            _max_pool(conv(channels // 2, "g")(x)),
-        )
-        out = conv(channels, "o")(out)
+        g, o = conv(channels // 2, "g"), conv(channels, "o")
+        out, attention = _attend(query, _max_pool(conv(narrow, "phi")(x)), _max_pool(g(x)))
+        out = o(out)
         sigma = self.param("sigma", jinit.zeros, (), jnp.float32)
-        return (x + sigma * out).astype(x.dtype), attention
+        out = (x + sigma * out).astype(x.dtype)
+        if shift is None:
+            return out, attention
+        return out, attention, shift + sigma * carry(o, carry(g, shift))

@@ -80,19 +80,25 @@ class Conv(_Layer):
         scale: "up": nearest-neighbour upsampling by two, then the convolution; "down": the
             convolution, then 2x2 mean. Both are fused, exactly (`jaxgan.nn.resample`); 3x3 and
             1x1 kernels only.
+        dilation: places from tap to tap; above 1 the size is kept, and nothing is fused.
     """
 
     kernel_size: int = 3
     stride: int = 1
     padding: int | None = None
     scale: Literal["up", "down"] | None = None
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
         """[b, h, w, in] to [b, y, x, features]."""
         k, inputs = self.kernel_size, x.shape[-1]
         kernel, factor = self.kernel_and_factor((k, k, inputs, self.features))
-        if self.scale == "up":
+        if self.dilation > 1:
+            x = resample.upsample(x) if self.scale == "up" else x
+            y = resample.conv_dilated(x, kernel * factor, self.dilation, dtype=self.dtype)
+            y = resample.downsample(y) if self.scale == "down" else y
+        elif self.scale == "up":
             y = resample.conv_up(x, kernel, factor, dtype=self.dtype)
         elif self.scale == "down":
             y = resample.conv_down(x, kernel, factor, dtype=self.dtype)

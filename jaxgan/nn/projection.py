@@ -4,6 +4,7 @@ Miyato, Koyama, "cGANs with Projection Discriminator", ICLR 2018, section 3.
 """
 
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -16,7 +17,7 @@ from jaxgan.nn.layers import Dense, Embed, Reparam
 def projection(
     h: Float[Array, "b h w c"],
     classes: int,
-    label: tuple[Int[Array, " b"], ...],
+    label: tuple[Int[Array, " b"] | Float[Array, "b d"], ...],
     initializer: Init,
     reparam: Reparam,
     *,
@@ -29,7 +30,8 @@ def projection(
     Args:
         h: the last map.
         classes: rows of the embedding; 0: no projection, just psi.
-        label: (y,), or () if there are no classes.
+        label: (y,), or () if there are no classes. Where y is a vector of the class instead of its
+            number, "embed" is a linear layer.
         initializer: of psi and of the embedding.
         reparam: reparametrisation of both, which takes an `axis`.
         use_bias: psi has a bias.
@@ -38,12 +40,9 @@ def projection(
     psi = Dense(1, use_bias=use_bias, initializer=initializer, reparam=reparam, name="dense")
     logits = psi(phi)[:, 0]
     if classes:
-        embed = Embed(
-            phi.shape[-1],
-            classes=classes,
-            initializer=initializer,
-            reparam=partial(reparam, axis=0),  # type: ignore[call-arg]
-            name="embed",
-        )
+        layer: Any = partial(Dense, use_bias=False, reparam=reparam)
+        if label[0].ndim == 1:
+            layer = partial(Embed, classes=classes, reparam=partial(reparam, axis=0))  # type: ignore[call-arg]
+        embed = layer(phi.shape[-1], initializer=initializer, name="embed")
         logits += jnp.sum(embed(*label) * phi, -1)
     return logits

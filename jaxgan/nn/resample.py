@@ -178,6 +178,34 @@ def conv(
     return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
 
 
+def conv_dilated(
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "k k i o"],
+    dilation: int,
+    *,
+    dtype: Any = None,
+) -> Float[Array, "b h w o"]:
+    """Convolution of the same size with `dilation` places from tap to tap (odd kernels).
+
+    Every dilation-th place of both axes makes a smaller image: they are convolved as such, which is
+    exactly equal, and on CPUs, which lack fast dilated convolutions, several times faster.
+
+    Args:
+      x: images.
+      kernel: HWIO.
+      dilation: of both axes; 1 is a plain convolution.
+      dtype: of the computation and the result; that of `x` by default.
+    """
+    b, h, w, i = x.shape
+    d, padding = dilation, (kernel.shape[0] - 1) // 2
+    rows, columns = -(-h // d), -(-w // d)
+    x = jnp.pad(x, ((0, 0), (0, rows * d - h), (0, columns * d - w), (0, 0)))
+    x = x.reshape(b, rows, d, columns, d, i).transpose(0, 2, 4, 1, 3, 5)
+    y = conv(x.reshape(b * d * d, rows, columns, i), kernel, 1, padding, dtype=dtype)
+    y = y.reshape(b, d, d, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5)
+    return y.reshape(b, rows * d, columns * d, -1)[:, :h, :w]
+
+
 def conv_transpose(
     x: Float[Array, "b h w i"],
     kernel: Float[Array, "k k i o"],

@@ -49,6 +49,7 @@ class GeneratorBlock(nn.Module):
         initializer: initialiser of the 3x3 convolutions.
         shortcut_init: initialiser of the shortcut.
         reparam: reparametrisation of all kernels.
+        dilation: places from tap to tap of the 3x3 convolutions.
         dtype: compute type.
     """
 
@@ -58,6 +59,7 @@ class GeneratorBlock(nn.Module):
     initializer: Init = TORCH
     shortcut_init: Init = TORCH
     reparam: Reparam | None = None
+    dilation: int = 1
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -100,9 +102,12 @@ class DiscriminatorBlock(nn.Module):
         down: halves the size; otherwise a shortcut of equal channels is the identity.
         project: a convolution in the shortcut wherever the size is halved; False: only where the
             number of channels changes.
+        norm: factory of a norm before each ReLU, whose `__call__` takes (x, *condition, train);
+            None: no norms.
         initializer: initialiser of the 3x3 convolutions.
         shortcut_init: initialiser of the shortcut.
         reparam: reparametrisation of all kernels.
+        dilation: places from tap to tap of the 3x3 convolutions.
         dtype: compute type.
     """
 
@@ -111,19 +116,33 @@ class DiscriminatorBlock(nn.Module):
     first: bool = False
     down: bool = True
     project: bool = True
+    norm: Callable[..., nn.Module] | None = None
     initializer: Init = TORCH
     shortcut_init: Init = TORCH
     reparam: Reparam | None = None
+    dilation: int = 1
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
-        """[b, h, w, in] to [b, h, w, features], or half of h and w."""
+    def __call__(
+        self, x: Float[Array, "b h w i"], *condition: Array, train: bool = False
+    ) -> Float[Array, "b y x o"]:
+        """[b, h, w, in] to [b, h, w, features], or half of h and w.
+
+        `condition` (labels) and `train` go to the norms.
+        """
+
+        def activate(h: Float[Array, "b h w c"], name: str) -> Float[Array, "b h w c"]:
+            if self.norm is not None:
+                h = self.norm(name=name)(h, *condition, train=train)
+            return nn.relu(h)
+
         scale = "down" if self.down else None
         conv = _conv(self)
         hidden = x.shape[-1] if self.hidden is None else self.hidden
-        h = x if self.first else nn.relu(x)
-        h = nn.relu(conv(3, hidden, "conv1", self.initializer)(h))
+        h = x if self.first else activate(x, "norm1")
+        inert = self.norm is not None
+        h = activate(conv(3, hidden, "conv1", self.initializer, inert_bias=inert)(h), "norm2")
         h = conv(3, self.features, "conv2", self.initializer, scale)(h)
         if x.shape[-1] != self.features or (self.down and self.project):
             x = conv(1, self.features, "shortcut", self.shortcut_init, scale)(x)
@@ -148,6 +167,7 @@ def _conv(block: GeneratorBlock | DiscriminatorBlock) -> Callable[..., Conv]:
             inert_bias=inert_bias,
             initializer=initializer,
             reparam=block.reparam,
+            dilation=block.dilation if size > 1 else 1,
             dtype=block.dtype,
             name=name,
         )

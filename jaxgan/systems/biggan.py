@@ -15,6 +15,11 @@ the paper. Its networks all train in every pass: the generator's running statist
 networks' power iterations move in the turns of either player; here in their own player's alone,
 unless `every_turn`; and power iterations run once an update, also where it accumulates
 micro-batches.
+
+What the paper reports as not helping (appendix H) are settings that are off by default: batch norm
+in the discriminator, a class embedding that both networks share, attention at several sizes,
+dilated convolutions, twice the depth; and growing, which the paper does without. The paper says
+little of how; each setting's docstring says how it is done here.
 """
 
 import dataclasses
@@ -37,6 +42,7 @@ from jaxgan.nn.initializers import Init, normal, orthogonal
 from jaxgan.nn.layers import Conv, Dense, Embed, Reparam
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LinearBatchNorm
 from jaxgan.nn.projection import projection
+from jaxgan.nn.resample import downsample, upsample
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Weight, Within
@@ -48,6 +54,7 @@ from jaxgan.systems.common.generative import (
     label_of,
     mean_logits,
 )
+from jaxgan.systems.common.growing import Fade, blend, faded, progress, reached
 from jaxgan.view import View
 
 GENERATOR = {
@@ -69,6 +76,20 @@ DISCRIMINATOR = {
 """{side of the image: width after each block, in `channels`}."""
 
 
+START = 8
+"""Side of the images of the first stage, where they grow."""
+
+NEGATIVE = (
+    "discriminator_norm",
+    "shared_projection",
+    "generator_dilation",
+    "discriminator_dilation",
+    "double_depth",
+    "growing",
+)
+"""Settings of appendix H that BigGAN alone has, of this package and of the authors' codes."""
+
+
 def halvings(side: int) -> int:
     """How often the discriminator halves an image: 32 pixels to 8x8, others to 4x4."""
     return 2 if side == 32 else side.bit_length() - 3
@@ -82,6 +103,11 @@ def sizes(side: int, blocks: int) -> tuple[int, ...]:
     if side == 32:
         return (16,) * blocks
     return tuple(side >> min(block, halvings(side)) for block in range(1, blocks + 1))
+
+
+def attention_names(attention: tuple[int, ...]) -> dict[int, str]:
+    """{size of the generator's map: name of the attention after it}."""
+    return {size: f"attention{size}" if len(attention) > 1 else "attention" for size in attention}
 
 
 def apply_block(
@@ -143,14 +169,17 @@ class Conditioning(NamedTuple):
             bias_init=table,
         )
 
-    def of(self, label: tuple[Int[Array, " b"], ...]) -> Callable[..., tuple[Array, ...]]:
+    def embedding(self, name: str | None = None) -> Embed | None:
+        """The class embedding that all norms share, where there is one."""
+        if not self.shared:
+            return None
+        return Embed(self.shared, classes=self.classes, initializer=self.initializer, name=name)
+
+    def of(
+        self, label: tuple[Int[Array, " b"], ...], embedding: Embed | None
+    ) -> Callable[..., tuple[Array, ...]]:
         """(*latents) -> what a norm is given besides its input; call it inside of a network."""
-        embedded: tuple[Array, ...] = ()
-        if self.shared:
-            embed = Embed(
-                self.shared, classes=self.classes, initializer=self.initializer, name="shared"
-            )
-            embedded = (embed(*label),)
+        embedded = () if embedding is None else (embedding(*label),)
 
         def condition(*latents: Array) -> tuple[Array, ...]:
             vectors = (*embedded, *latents)
@@ -167,9 +196,12 @@ class Generator(nn.Module):
         colours: channels of an image.
         conditioning: of the blocks; with latents, these go in equal chunks to the dense layer and
             to the blocks.
-        attention: size of the map after which attention comes; 0: none.
+        attention: sizes of the maps after which attention comes.
         initializer: of all kernels.
         reparam: reparametrisation of all kernels.
+        dilation: of the blocks' 3x3 convolutions.
+        double: a block that keeps the size after every one that doubles it.
+        growing: images of all sizes from `START` on can be made.
         remat: blocks are computed again in backpropagation.
         dtype: compute type.
     """
@@ -177,48 +209,87 @@ class Generator(nn.Module):
     channels: tuple[int, ...]
     colours: int
     conditioning: Conditioning
-    attention: int
+    attention: tuple[int, ...]
     initializer: Init
     reparam: Reparam
+    dilation: int = 1
+    double: bool = False
+    growing: bool = False
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
+    def setup(self) -> None:
+        """The class embedding, which `embed` reads alone."""
+        self.shared = self.conditioning.embedding()
+
+    def embed(self, label: Int[Array, " b"], *, train: bool) -> Float[Array, "b e"]:
+        """Rows of the class embedding."""
+        del train
+        return self.shared(label)
+
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
+        self,
+        z: Float[Array, "b z"],
+        *label: Int[Array, " b"],
+        train: bool,
+        resolution: int = 0,
+        fade: Fade = None,
     ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b n m"], ...]]:
-        """[b, latent] and, for a conditional generator, labels [b] to images, and 0 or 1 maps."""
+        """[b, latent] and, for a conditional generator, labels [b] to images, and attention maps.
+
+        Images have the side `resolution`; 0: the whole one. `fade` blends in the image of half that
+        side, enlarged.
+        """
         common: dict[str, Any] = {
             "initializer": self.initializer,
             "reparam": self.reparam,
             "dtype": self.dtype,
         }
         base, *wider = self.channels
-        condition = self.conditioning.of(label)
+        whole, names = 4 << len(wider), attention_names(self.attention)
+        resolution = resolution or whole
+        condition = self.conditioning.of(label, self.shared)
         latents: list[tuple[Array, ...]] = [()] * len(wider)
         if self.conditioning.latents:
             z, *chunks = jnp.split(z, len(self.channels), axis=1)
             latents = [(chunk,) for chunk in chunks]
+
+        def paint(h: Float[Array, "b h w i"]) -> Float[Array, "b h w c"]:
+            of_size = "" if h.shape[1] == whole else str(h.shape[1])
+            norm = BatchNorm(epsilon=self.conditioning.epsilon, name=f"norm{of_size}")
+            conv = Conv(self.colours, **common, name=f"conv{of_size}")
+            return jnp.tanh(conv(nn.relu(norm(h, train=train))).astype(jnp.float32))
+
         h = Dense(4 * 4 * base, **common, name="dense")(z).reshape(-1, 4, 4, base)
         maps: tuple[Array, ...] = ()
         shift = jnp.zeros(base) if self.attention else None
-        for index, features in enumerate(wider):
-            block = GeneratorBlock(
+        smaller: Any = None
+        for index, features in enumerate(wider, 1):
+            block = partial(
+                GeneratorBlock,
                 features,
                 norm=self.conditioning.norm(),
                 shortcut_init=self.initializer,
+                dilation=self.dilation,
                 **common,
-                name=f"block{index + 1}",
             )
-            given = condition(*latents[index])
-            h, shift = apply_block(block, h, shift, given, remat=self.remat, train=train)
-            if h.shape[1] == self.attention:
-                attend = PooledSelfAttention(self.initializer, self.reparam, name="attention")
-                h, attention = attend(h, shift)
-                shift, maps = None, (attention,)
-        h = nn.relu(BatchNorm(epsilon=self.conditioning.epsilon, name="norm")(h, train=train))
-        h = Conv(self.colours, **common, name="conv")(h)
-        return jnp.tanh(h.astype(jnp.float32)), maps
+            given = condition(*latents[index - 1])
+            for name, up in ((f"block{index}", True), (f"more{index}", False))[: 1 + self.double]:
+                layer = block(up=up, name=name)
+                h, shift = apply_block(layer, h, shift, given, remat=self.remat, train=train)
+            side = h.shape[1]
+            if side in names:
+                attend = PooledSelfAttention(self.initializer, self.reparam, name=names[side])
+                h, attention, *after = attend(h, shift)
+                shift, maps = (None if side == self.attention[-1] else after[0]), (*maps, attention)
+            if side == resolution:
+                break
+            blended = fade is not None and 2 * side == resolution
+            if self.growing and (blended or self.is_initializing()):
+                smaller = paint(h)
+        images = paint(h)
+        return images if fade is None else blend(upsample(smaller), images, fade), maps
 
 
 class Discriminator(nn.Module):
@@ -232,6 +303,13 @@ class Discriminator(nn.Module):
         equal_shortcuts: blocks that halve the size at equal channels have a shortcut convolution.
         initializer: of all kernels and of the embedding.
         reparam: reparametrisation of all of them.
+        norm: "none", "batch" or "class": batch norm before the blocks' ReLUs, with or without an
+            affine map of each class.
+        epsilon: of those norms.
+        dilation: of the blocks' 3x3 convolutions.
+        double: a block that keeps the size after every one that halves it.
+        growing: side of the whole images, where they may be smaller, down to `START`; 0: they never
+            are.
         remat: blocks are computed again in backpropagation.
         dtype: compute type.
     """
@@ -243,34 +321,85 @@ class Discriminator(nn.Module):
     equal_shortcuts: bool
     initializer: Init
     reparam: Reparam
+    norm: Literal["none", "batch", "class"] = "none"
+    epsilon: float = 1e-5
+    dilation: int = 1
+    double: bool = False
+    growing: int = 0
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
+        self, x: Float[Array, "b h w c"], *label: Array, train: bool, fade: Fade = None
     ) -> Float[Array, " b"]:
-        """Images and, for a conditional discriminator, labels [b] to logits [b]."""
-        del train
-        kind = nn.remat(DiscriminatorBlock) if self.remat else DiscriminatorBlock
-        h = x
-        for index, features in enumerate(self.channels, 1):
-            h = kind(
+        """Images and, for a conditional discriminator, labels [b] to logits [b].
+
+        After the labels may come vectors [b, e] of the classes, of which the projection is then
+        linear. `fade` blends what the first block makes of the images with what the next one sees
+        of them at half the size.
+        """
+        common: dict[str, Any] = {
+            "initializer": self.initializer,
+            "reparam": self.reparam,
+            "dtype": self.dtype,
+        }
+        skipped = (self.growing // x.shape[1]).bit_length() - 1 if self.growing else 0
+
+        def enter(x: Float[Array, "b h w c"], done: int) -> Float[Array, "b h w o"]:
+            """What takes the place of the first `done` blocks for images of their output's size."""
+            name = f"image{self.growing >> done}"
+            return Conv(self.channels[done - 1], kernel_size=1, **common, name=name)(x)
+
+        if self.growing and self.is_initializing():
+            for done in range(1, (self.growing // START).bit_length()):
+                enter(x[:, :1, :1], done)
+        h = enter(x, skipped) if skipped else x
+        given = label[:1] if self.norm == "class" else ()
+        for index, features in enumerate(self.channels[skipped:], skipped + 1):
+            block = partial(
+                DiscriminatorBlock,
                 features,
                 hidden=features,
-                first=index == 1,
-                down=index <= self.halvings,
                 project=self.equal_shortcuts,
-                initializer=self.initializer,
+                norm=self._norm(),
                 shortcut_init=self.initializer,
-                reparam=self.reparam,
-                dtype=self.dtype,
-                name=f"block{index}",
-            )(h)
+                dilation=self.dilation,
+                **common,
+            )
+            down = index <= self.halvings
+            layer = block(first=index == 1, down=down, name=f"block{index}")
+            h = self._apply(layer, h, given, train)
+            if fade is not None and index == skipped + 1:
+                h = blend(enter(downsample(x), index), h, fade)
+            if self.double and down:
+                h = self._apply(block(down=False, name=f"more{index}"), h, given, train)
             if index in self.attention:
                 name = f"attention{index}"
                 h, _ = PooledSelfAttention(self.initializer, self.reparam, name=name)(h)
-        return projection(h, self.classes, label, self.initializer, self.reparam)
+        return projection(h, self.classes, label[-1:], self.initializer, self.reparam)
+
+    def _norm(self) -> Callable[..., nn.Module] | None:
+        """Factory of the blocks' norms."""
+        if self.norm == "none":
+            return None
+        if self.norm == "batch":
+            return partial(BatchNorm, epsilon=self.epsilon)
+        return partial(ClassBatchNorm, classes=self.classes, epsilon=self.epsilon)
+
+    def _apply(
+        self,
+        block: nn.Module,
+        x: Float[Array, "b h w i"],
+        given: tuple[Array, ...],
+        train: bool,
+    ) -> Float[Array, "b y x o"]:
+        """A block's output, computed again in backpropagation with `remat`."""
+
+        def apply(block: Any, x: Array, *given: Array) -> Any:
+            return block(x, *given, train=train)
+
+        return (nn.remat(apply) if self.remat else apply)(block, x, *given)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -289,10 +418,11 @@ class BigGAN(Attentive, Conditional):
     """Size of the class embedding that all norms of the generator share; 0: a table in each."""
     hierarchical: bool = True
     """A chunk of the latent vector conditions each block's norms, too."""
-    generator_attention: Count = 64
-    """Size of the generator's map after which attention comes; 0: none."""
-    discriminator_attention: Count = 64
-    """Size of the discriminator's maps after which attention comes; 0: none. At 32 pixels, 16."""
+    generator_attention: tuple[Positive, ...] = (64,)
+    """Sizes of the generator's maps after which attention comes, the smallest first."""
+    discriminator_attention: tuple[Positive, ...] = (64,)
+    """Sizes of the discriminator's maps after which attention comes, the smallest first. At 32
+    pixels, 16."""
     discriminator_multipliers: tuple[Positive, ...] = ()
     """Width after each block of the discriminator, in `channels`; empty: ajbrock's. compare_gan has
     (2, 2, 2, 2) at 32 pixels and (2, 4, 8, 16, 16) at 64."""
@@ -332,6 +462,32 @@ class BigGAN(Attentive, Conditional):
     remat: bool = False
     """Backpropagation computes each block again instead of keeping its maps: less memory, a third
     more work."""
+    discriminator_norm: Literal["none", "batch", "class"] = "none"
+    """Batch norm before the ReLUs of the discriminator's blocks, plain or with an affine map for
+    each class; real and generated images are then batches of their own. It cripples training, says
+    the paper."""
+    shared_projection: bool = False
+    """The discriminator has a linear layer of the generator's class embedding instead of a table of
+    its own. The generator alone moves it, by the images that it makes: to the discriminator it is a
+    constant. It helps at first and scales poorly, says the paper."""
+    generator_dilation: Annotated[int, Within(1, 16)] = 1
+    """Places from tap to tap of the 3x3 convolutions of the generator's blocks. Above 1 it degrades
+    both networks, says the paper."""
+    discriminator_dilation: Annotated[int, Within(1, 16)] = 1
+    """The same of the discriminator's."""
+    double_depth: bool = False
+    """A block of equal size after every one that doubles or halves it, with the same condition. It
+    hampers performance, says the paper."""
+    growing: Count = 0
+    """Iterations of each size from 8 pixels to half of the whole; over the first half of as many
+    iterations, each new size is faded in (ProGAN's way). 0: all layers train from the start."""
+
+    @classmethod
+    def renewed(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Attention was at one size, 0 for none."""
+        names = ("generator_attention", "discriminator_attention")
+        old = {name: size for name in names if type(size := settings.get(name)) is int}
+        return {**settings, **{name: [size] if size else [] for name, size in old.items()}}
 
     def __post_init__(self) -> None:
         side = self.shape[0]
@@ -360,11 +516,25 @@ class BigGAN(Attentive, Conditional):
         makes = [4 << k for k in range(1, len(GENERATOR[side]))]
         sees = list(dict.fromkeys(sizes(side, blocks)))
         for name, places in (("generator", makes), ("discriminator", sees)):
-            if (size := getattr(self, f"{name}_attention")) and size not in places:
+            given = getattr(self, f"{name}_attention")
+            if list(given) != sorted(set(given) & set(places)):
                 raise UserError(
-                    f"{name}_attention is {size}, but at {side} pixels the {name} can have it at "
-                    f"{', '.join(map(str, places))}: choose one of these, or 0"
+                    f"{name}_attention is {' '.join(map(str, given))}, but at {side} pixels the "
+                    f"{name} can have it at {', '.join(map(str, sorted(places)))}: choose of "
+                    "these, the smallest first, or none"
                 )
+        if self.discriminator_norm == "class" and not self.classes:
+            raise UserError("discriminator_norm is class, but classes is 0: choose batch")
+        if self.shared_projection and not (self.classes and self.shared):
+            raise UserError(
+                "shared_projection is on, but there is no class embedding to share: set classes "
+                "and shared"
+            )
+
+    def negative(self) -> tuple[str, ...]:
+        """Names of the settings of `NEGATIVE` that are on."""
+        default = {field.name: field.default for field in dataclasses.fields(BigGAN)}
+        return tuple(name for name in NEGATIVE if getattr(self, name) != default[name])
 
     def _chunks(self) -> int:
         """Into how many equal parts the latent vector is cut."""
@@ -376,8 +546,8 @@ class BigGAN(Attentive, Conditional):
 
     def _attended(self, blocks: int) -> tuple[int, ...]:
         """The discriminator's blocks, counted from 1, after which attention comes."""
-        reached = sizes(self.shape[0], blocks)
-        return tuple(k for k, n in enumerate(reached, 1) if n == self.discriminator_attention)
+        seen = sizes(self.shape[0], blocks)
+        return tuple(k for k, n in enumerate(seen, 1) if n in self.discriminator_attention)
 
     def _generator_channels(self) -> tuple[int, ...]:
         return tuple(self.channels * m for m in GENERATOR[self.shape[0]])
@@ -415,6 +585,9 @@ class BigGAN(Attentive, Conditional):
                 self.shape[-1],
                 self._conditioning(common),
                 self.generator_attention,
+                dilation=self.generator_dilation,
+                double=self.double_depth,
+                growing=self.growing > 0,
                 **common,
             ),
             "discriminator": Discriminator(
@@ -423,14 +596,31 @@ class BigGAN(Attentive, Conditional):
                 self.classes,
                 self._attended(len(channels)),
                 self.equal_shortcuts,
+                norm=self.discriminator_norm,
+                epsilon=self.epsilon,
+                dilation=self.discriminator_dilation,
+                double=self.double_depth,
+                growing=self.shape[0] if self.growing else 0,
                 **common,
             ),
         }
 
+    def inputs(self) -> dict[str, tuple]:
+        """As of others, and vectors of the classes for a discriminator that projects them."""
+        given = super().inputs()
+        if self.shared_projection:
+            given["discriminator"] += (jnp.zeros((1, self.shared)),)
+        return given
+
     def attention_shape(self) -> tuple[int, int] | None:
-        """Of one map to a quarter as many places, keys are pooled; None: without attention."""
-        places = self.generator_attention**2
-        return (places, places // 4) if places else None
+        """Of the last map to a quarter as many places, keys are pooled; None: without attention.
+
+        Nor can one look at it where images grow, because the smaller ones may lack it.
+        """
+        if not self.generator_attention or self.growing:
+            return None
+        places = self.generator_attention[-1] ** 2
+        return places, places // 4
 
     def ema(self) -> Mapping[str, Decay]:
         """The generator's decay: 0, a copy, before `ema_start`."""
@@ -440,12 +630,19 @@ class BigGAN(Attentive, Conditional):
         return {"generator": lambda step: jnp.where(step + 1 < self.ema_start, 0.0, self.ema_decay)}
 
     def stages(self) -> tuple[Stage, ...]:
-        """One stage: the discriminator `discriminator_updates` times, then the generator."""
+        """The discriminator `discriminator_updates` times, then the generator; a stage a size."""
         adam = partial(optax.adam, b1=self.betas[0], b2=self.betas[1], eps=self.adam_epsilon)
         generator = adam(self.generator_rate)
         if self.orthogonal_penalty:
             generator = optax.chain(self._orthogonalise(), generator)
-        return (
+        whole = self.shape[0]
+        stages: list[dict[str, Any]] = [{}]
+        if self.growing:
+            stages = [
+                {"resolution": side, "steps": self.growing if side < whole else None}
+                for side in self._sides()
+            ]
+        return tuple(
             duel(
                 discriminator=self.discriminator_loss,
                 generator=self.generator_loss,
@@ -454,8 +651,29 @@ class BigGAN(Attentive, Conditional):
                 updates=self.discriminator_updates,
                 writes=("discriminator",),
                 every_turn=self.every_turn,
-            ),
+                stage=stage,
+            )
+            for stage in stages
         )
+
+    def _sides(self) -> list[int]:
+        """Of images that grow: 8, 16, ... pixels."""
+        return [START << k for k in range((self.shape[0] // START).bit_length())]
+
+    def _size(self, view: View) -> dict[str, Any]:
+        """{"resolution", "fade"} of the stage and the step, where images grow."""
+        if not self.growing:
+            return {}
+        side = view.resolution or self.shape[0]
+        level = self._sides().index(int(side))  # type: ignore[arg-type]
+        fade = None
+        if level:
+            fade = reached(view.step, level * self.growing, max(1, self.growing // 2))
+        return {"resolution": side, "fade": fade}
+
+    def make(self, view: View, taken: Mapping[str, Array]) -> Float[Array, "b h w c"]:
+        """Samples in [-1, 1], of the size that the stage has."""
+        return view("generator", taken["z"], *label_of(taken), **self._size(view))[0]
 
     def _orthogonalise(self) -> optax.GradientTransformation:
         """Adds the penalty's gradient: once an update, it depends on no image.
@@ -486,20 +704,33 @@ class BigGAN(Attentive, Conditional):
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Hinge loss (appendix B)."""
-        real = batch["image"]
+        fade = self._size(view).get("fade")
+        real = faded(batch["image"], fade)
         fake, drawn = self.fakes(view, key, len(real))
-        real_logits, fake_logits = view.together(
-            "discriminator",
-            (view.augment(real), *label_of(batch)),
-            (view.augment(fake), *label_of(drawn)),
+        seen = (
+            (view.augment(real), *self._labels(view, batch)),
+            (view.augment(fake), *self._labels(view, drawn)),
         )
+        if self.discriminator_norm == "none" and fade is None:
+            real_logits, fake_logits = view.together("discriminator", *seen)
+        else:
+            real_logits, fake_logits = (view("discriminator", *each, fade=fade) for each in seen)
         loss = losses.hinge.discriminator(real_logits, fake_logits)
-        return loss, mean_logits(real_logits, fake_logits)
+        return loss, {**mean_logits(real_logits, fake_logits), **progress(fade)}
 
     def generator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean logit (appendix B)."""
         fake, drawn = self.fakes(view, key, len(batch["image"]))
-        logits = view("discriminator", view.augment(fake), *label_of(drawn))
+        labels, fade = self._labels(view, drawn), self._size(view).get("fade")
+        logits = view("discriminator", view.augment(fake), *labels, fade=fade)
         return losses.hinge.generator(logits), {}
+
+    def _labels(self, view: View, given: Mapping[str, Array]) -> tuple[Array, ...]:
+        """What the discriminator is given of the classes."""
+        label = label_of(given)
+        if not self.shared_projection:
+            return label
+        vectors = view.frozen("generator", *label, method="embed")
+        return (*label, jax.lax.stop_gradient(vectors))

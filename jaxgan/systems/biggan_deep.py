@@ -18,6 +18,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jaxgan.errors import UserError
 from jaxgan.nn.attention import PooledSelfAttention
 from jaxgan.nn.initializers import Init
 from jaxgan.nn.layers import Conv, Dense, Reparam
@@ -26,7 +27,7 @@ from jaxgan.nn.projection import projection
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.nn.residual import lift_bias
 from jaxgan.ranges import Positive, Rate
-from jaxgan.systems.biggan import BigGAN, Conditioning, apply_block, halvings
+from jaxgan.systems.biggan import BigGAN, Conditioning, apply_block, attention_names, halvings
 
 RATIO = 4  # of a block's channels to those of its inner convolutions
 DEPTH = 2  # blocks a resolution
@@ -130,7 +131,7 @@ class Generator(nn.Module):
     channels: tuple[int, ...]
     colours: int
     conditioning: Conditioning
-    attention: int
+    attention: tuple[int, ...]
     initializer: Init
     reparam: Reparam
     remat: bool = False
@@ -140,13 +141,14 @@ class Generator(nn.Module):
     def __call__(
         self, z: Float[Array, "b z"], *label: Int[Array, " b"], train: bool
     ) -> tuple[Float[Array, "b h w c"], tuple[Float[Array, "b n m"], ...]]:
-        """[b, latent] and, for a conditional generator, labels [b] to images, and 0 or 1 maps."""
+        """[b, latent] and, where there are classes, labels [b] to images, and attention maps."""
         common: dict[str, Any] = {
             "initializer": self.initializer,
             "reparam": self.reparam,
             "dtype": self.dtype,
         }
-        condition = self.conditioning.of(label)
+        names = attention_names(self.attention)
+        condition = self.conditioning.of(label, self.conditioning.embedding("shared"))
         given = condition(z) if self.conditioning.latents else condition()
         if self.conditioning.latents:
             (z,) = given
@@ -165,10 +167,10 @@ class Generator(nn.Module):
                     name=f"block{DEPTH * index + part + 1}",
                 )
                 h, shift = apply_block(block, h, shift, given, remat=self.remat, train=train)
-            if h.shape[1] == self.attention:
-                attend = PooledSelfAttention(self.initializer, self.reparam, name="attention")
-                h, attention = attend(h, shift)
-                shift, maps = None, (attention,)
+            if (side := h.shape[1]) in names:
+                attend = PooledSelfAttention(self.initializer, self.reparam, name=names[side])
+                h, attention, *after = attend(h, shift)
+                shift, maps = (None if side == self.attention[-1] else after[0]), (*maps, attention)
         h = nn.relu(BatchNorm(epsilon=self.conditioning.epsilon, name="norm")(h, train=train))
         h = Conv(self.colours, **common, name="conv")(h)
         return jnp.tanh(h.astype(jnp.float32)), maps
@@ -233,6 +235,13 @@ class BigGANDeep(BigGAN):
     """Adam's step size for the generator: 5e-5 at 128 pixels, 2.5e-5 above."""
     discriminator_rate: Rate = 2e-4
     """Adam's step size for the discriminator: 2e-4 at 128 pixels, 2.5e-5 above."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if on := self.negative():
+            raise UserError(
+                f"BigGANDeep has no {on[0]}, which is a setting of BigGAN: leave it out"
+            )
 
     def _chunks(self) -> int:
         return 1

@@ -84,7 +84,7 @@ class Generator(nn.Module):
         for index, features in enumerate(wider[:-1], 1):
             layer = block(features, name=f"block{index}")
             h, shift = layer(h, *label, train=train, shift=shift)
-        h, attention = PooledSelfAttention(WEIGHTS, SpectralNorm, name="attention")(h, shift)
+        h, attention, _ = PooledSelfAttention(WEIGHTS, SpectralNorm, name="attention")(h, shift)
         h = block(wider[-1], name=f"block{len(wider)}")(h, *label, train=train)
         h = nn.relu(norm(name="norm")(h, train=train))
         h = Conv(self.shape[-1], **common, name="conv")(h)

@@ -22,22 +22,32 @@ CASES = {
     "hierarchical, attention": (
         {"latent": 20, "shared": 6, "attention": (16,)},
         {"attended": (0, 1, 2, 3)},
-        {"latent": 20, "shared": 6, "hierarchical": True, "generator_attention": 16},
+        {"latent": 20, "shared": 6, "hierarchical": True, "generator_attention": (16,)},
     ),
     "tables, cross-replica": (
         {"latent": 7, "shared": 0, "hier": False, "kind": "cross_replica"},
         {},
-        {"latent": 7, "shared": 0, "hierarchical": False, "generator_attention": 0},
+        {"latent": 7, "shared": 0, "hierarchical": False, "generator_attention": ()},
     ),
     "shared alone, own batch norm, two singular values": (
         {"latent": 7, "shared": 6, "hier": False, "kind": "mybn", "values": 2},
         None,
         {"latent": 7, "shared": 6, "hierarchical": False, "singular_values": 2},
     ),
+    "attention at two sizes": (
+        {"latent": 20, "shared": 6, "attention": (8, 16)},
+        {},
+        {"latent": 20, "generator_attention": (8, 16), "discriminator_attention": ()},
+    ),
+    "deep, attention at two sizes": (
+        {"latent": 7, "shared": 6, "attention": (8, 16), "deep": True},
+        None,
+        {"latent": 7, "generator_attention": (8, 16), "discriminator_attention": (16,)},
+    ),
     "deep, attention": (
         {"latent": 7, "shared": 6, "attention": (16,), "deep": True},
         {"attended": (0, 1, 2), "deep": True},
-        {"latent": 7, "shared": 6, "hierarchical": True, "generator_attention": 16},
+        {"latent": 7, "shared": 6, "hierarchical": True, "generator_attention": (16,)},
     ),
 }
 
@@ -62,10 +72,11 @@ def test_equals_pytorch(tmp_path, rng, case):
         made = call(system, originals.view_of(converted), "attention", z=z, label=y)
         attention = made["attention"]
         generator(torch.from_numpy(z), torch.from_numpy(y))
-        theirs = next(m.map for m in generator.modules() if hasattr(m, "theta")).detach()
+        theirs = [m.map for m in generator.modules() if hasattr(m, "theta")][-1].detach()
         np.testing.assert_allclose(attention, theirs, atol=1e-4)
     if discriminator is not None:
-        assert system.discriminator_attention == system.generator_attention
+        attended = (16,) if of_discriminator.get("attended") else ()
+        assert system.discriminator_attention == attended
         logits = originals.torch_judge(discriminator, x, y)
         np.testing.assert_allclose(originals.judge(converted, x, y), logits, atol=1e-4)
 
@@ -76,7 +87,7 @@ def test_other_widths_of_the_discriminator_are_multiples(tmp_path, rng):
     converted = loaded(generator, tmp_path, discriminator)
     system = converted.system
     assert system.discriminator_multipliers == (4, 8, 16, 32, 64)
-    assert (system.generator_attention, system.discriminator_attention) == (0, 32)
+    assert (system.generator_attention, system.discriminator_attention) == ((), (32,))
     _, x, y = originals.inputs(rng, system)
     logits = originals.torch_judge(discriminator, x, y)
     np.testing.assert_allclose(originals.judge(converted, x, y), logits, rtol=1e-4, atol=1e-4)
@@ -96,7 +107,6 @@ def test_what_no_system_here_is_like_is_refused(tmp_path):
             loaded(generator, tmp_path, discriminator)
         assert "\n" not in str(caught.value)
 
-    refused("attention at 8 and 16 pixels", Generator(attention=(8, 16)))
     refused("attention after blocks 0, 1", Generator(), Discriminator(attended=(0, 1)))
     refused("multiples of 8", Generator(), Discriminator(width=5))
     refused(r"D\.pth", Generator(), Discriminator(classes=6))

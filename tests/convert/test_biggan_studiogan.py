@@ -22,7 +22,7 @@ def trained(network, *inputs):
     return originals.scattered(network)
 
 
-@pytest.mark.parametrize("attended", [0, 1])
+@pytest.mark.parametrize("attended", [(0,), (0, 1)])
 def test_equals_pytorch_and_back(tmp_path, rng, attended):
     torch.manual_seed(0)
     label = torch.arange(4)
@@ -34,8 +34,8 @@ def test_equals_pytorch_and_back(tmp_path, rng, attended):
         checkpoint(discriminator, tmp_path / "model=D-best.pth"),
     )
     system = converted.system
-    assert (system.generator_attention, system.epsilon) == (8 << attended, 1e-4)
-    assert (system.discriminator_multipliers, system.discriminator_attention) == ((2,) * 4, 0)
+    assert (system.generator_attention, system.epsilon) == (tuple(8 << k for k in attended), 1e-4)
+    assert (system.discriminator_multipliers, system.discriminator_attention) == ((2,) * 4, ())
     z, x, y = originals.inputs(rng, system, 4)
     images = originals.torch_draw(generator, z, y)
     np.testing.assert_allclose(originals.draw(converted, z, y), images, atol=1e-4)

@@ -3,10 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import linen as nn
 
 from jaxgan.errors import UserError
 from jaxgan.nn.attention import PooledSelfAttention, SelfAttention, _attend_by_sample
 from jaxgan.nn.initializers import normal
+from jaxgan.nn.layers import Conv
+from jaxgan.nn.norm import BatchNorm
+from jaxgan.nn.residual import lift_bias
 from jaxgan.nn.spectral import SpectralNorm
 
 BOTH = pytest.mark.parametrize("layer", [SelfAttention(), PooledSelfAttention()], ids=type)
@@ -241,3 +245,40 @@ def test_attention_by_sample_is_the_same_function(rng: np.random.Generator):
     got = jax.grad(loss(_attend_by_sample), (0, 1, 2))(*inputs)
     want = jax.grad(loss(plain), (0, 1, 2))(*inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)
+
+
+class Twice(nn.Module):
+    """A biased layer, attention, attention, batch norm; `plain` ones are simply added."""
+
+    plain: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        conv = Conv(8, initializer=normal(0.3), inert_bias=not self.plain, name="conv")
+        h, shift = conv(x), None if self.plain else jnp.zeros(8)
+        shift = shift if self.plain else shift + lift_bias(conv)
+        for name in ("first", "second"):
+            h, _, *after = PooledSelfAttention(normal(0.5), name=name)(h, shift)
+            shift = None if self.plain else after[0]
+        return BatchNorm(name="norm")(h, train=True)
+
+
+def test_the_shift_after_attention_reaches_the_next_one(rng):
+    """Gradients of biases before two attentions are those of the plain formula."""
+    x = jnp.asarray(rng.normal(size=(3, 4, 4, 5)), jnp.float32)
+    weight = rng.normal(size=(3, 4, 4, 8))
+    params = Twice().init(jax.random.key(0), x)["params"]
+    params["conv"]["bias"] = jnp.asarray(rng.normal(size=8), jnp.float32)
+    for name in ("first", "second"):
+        params[name]["sigma"] = jnp.float32(0.7)
+
+    def slopes(plain):
+        def loss(params):
+            y, _ = Twice(plain).apply({"params": params}, x, mutable=["batch_stats"])
+            return (weight * y).sum()
+
+        return jax.jit(jax.grad(loss))(params)
+
+    ours, plain = slopes(plain=False), slopes(plain=True)
+    assert abs(plain["conv"]["bias"]).max() > 1e-2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), ours, plain)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxgan.backend import target
 from jaxgan.errors import UserError
 from jaxgan.nn import resample
+from jaxgan.nn.layers import Conv
 
 # The tests spend their time compiling.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -208,3 +209,23 @@ def test_gradient_of_a_gradient_agrees():
     expected = grad(kernel, "plain")
     for form in ("native", "phases"):
         np.testing.assert_allclose(grad(kernel, form), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "dilation"), [((4, 4), 2), ((5, 3), 2), ((7, 8), 3), ((4, 4), 1)])
+def test_dilated_convolution_is_torchs(size, dilation):
+    x, kernel = arrays((2, *size, 3), (3, 3, 3, 5))
+    ours = resample.conv_dilated(x, kernel, dilation)
+    theirs = F.conv2d(nchw(x), oihw(kernel), padding=dilation, dilation=dilation)
+    np.testing.assert_allclose(ours, nhwc(theirs), atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", ["up", "down"])
+def test_a_layer_dilates_between_upsampling_and_the_mean(scale):
+    x, kernel = arrays((2, 4, 4, 3), (3, 3, 3, 5))
+    layer = Conv(5, use_bias=False, scale=scale, dilation=2)
+    ours = layer.apply({"params": {"kernel": kernel}}, x)
+    inner = nchw(x)
+    inner = F.interpolate(inner, scale_factor=2) if scale == "up" else inner
+    inner = F.conv2d(inner, oihw(kernel), padding=2, dilation=2)
+    inner = F.avg_pool2d(inner, 2) if scale == "down" else inner
+    np.testing.assert_allclose(ours, nhwc(inner), atol=1e-4)

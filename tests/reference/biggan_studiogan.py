@@ -60,13 +60,14 @@ class GBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    def __init__(self, width=8, classes=5, shared=6, chunk=5, attended=1):
+    def __init__(self, width=8, classes=5, shared=6, chunk=5, attended=(1,)):
         super().__init__()
         self.channels, self.chunk = 4 * width, chunk
         self.linear0 = linear(chunk, 16 * self.channels)
         self.shared = nn.Embedding(classes, shared)
         blocks = [GBlock(self.channels, shared + chunk) for _ in range(3)]
-        blocks.insert(attended + 1, Attention(self.channels))
+        for place in sorted(attended, reverse=True):
+            blocks.insert(place + 1, Attention(self.channels))
         self.blocks = nn.ModuleList(nn.ModuleList([block]) for block in blocks)
         self.bn4 = nn.BatchNorm2d(self.channels, eps=EPSILON)
         self.conv2d5 = conv(self.channels, 3, 3)

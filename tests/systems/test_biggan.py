@@ -21,19 +21,19 @@ TINY = BigGAN(
     channels=8,
     latent=20,
     shared=16,
-    generator_attention=16,
-    discriminator_attention=16,
+    generator_attention=(16,),
+    discriminator_attention=(16,),
 )
 # The smallest with attention, which needs 8 channels.
 SMALLEST = dataclasses.replace(
-    TINY, classes=3, channels=2, latent=8, shared=4, discriminator_attention=0
+    TINY, classes=3, channels=2, latent=8, shared=4, discriminator_attention=()
 )
 CIFAR = dataclasses.replace(
     TINY,
     shared=0,
     hierarchical=False,
-    generator_attention=0,
-    discriminator_attention=0,
+    generator_attention=(),
+    discriminator_attention=(),
     weights="normal",
 )
 Z = np.random.default_rng(0).normal(size=(3, 20)).astype(np.float32)
@@ -60,8 +60,8 @@ def opened(params):
                 shape=(64, 64, 3),
                 channels=64,
                 latent=100,
-                generator_attention=32,
-                discriminator_attention=32,
+                generator_attention=(32,),
+                discriminator_attention=(32,),
             ),
             (31_866_116, 20_571_842),
         ),
@@ -81,7 +81,7 @@ def test_parameter_counts(system, counts):
 def test_generator_matches_torch(system):
     torch.manual_seed(0)
     network = reference.Generator(
-        32, 8, 10, 20, system.shared, system.generator_attention, system.shape[-1]
+        32, 8, 10, 20, system.shared, sum(system.generator_attention), system.shape[-1]
     )
     network = randomise(network)
     ours = system.networks()["generator"].apply
@@ -325,8 +325,8 @@ def test_without_labels_latents_alone_reach_the_norms():
         ({"shape": (64, 32, 3)}, "squares of"),
         ({"latent": 128}, "6 equal chunks: set it to 126"),
         ({"shared": 0}, "shared is 0"),
-        ({"generator_attention": 48}, "8, 16, 32, 64, 128"),
-        ({"discriminator_attention": 128}, "64, 32, 16, 8, 4"),
+        ({"generator_attention": (48,)}, "8, 16, 32, 64, 128"),
+        ({"discriminator_attention": (128,)}, "4, 8, 16, 32, 64"),
         ({"discriminator_multipliers": (1, 2)}, "needs 6"),
     ],
 )

@@ -17,8 +17,8 @@ TINY = BigGANDeep(
     channels=4,
     latent=6,
     shared=4,
-    generator_attention=0,
-    discriminator_attention=0,
+    generator_attention=(),
+    discriminator_attention=(),
 )
 Z = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
 LABEL = np.array([1, 0, 2])
@@ -30,8 +30,8 @@ def test_shapes(side):
     system = dataclasses.replace(
         TINY,
         shape=(side, side, 3),
-        generator_attention=attention,
-        discriminator_attention=attention,
+        generator_attention=(attention,),
+        discriminator_attention=(attention,),
         channels=8,
     )
     outputs = jax.eval_shape(
@@ -71,7 +71,7 @@ def test_discriminator_matches_torch(rng):
 
 def test_gradients_are_those_of_the_plain_formula(monkeypatch):
     """As in test_biggan.py: without `stop_gradient` all biases are live and the shift is not."""
-    system = dataclasses.replace(TINY, generator_attention=8)
+    system = dataclasses.replace(TINY, generator_attention=(8,))
     state = init(system)
     params, stats = state.params["generator"], state.stats["generator"]
     params["attention"]["sigma"] = jnp.float32(0.7)

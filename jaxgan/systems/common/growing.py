@@ -38,6 +38,11 @@ def blend(low: Float[Array, "..."], high: Float[Array, "..."], fade: Any) -> Flo
     return (1 - fade) * low + fade * high
 
 
+def reached(step: Any, begin: int, length: int) -> Float[Array, ""]:
+    """How far what is faded in over `length` iterations from `begin` on is at a step: 0 to 1."""
+    return jnp.clip(jnp.asarray(step - begin, jnp.float32) / length, 0, 1)
+
+
 def doubled(shape: tuple[int, ...], name: str) -> list[int]:
     """Sides of the maps of a network for images of this shape: 4, 8, 16, ... up to theirs.
 
@@ -179,8 +184,7 @@ class Growing(Generative):
         fade: Float[Array, ""] | None = None
         for level in self.levels():
             if level.resolution == view.resolution and level.fade:
-                done = jnp.asarray(view.step - level.begin, jnp.float32)
-                fade = jnp.clip(done / level.fade, 0, 1)
+                fade = reached(view.step, level.begin, level.fade)
         return {"resolution": side, "fade": fade}
 
     @abstractmethod
