@@ -714,7 +714,8 @@ class BigGAN(Attentive, Conditional):
         if self.discriminator_norm == "none" and fade is None:
             real_logits, fake_logits = view.together("discriminator", *seen)
         else:
-            real_logits, fake_logits = (view("discriminator", *each, fade=fade) for each in seen)
+            options = {} if fade is None else {"fade": fade}
+            real_logits, fake_logits = (view("discriminator", *each, **options) for each in seen)
         loss = losses.hinge.discriminator(real_logits, fake_logits)
         return loss, {**mean_logits(real_logits, fake_logits), **progress(fade)}
 
@@ -723,8 +724,9 @@ class BigGAN(Attentive, Conditional):
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean logit (appendix B)."""
         fake, drawn = self.fakes(view, key, len(batch["image"]))
-        labels, fade = self._labels(view, drawn), self._size(view).get("fade")
-        logits = view("discriminator", view.augment(fake), *labels, fade=fade)
+        fade = self._size(view).get("fade")
+        options = {} if fade is None else {"fade": fade}
+        logits = view("discriminator", view.augment(fake), *self._labels(view, drawn), **options)
         return losses.hinge.generator(logits), {}
 
     def _labels(self, view: View, given: Mapping[str, Array]) -> tuple[Array, ...]:
