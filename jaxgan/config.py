@@ -64,9 +64,9 @@ class Data(Ranged):
     source: Annotated[Any, _NAME, tyro.conf.arg(aliases=["--data"])]
     """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], hf:NAME[:SPLIT], or a folder of images (flat,
     or a sub-folder a class), or a .zip, .tar, .npz or .parquet file of them; image:FILE,
-    image:china or image:flower; emoji:FOLDER; for systems that translate, pairs:FOLDER[:BtoA],
-    edges:DATA, or unpaired:DATA,DATA. In Python also arrays, any `jaxgan.data.Source`, or a
-    function of the step to its batch."""
+    image:china or image:flower; photos:SET; emoji:FOLDER; for systems that translate,
+    pairs:FOLDER[:BtoA], edges:DATA, or unpaired:DATA,DATA. In Python also arrays, any
+    `jaxgan.data.Source`, or a function of the step to its batch."""
     columns: tuple[str, ...] = ()
     """What the data call otherwise than the system does, such as image=photo."""
     crop: Annotated[Positive | None, tyro.conf.arg(aliases=["--crop"])] = None

@@ -52,6 +52,8 @@ COUNTS = {
         for scale in range(4)
         for name, count in ((f"generator_{scale}", 29_763), (f"discriminator_{scale}", 29_185))
     },
+    "adain_coco_wikiart512": {"decoder": 3_505_219},
+    "adain_photos": {"decoder": 3_505_219},
     "biggan_cifar10": {"generator": 4_304_387, "discriminator": 4_207_361},
     "biggan_cifar10_paper": {"generator": 9_416_196, "discriminator": 10_194_053},
     "biggan_imagenet128": {"generator": 70_433_988, "discriminator": 87_982_370},
@@ -132,4 +134,5 @@ def test_step_in_bfloat16_keeps_its_state_and_metrics_in_float32(name):
     )
     assert {leaf.dtype for leaf in jax.tree.leaves(after.params)} == {jnp.dtype("float32")}
     assert {leaf.dtype for leaf in jax.tree.leaves(metrics)} == {jnp.dtype("float32")}
-    assert {"real_logits", "fake_logits"} <= set(metrics["discriminator"])
+    if "discriminator" in metrics:
+        assert {"real_logits", "fake_logits"} <= set(metrics["discriminator"])

@@ -29,6 +29,7 @@ from jaxgan.data.pairs import (
     open_unpaired,
 )
 from jaxgan.data.photo import open_image
+from jaxgan.data.photographs import open_photos
 from jaxgan.data.pipeline import Stepwise
 from jaxgan.data.tfds import open_tfds, tfds_names
 from jaxgan.errors import UserError
@@ -64,7 +65,7 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
 
     pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA,
     few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`);
-    emoji:FOLDER (see `jaxgan.data.emoji`).
+    emoji:FOLDER (see `jaxgan.data.emoji`); photos:SET (see `jaxgan.data.photographs`).
 
     Any of these paths may be gs://BUCKET/..., which `jaxgan.data.copies` copies.
 
@@ -89,6 +90,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
         return open_image(spec, reading)
     if spec.startswith("emoji:"):
         return open_emoji(spec, reading)
+    if spec.startswith("photos:"):
+        return open_photos(spec, reading)
     if spec.startswith("pairs:"):
         return open_pairs(spec, reading)
     for prefix, opened in _MADE_OF.items():

@@ -16,6 +16,7 @@ from jaxgan.fields.label import Label
 from jaxgan.fields.latents import FromData, Normal, Number, Uniform
 from jaxgan.fields.mask import Mask
 from jaxgan.fields.points import Attention, Codes, Points
+from jaxgan.fields.shares import Shares
 from jaxgan.fields.text import Text
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Number",
     "Points",
     "Resolution",
+    "Shares",
     "Text",
     "Uniform",
     "draw_items",
