@@ -92,7 +92,8 @@ def recolour(
 ) -> Float[Array, "b y x 3"]:
     """The style's image with the mean and the covariance of the content's colours (CORAL).
 
-    Each channel is standardised; sums of products, plus the identity, are matched by their roots.
+    Each channel is standardised; covariances, plus the identity by the number of places, are matched
+    by their roots.
     """
 
     def standardised(x: Array) -> tuple[Array, Array, Array]:
@@ -102,8 +103,8 @@ def recolour(
         return (x - mean) / std, mean, std
 
     def power(x: Array, exponent: float) -> Array:
-        covariance = jnp.einsum("bnc,bnd->bcd", x, x, precision="highest")
-        values, vectors = jnp.linalg.eigh(covariance + jnp.eye(3))
+        products = jnp.einsum("bnc,bnd->bcd", x, x, precision="highest")
+        values, vectors = jnp.linalg.eigh((products + jnp.eye(3)) / x.shape[1])
         return jnp.einsum("bij,bj,bkj->bik", vectors, values**exponent, vectors)
 
     plain, _, _ = standardised(style)
@@ -264,7 +265,7 @@ class AdaIN(System):
         content = encode(view, "content", taken["content"])
         styles = _styles(view, taken, ("inside", "outside"), options)
         size = (*content.shape[:3], 1)
-        inside = jax.image.resize(taken["mask"], size, "linear")
+        inside = jnp.clip(jax.image.resize(taken["mask"], size, "linear"), 0, 1)
         parts = zip((inside, 1 - inside), styles, strict=True)
         wanted = sum(region * adain(content, s, region) for region, s in parts)
         return self._decoded(view, taken, content, wanted)
