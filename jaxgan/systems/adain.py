@@ -92,8 +92,8 @@ def recolour(
 ) -> Float[Array, "b y x 3"]:
     """The style's image with the mean and the covariance of the content's colours (CORAL).
 
-    Each channel is standardised; covariances, plus the identity by the number of places, are matched
-    by their roots.
+    Each channel is standardised; covariances, plus the identity by the number of places, are
+    matched by their roots.
     """
 
     def standardised(x: Array) -> tuple[Array, Array, Array]:
