@@ -117,8 +117,9 @@ class Unrelated(TwoSets):
 
     @property
     def sets(self) -> tuple[Source, ...]:
-        """Images, and inputs."""
-        images = self.images.fitted({"image": None}, {"image": self.columns["image"]})
+        """Images with their labels, and inputs."""
+        own = {name: field for name, field in self.columns.items() if name != "input"}
+        images = self.images.fitted(dict.fromkeys(own), own)
         field = dataclasses.replace(self.columns["input"], column="image")
         return images, self.inputs.fitted({"input": None}, {"input": field})
 
@@ -389,7 +390,8 @@ def open_unpaired(spec: str, open_source: Opener) -> Unrelated:
     inputs, images = (open_source(name) for name in names)
     for side in (inputs, images):
         _check_images(spec, side)
-    columns = {"image": images.columns["image"], "input": inputs.columns["image"]}
+    own = {name: images.columns[name] for name in ("image", "label") if name in images.columns}
+    columns = {**own, "input": inputs.columns["image"]}
     return Unrelated(name=spec, columns=columns, images=images, inputs=inputs)
 
 
