@@ -132,7 +132,7 @@ class Given:
         folder = False
         called: tuple[str, ...] = ()
         for name, each in words.items():
-            path = Path(each[0]).expanduser()
+            path = Path(os.path.expanduser(each[0]))  # pathlib's refuses what begins with a tilde
             if len(each) == 1 and path.suffix == ".npz":
                 items[name] = _array(path, name)
                 continue

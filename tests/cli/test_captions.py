@@ -1,6 +1,7 @@
 """A system that draws images of sentences: from a folder with captions to what is typed."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,6 +211,7 @@ def test_a_walk_between_sentences():
     ("arguments", "message"),
     [
         (["--caption", " "], "caption: a sentence is empty: type one"),
+        (["--caption", "~ " + "cat " * 3000, ""], "caption: a sentence is empty: type one"),
         (["--captions", "none.txt"], "--captions is none.txt, which is No such file"),
         (["--captions", "empty.txt"], "empty.txt, which has no lines: give one caption a line"),
         (["--captions", "photos/0.png"], "which is no UTF-8 text"),
@@ -240,10 +242,15 @@ def _err(capsys):
     return " ".join(capsys.readouterr().err.split())
 
 
-def test_another_encoder_is_refused(toy):
+def test_another_encoder_is_refused(toy, capsys):
     run = jaxgan.open("run")
     field = run.takes("generate")["caption"]
     assert field.encoder == "words 1"
     other = field.bind({"encoder": "words 2"})
     with pytest.raises(UserError, match="encoded by words 2, and this is words 1: restore that"):
         other.read("a cat")
+    assert main(["train", "toy.py", "--out", "other"]) == 0
+    place = Path("other", "data.json")
+    place.write_text(place.read_text().replace("words 1", "words 2"))
+    assert main(["train", "other", "--steps", "3"]) == 2
+    assert "other was trained with caption encoded by words 2, this is words 1" in _err(capsys)

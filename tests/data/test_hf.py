@@ -49,12 +49,14 @@ def test_a_parquet_file(tmp_path):
         text=(datasets.Value("string"), text),
         score=(datasets.Value("float32"), score),
         box=(datasets.List(datasets.Value("int64")), [[1, 2]] * 3),
+        said=(datasets.List(datasets.Value("string")), [["a"], ["b", "c"], ["d"]]),
         odd=({"a": datasets.Value("int64")}, [{"a": 1}] * 3),
     )
     made.to_parquet(tmp_path / "a.parquet")
     source = open_source(str(tmp_path / "a.parquet"))
     assert source.columns["label"] == Label(classes=3, names=("cat", "dog", "emu"))
     assert (source.columns["text"], source.columns["box"]) == (Text(), Points((2,)))
+    assert source.columns["said"] == Text()
     assert source.labels.tolist() == [0, 1, 0]
     assert source.notes == (
         "'odd' is not read, for it is dict",
@@ -64,6 +66,7 @@ def test_a_parquet_file(tmp_path):
         item = each[1]
         np.testing.assert_array_equal(item["image"], pixels(1))
         assert (item["label"], item["text"], item["score"].tolist()) == (1, "one", [1])
+        assert item["said"] == ["b", "c"]
     assert scan(source, shape=(6, 5, 3), classes=3).classes == {"cat": 2, "dog": 1, "emu": 0}
     batch = batches(source, shape=(6, 5, 3), classes=3, batch=3)[0]
     assert sorted(batch["label"].tolist()) == [0, 0, 1]

@@ -297,6 +297,8 @@ def test_webdataset(tmp_path):
         assert "skipped 1 .txt" in source.notes
     captions = tarred(tmp_path / "c.tar", {"0.png": png(), "0.txt": "ein Hünd".encode()})
     assert open_source(captions)[0]["text"] == "ein Hünd"
+    captions = tarred(tmp_path / "l.tar", {"0.png": png(), "0.txt": b"one\r\n\n two \n"})
+    assert open_source(captions)[0]["text"] == ["one", "two"]
     refused(
         tarred(tmp_path / "d.tar", {"0.a.png": png(), "0.b.png": png(), "0.cls": b"1"}),
         r"d.tar: 0.b.png: there are two images of the key '0'",
