@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxgan.errors import UserError
 from jaxgan.fields.base import PLAIN, Field, Framing
+from jaxgan.fields.points import Points
 from jaxgan.interpolate import slerp
 
 Encoder = Callable[[Sequence[str]], Any]
@@ -41,7 +42,12 @@ class Text(Field):
     walks: ClassVar[bool] = True
 
     def refusal(self, found: Field, framing: Framing = PLAIN) -> str | None:
-        """Vectors of another length; sentences without an encoder."""
+        """Vectors of another length; sentences without an encoder.
+
+        Vectors of one's own stand in files as numbers, which makes them points.
+        """
+        if isinstance(found, Points) and found.shape == self.shape:
+            return None
         if not isinstance(found, Text) or found.shape:
             return super().refusal(found, framing)
         if self.encode is None:
@@ -51,7 +57,7 @@ class Text(Field):
     def fit(self, raw: Any, framing: Framing = PLAIN) -> Float[np.ndarray, " d"]:
         """The vector of a sentence, of the first one of several."""
         del framing
-        if isinstance(raw, np.ndarray) and raw.dtype.kind != "U":
+        if isinstance(raw, np.ndarray) and raw.dtype.kind not in "UO":
             return np.asarray(raw, np.float32)
         return self.encoded(sentences(raw)[:1])[0]
 

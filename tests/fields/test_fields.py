@@ -237,6 +237,8 @@ def test_sentences_become_vectors():
     assert field.fit("a red bird").tolist() == field.read("a red bird").tolist() == [10, 2]
     assert field.fit(np.array([1, 2])).dtype == np.float32
     assert field.refusal(Text()) is None
+    assert field.refusal(Points((2,))) is None
+    assert "holds points of 3" in (field.refusal(Points((3,))) or "")
     assert field.refusal(Text((2,))) is None
     assert "holds texts of 3, the system draws texts of 2" in (field.refusal(Text((3,))) or "")
     assert "no encoder" in (Text((2,)).refusal(Text()) or "")
