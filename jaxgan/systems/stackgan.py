@@ -15,7 +15,7 @@ see fakes of their own.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ from jaxgan.fields import Field, FromData, Normal, Text
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.pretrained import minilm
 from jaxgan.ranges import DecayRate, Few, Positive, Rate, Shape, Weight
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage, Use
 from jaxgan.systems.common.generative import Generative, mean_logits
@@ -234,6 +235,8 @@ class StackGAN(Generative):
     """Size of the noise."""
     embedding: Positive = 1024
     """Size of a sentence's vector."""
+    encoder: Literal["minilm", "none"] = "none"
+    """What makes vectors of sentences; none: data hold vectors."""
     condition: Positive = 128
     """Size of what the networks see of a sentence."""
     rectified: bool = False
@@ -265,6 +268,10 @@ class StackGAN(Generative):
                 f"image shape {self.shape}, sketch {sketch}: StackGAN makes squares of 8, 16, "
                 "32, ... pixels; set both"
             )
+        if self.encoder == "minilm" and self.embedding != minilm.SIZE:
+            raise UserError(
+                f"embedding is {self.embedding}: minilm makes vectors of {minilm.SIZE} numbers"
+            )
         if side <= sketch:
             raise UserError(
                 f"sketch is {sketch}: it must be smaller than the images, of {side} pixels"
@@ -272,7 +279,8 @@ class StackGAN(Generative):
 
     def caption(self) -> Field:
         """A sentence's vector."""
-        return Text((self.embedding,), column="text")
+        encode = minilm.encode if self.encoder == "minilm" else None
+        return Text((self.embedding,), column="text", encode=encode)
 
     def latents(self) -> dict[str, Field]:
         """Noise of the image, and that of each stage's conditioning augmentation."""

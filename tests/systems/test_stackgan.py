@@ -383,5 +383,7 @@ def test_sizes_that_cannot_be_made_are_refused():
     for shape, sketch in (((24, 24, 3), 8), ((16, 32, 3), 8), ((16, 16, 3), 4), ((16, 16, 3), 12)):
         with pytest.raises(UserError, match="StackGAN makes squares of 8, 16, 32"):
             StackGAN(shape=shape, sketch=sketch)
+    with pytest.raises(UserError, match="embedding is 1024: minilm makes vectors of 384"):
+        StackGAN(encoder="minilm")
     with pytest.raises(UserError, match="sketch is 16: it must be smaller"):
         StackGAN(shape=(16, 16, 3), sketch=16)
