@@ -134,6 +134,11 @@ class _Fitted(Source):
         transforms = self.transforms
         return {n: x if (f := transforms[n]) is None else f(x) for n, x in raw.items()}
 
+    def column(self, name: str) -> Sequence[Any] | np.ndarray:
+        """Return all items of a column, without reading the others."""
+        items, transform = self.source.column(self.origins[name]), self.transforms[name]
+        return items if transform is None else [transform(item) for item in items]
+
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield those of the column before it was fitted."""
         return self.source.shapes(self.origins[column])

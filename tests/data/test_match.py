@@ -110,7 +110,10 @@ def test_fields_of_a_group_lie_in_one_set():
     pair = {"image": Image((8, 8, 1)), "input": Image((8, 8, 1))}
     assert "does not tell which images belong together" in refused(source, pair)
     first, second = match([{name: field} for name, field in pair.items()], source)
-    assert (set(first.source.columns), set(second.source.columns)) == ({"image"}, {"input"})
+    assert (set(first.source.columns), set(second.source.columns)) == (
+        {"image", "label"},
+        {"input"},
+    )
 
 
 @pytest.mark.parametrize(
