@@ -1,6 +1,7 @@
-"""The end of a projection discriminator.
+"""The end of a conditional discriminator: a projection, or an auxiliary classifier.
 
-Miyato, Koyama, "cGANs with Projection Discriminator", ICLR 2018, section 3.
+Miyato, Koyama, "cGANs with Projection Discriminator", ICLR 2018, section 3; Odena, Olah, Shlens,
+"Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017.
 """
 
 from functools import partial
@@ -13,6 +14,9 @@ from jaxtyping import Array, Float, Int
 from jaxgan.nn.initializers import Init
 from jaxgan.nn.layers import Dense, Embed, Reparam
 
+Scores = Float[Array, " b"] | tuple[Float[Array, " b"], Float[Array, "b classes"]]
+"""What a discriminator says of images: logits or, if it classifies, those and class logits."""
+
 
 def projection(
     h: Float[Array, "b h w c"],
@@ -22,10 +26,11 @@ def projection(
     reparam: Reparam,
     *,
     use_bias: bool = True,
-) -> Float[Array, " b"]:
+    classify: bool = False,
+) -> Scores:
     """Logits psi(phi) + <embed(y), phi>; phi is the sum over places of the last map after a ReLU.
 
-    To be called inside of a network, whose layers "dense" and "embed" it makes.
+    To be called inside of a network, whose layers "dense" and "embed", or "classifier", it makes.
 
     Args:
         h: the last map.
@@ -35,10 +40,14 @@ def projection(
         initializer: of psi and of the embedding.
         reparam: reparametrisation of both, which takes an `axis`.
         use_bias: psi has a bias.
+        classify: class logits, linear in phi, in place of the projection; the label is ignored.
     """
     phi = nn.relu(h).astype(jnp.float32).sum((1, 2))
     psi = Dense(1, use_bias=use_bias, initializer=initializer, reparam=reparam, name="dense")
     logits = psi(phi)[:, 0]
+    if classify:
+        classifier = Dense(classes, initializer=initializer, reparam=reparam, name="classifier")
+        return logits, classifier(phi)
     if classes:
         layer: Any = partial(Dense, use_bias=False, reparam=reparam)
         if label[0].ndim == 1:

@@ -41,15 +41,15 @@ from jaxgan.nn.attention import PooledSelfAttention
 from jaxgan.nn.initializers import Init, normal, orthogonal
 from jaxgan.nn.layers import Conv, Dense, Embed, Reparam
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LinearBatchNorm
-from jaxgan.nn.projection import projection
+from jaxgan.nn.projection import Scores, projection
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Weight, Within
 from jaxgan.system import Decay, Examples, Metrics, Stage
+from jaxgan.systems.common.auxiliary import Classifying, split
 from jaxgan.systems.common.generative import (
     Attentive,
-    Conditional,
     duel,
     label_of,
     mean_logits,
@@ -312,6 +312,7 @@ class Discriminator(nn.Module):
             are.
         remat: blocks are computed again in backpropagation.
         dtype: compute type.
+        classify: class logits in place of the projection (AC-GAN).
     """
 
     channels: tuple[int, ...]
@@ -328,11 +329,12 @@ class Discriminator(nn.Module):
     growing: int = 0
     remat: bool = False
     dtype: DTypeLike = jnp.float32
+    classify: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], *label: Array, train: bool, fade: Fade = None
-    ) -> Float[Array, " b"]:
+    ) -> Scores:
         """Images and, for a conditional discriminator, labels [b] to logits [b].
 
         After the labels may come vectors [b, e] of the classes, of which the projection is then
@@ -377,7 +379,8 @@ class Discriminator(nn.Module):
             if index in self.attention:
                 name = f"attention{index}"
                 h, _ = PooledSelfAttention(self.initializer, self.reparam, name=name)(h)
-        return projection(h, self.classes, label[-1:], self.initializer, self.reparam)
+        end = partial(projection, classify=self.classify)
+        return end(h, self.classes, label[-1:], self.initializer, self.reparam)
 
     def _norm(self) -> Callable[..., nn.Module] | None:
         """Factory of the blocks' norms."""
@@ -403,7 +406,7 @@ class Discriminator(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BigGAN(Attentive, Conditional):
+class BigGAN(Attentive, Classifying):
     """BigGAN for images of 32, 64, 128, 256 or 512 pixels; without `classes`, unconditional."""
 
     shape: Shape = (128, 128, 3)
@@ -490,6 +493,7 @@ class BigGAN(Attentive, Conditional):
         return {**settings, **{name: [size] if size else [] for name, size in old.items()}}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         side = self.shape[0]
         if len(self.shape) != 3 or self.shape[1] != side or side not in GENERATOR:
             raise UserError(
@@ -525,6 +529,11 @@ class BigGAN(Attentive, Conditional):
                 )
         if self.discriminator_norm == "class" and not self.classes:
             raise UserError("discriminator_norm is class, but classes is 0: choose batch")
+        if self.classifies and (self.shared_projection or self.discriminator_norm == "class"):
+            raise UserError(
+                f"class_weights is {self.class_weights}, but a discriminator that classifies sees "
+                'no labels: leave out shared_projection and the discriminator_norm "class"'
+            )
         if self.shared_projection and not (self.classes and self.shared):
             raise UserError(
                 "shared_projection is on, but there is no class embedding to share: set classes "
@@ -601,6 +610,7 @@ class BigGAN(Attentive, Conditional):
                 dilation=self.discriminator_dilation,
                 double=self.double_depth,
                 growing=self.shape[0] if self.growing else 0,
+                classify=self.classifies,
                 **common,
             ),
         }
@@ -712,12 +722,14 @@ class BigGAN(Attentive, Conditional):
             (view.augment(fake), *self._labels(view, drawn)),
         )
         if self.discriminator_norm == "none" and fade is None:
-            real_logits, fake_logits = view.together("discriminator", *seen)
+            on_real, on_fake = view.together("discriminator", *seen)
         else:
             options = {} if fade is None else {"fade": fade}
-            real_logits, fake_logits = (view("discriminator", *each, **options) for each in seen)
+            on_real, on_fake = (view("discriminator", *each, **options) for each in seen)
+        real_logits, fake_logits = split(on_real)[0], split(on_fake)[0]
         loss = losses.hinge.discriminator(real_logits, fake_logits)
-        return loss, {**mean_logits(real_logits, fake_logits), **progress(fade)}
+        metrics = {**mean_logits(real_logits, fake_logits), **progress(fade)}
+        return self.with_classes(loss, metrics, on_real, batch, self.class_weights[0])
 
     def generator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
@@ -726,8 +738,9 @@ class BigGAN(Attentive, Conditional):
         fake, drawn = self.fakes(view, key, len(batch["image"]))
         fade = self._size(view).get("fade")
         options = {} if fade is None else {"fade": fade}
-        logits = view("discriminator", view.augment(fake), *self._labels(view, drawn), **options)
-        return losses.hinge.generator(logits), {}
+        on_fake = view("discriminator", view.augment(fake), *self._labels(view, drawn), **options)
+        loss = losses.hinge.generator(split(on_fake)[0])
+        return self.with_classes(loss, {}, on_fake, drawn, self.class_weights[1])
 
     def _labels(self, view: View, given: Mapping[str, Array]) -> tuple[Array, ...]:
         """What the discriminator is given of the classes."""

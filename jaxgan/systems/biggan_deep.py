@@ -23,7 +23,7 @@ from jaxgan.nn.attention import PooledSelfAttention
 from jaxgan.nn.initializers import Init
 from jaxgan.nn.layers import Conv, Dense, Reparam
 from jaxgan.nn.norm import BatchNorm
-from jaxgan.nn.projection import projection
+from jaxgan.nn.projection import Scores, projection
 from jaxgan.nn.resample import downsample, upsample
 from jaxgan.nn.residual import lift_bias
 from jaxgan.ranges import Positive, Rate
@@ -192,11 +192,10 @@ class Discriminator(nn.Module):
     reparam: Reparam
     remat: bool = False
     dtype: DTypeLike = jnp.float32
+    classify: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
-    ) -> Float[Array, " b"]:
+    def __call__(self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool) -> Scores:
         """Images and, for a conditional discriminator, labels [b] to logits [b]."""
         del train
         common: dict[str, Any] = {
@@ -218,7 +217,8 @@ class Discriminator(nn.Module):
             if index in self.attention:
                 name = f"attention{index}"
                 h, _ = PooledSelfAttention(self.initializer, self.reparam, name=name)(h)
-        return projection(h, self.classes, label, self.initializer, self.reparam)
+        end = partial(projection, classify=self.classify)
+        return end(h, self.classes, label, self.initializer, self.reparam)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -262,6 +262,7 @@ class BigGANDeep(BigGAN):
                 halvings(self.shape[0]),
                 self.classes,
                 self._attended(len(channels) - 1),
+                classify=self.classifies,
                 **common,
             ),
         }

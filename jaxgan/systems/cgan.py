@@ -12,12 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxgan.errors import UserError
+from jaxgan.nn.projection import Scores
 from jaxgan.ranges import Count
+from jaxgan.system import Examples, Metrics
 from jaxgan.systems import dcgan
-from jaxgan.systems.common.generative import Conditional
+from jaxgan.systems.common.auxiliary import Classifying
+from jaxgan.view import View
 
 
 def planes(
@@ -59,26 +62,31 @@ class Discriminator(nn.Module):
         width: channels after the first layer; they double with each layer that halves the image.
         classes: number of classes.
         dtype: compute type.
+        classify: class logits, in place of a look at the labels (AC-GAN).
     """
 
     width: int
     classes: int
     dtype: DTypeLike = jnp.float32
+    classify: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], label: Int[Array, " b"], *, train: bool
-    ) -> Float[Array, " b"]:
-        """[b, h, w, c] and [b] to logits [b]."""
-        x = jnp.concatenate([x, planes(label, self.classes, x.shape[1:3])], -1)
-        return dcgan.Discriminator(self.width, self.dtype, name="dcgan")(x, train=train)
+    ) -> Scores:
+        """[b, h, w, c] and [b] to logits [b] or, if it classifies, those and [b, classes]."""
+        if not self.classify:
+            x = jnp.concatenate([x, planes(label, self.classes, x.shape[1:3])], -1)
+        heads = self.classes if self.classify else 0
+        return dcgan.Discriminator(self.width, self.dtype, heads, name="dcgan")(x, train=train)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CGAN(dcgan.DCGAN, Conditional):
+class CGAN(dcgan.DCGAN, Classifying):
     """Conditional DCGAN: a one-hot class joins the latents, constant planes join the image.
 
-    The losses are DCGAN's, on pairs of image and label (equation 2).
+    The losses are DCGAN's, on pairs of image and label (equation 2). With `class_weights`, an
+    auxiliary classifier in place of the planes.
     """
 
     classes: Count = 10
@@ -94,5 +102,19 @@ class CGAN(dcgan.DCGAN, Conditional):
         dtype = jnp.dtype(self.dtype)
         return {
             "generator": Generator(self.width, self.shape, self.classes, dtype),
-            "discriminator": Discriminator(self.width, self.classes, dtype),
+            "discriminator": Discriminator(self.width, self.classes, dtype, self.classifies),
         }
+
+    def discriminator_loss(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """DCGAN's, and the cross entropy of the real images' classes if it classifies."""
+        loss, metrics, on_real = self._discriminate(view, batch, key)
+        return self.with_classes(loss, metrics, on_real, batch, self.class_weights[0])
+
+    def generator_loss(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """DCGAN's, and the cross entropy of the classes that were asked for."""
+        loss, on_fake, drawn = self._generate(view, batch, key)
+        return self.with_classes(loss, {}, on_fake, drawn, self.class_weights[1])

@@ -27,8 +27,10 @@ from jaxgan.errors import UserError
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.nn.projection import Scores
 from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
+from jaxgan.systems.common.auxiliary import split
 from jaxgan.systems.common.generative import Generative, duel, label_of, mean_logits
 from jaxgan.view import View
 
@@ -89,14 +91,16 @@ class Discriminator(nn.Module):
     Attributes:
         width: channels after the first layer; they double with each layer that halves the image.
         dtype: compute type.
+        classes: that it tells apart, too (`jaxgan.systems.common.auxiliary`); 0: none.
     """
 
     width: int
     dtype: DTypeLike = jnp.float32
+    classes: int = 0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, " b"]:
-        """[b, h, w, c] to logits [b]."""
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Scores:
+        """[b, h, w, c] to logits [b] or, with classes, those and [b, classes]."""
         conv = partial(Conv, kernel_size=4, use_bias=False, initializer=WEIGHTS)
         layers = doublings(x.shape[1:])
         h = x
@@ -107,7 +111,10 @@ class Discriminator(nn.Module):
             if index:
                 h = BatchNorm(scale_init=GAINS, name=f"norm{index + 1}")(h, train=train)
             h = nn.leaky_relu(h, 0.2)
-        return conv(1, padding=0, name=f"conv{layers + 1}")(h)[:, 0, 0, 0]
+        logits = conv(1, padding=0, name=f"conv{layers + 1}")(h)[:, 0, 0, 0]
+        if not self.classes:
+            return logits
+        return logits, conv(self.classes, padding=0, name="classifier")(h)[:, 0, 0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,17 +166,30 @@ class DCGAN(Generative):
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Binary cross entropy."""
-        real = batch["image"]
-        fake, drawn = self.fakes(view, key, len(real))
-        real_logits = view("discriminator", view.augment(real), *label_of(batch))
-        fake_logits = view("discriminator", view.augment(fake), *label_of(drawn))
-        loss = losses.non_saturating.discriminator(real_logits, fake_logits)
-        return loss, mean_logits(real_logits, fake_logits)
+        return self._discriminate(view, batch, key)[:2]
 
     def generator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Binary cross entropy with the labels of real images."""
+        return self._generate(view, batch, key)[0], {}
+
+    def _discriminate(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics, Scores]:
+        """The discriminator's loss, its metrics, and what it says of the real images."""
+        real = batch["image"]
+        fake, drawn = self.fakes(view, key, len(real))
+        on_real = view("discriminator", view.augment(real), *label_of(batch))
+        on_fake = view("discriminator", view.augment(fake), *label_of(drawn))
+        real_logits, fake_logits = split(on_real)[0], split(on_fake)[0]
+        loss = losses.non_saturating.discriminator(real_logits, fake_logits)
+        return loss, mean_logits(real_logits, fake_logits), on_real
+
+    def _generate(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Scores, dict[str, Array]]:
+        """The generator's loss, what the discriminator says, and what was drawn."""
         fake, drawn = self.fakes(view, key, len(batch["image"]))
-        fake_logits = view("discriminator", view.augment(fake), *label_of(drawn))
-        return losses.non_saturating.generator(fake_logits), {}
+        on_fake = view("discriminator", view.augment(fake), *label_of(drawn))
+        return losses.non_saturating.generator(split(on_fake)[0]), on_fake, drawn

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 from jaxgan.nn.initializers import shifted_normal
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
-from jaxgan.nn.projection import projection
+from jaxgan.nn.projection import Scores, projection
 from jaxgan.nn.residual import DiscriminatorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.ranges import Positive
@@ -107,10 +107,8 @@ class Discriminator(sngan.Discriminator):
     """As SNGAN's, but for the ReLU before a block, which comes before its shortcut, too."""
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
-    ) -> Float[Array, " b"]:
-        """Images [b, h, w, c] and, for a conditional discriminator, labels [b] to logits [b]."""
+    def __call__(self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool) -> Scores:
+        """As SNGAN's."""
         del train
         h = x
         for index, features in enumerate(self.channels):
@@ -125,7 +123,8 @@ class Discriminator(sngan.Discriminator):
                 dtype=self.dtype,
                 name=f"block{index + 1}",
             )(nn.relu(h) if index else h)
-        return projection(h, self.classes, label, PLAIN, SpectralNorm, use_bias=self.last_bias)
+        options = {"use_bias": self.last_bias, "classify": self.classify}
+        return projection(h, self.classes, label, PLAIN, SpectralNorm, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,7 +142,12 @@ class MimicrySNGAN(SNGAN):
         return {
             "generator": Generator(self.generator_channels, self.shape, self.classes, dtype),
             "discriminator": Discriminator(
-                self.discriminator_channels, self.halvings, self.classes, self.last_bias, dtype
+                self.discriminator_channels,
+                self.halvings,
+                self.classes,
+                self.last_bias,
+                dtype,
+                self.classifies,
             ),
         }
 

@@ -28,18 +28,13 @@ from jaxgan.nn.attention import PooledSelfAttention
 from jaxgan.nn.initializers import glorot_uniform
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
-from jaxgan.nn.projection import projection
+from jaxgan.nn.projection import Scores, projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.ranges import Count, DecayRate, Halvings, Rate, Shape
 from jaxgan.system import Examples, Metrics, Stage
-from jaxgan.systems.common.generative import (
-    Attentive,
-    Conditional,
-    duel,
-    label_of,
-    mean_logits,
-)
+from jaxgan.systems.common.auxiliary import Classifying, split
+from jaxgan.systems.common.generative import Attentive, duel, label_of, mean_logits
 from jaxgan.view import View
 
 WEIGHTS = glorot_uniform()  # of every layer
@@ -99,18 +94,23 @@ class Discriminator(nn.Module):
         halvings: how many blocks, from the first, halve the size.
         classes: 0 for no projection.
         dtype: compute type.
+        classify: class logits in place of the projection (AC-GAN).
     """
 
     channels: tuple[int, ...]
     halvings: int
     classes: int
     dtype: DTypeLike = jnp.float32
+    classify: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
-    ) -> tuple[Float[Array, " b"], Float[Array, "b h*w//16 h*w//64"]]:
-        """Images and, for a conditional discriminator, labels [b] to logits [b] and the map."""
+    ) -> tuple[Scores, Float[Array, "b h*w//16 h*w//64"]]:
+        """Images and, for a conditional discriminator, labels [b] to logits [b] and the map.
+
+        In place of logits a pair, those and class logits [b, classes], if it classifies.
+        """
         del train
         h = x
         for index, features in enumerate(self.channels):
@@ -127,12 +127,16 @@ class Discriminator(nn.Module):
             )(h)
             if index == 1:
                 h, attention = PooledSelfAttention(WEIGHTS, SpectralNorm, name="attention")(h)
-        return projection(h, self.classes, label, WEIGHTS, SpectralNorm), attention
+        end = partial(projection, classify=self.classify)
+        return end(h, self.classes, label, WEIGHTS, SpectralNorm), attention
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SAGANResNet(Attentive, Conditional):
-    """Self-attention GAN of residual networks; with `classes`, conditional."""
+class SAGANResNet(Attentive, Classifying):
+    """Self-attention GAN of residual networks; with `classes`, conditional.
+
+    With `class_weights`, too, an auxiliary classifier in place of the projection.
+    """
 
     shape: Shape = (128, 128, 3)
     """Height, width and channels of an image."""
@@ -152,6 +156,7 @@ class SAGANResNet(Attentive, Conditional):
     """Adam's decay rates."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         doublings = len(self.generator_channels) - 1
         unit = 2 ** max(doublings, self.halvings)
         if len(self.shape) != 3 or any(side % unit for side in self.shape[:2]):
@@ -173,7 +178,7 @@ class SAGANResNet(Attentive, Conditional):
         return {
             "generator": Generator(self.generator_channels, self.shape, self.classes, dtype),
             "discriminator": Discriminator(
-                self.discriminator_channels, self.halvings, self.classes, dtype
+                self.discriminator_channels, self.halvings, self.classes, dtype, self.classifies
             ),
         }
 
@@ -200,18 +205,21 @@ class SAGANResNet(Attentive, Conditional):
         """Hinge loss (equation 4)."""
         real = batch["image"]
         fake, drawn = self.fakes(view, key, len(real))
-        (real_logits, _), (fake_logits, _) = view.together(
+        (on_real, _), (on_fake, _) = view.together(
             "discriminator",
             (view.augment(real), *label_of(batch)),
             (view.augment(fake), *label_of(drawn)),
         )
+        real_logits, fake_logits = split(on_real)[0], split(on_fake)[0]
         loss = losses.hinge.discriminator(real_logits, fake_logits)
-        return loss, mean_logits(real_logits, fake_logits)
+        metrics = mean_logits(real_logits, fake_logits)
+        return self.with_classes(loss, metrics, on_real, batch, self.class_weights[0])
 
     def generator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean logit (equation 4)."""
         fake, drawn = self.fakes(view, key, len(batch["image"]))
-        logits, _ = view("discriminator", view.augment(fake), *label_of(drawn))
-        return losses.hinge.generator(logits), {}
+        on_fake, _ = view("discriminator", view.augment(fake), *label_of(drawn))
+        loss = losses.hinge.generator(split(on_fake)[0])
+        return self.with_classes(loss, {}, on_fake, drawn, self.class_weights[1])

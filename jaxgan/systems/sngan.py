@@ -26,12 +26,13 @@ from jaxgan.errors import UserError
 from jaxgan.nn.initializers import glorot_uniform
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm
-from jaxgan.nn.projection import projection
+from jaxgan.nn.projection import Scores, projection
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.ranges import DecayRate, Halvings, Positive, Rate, Shape, Stretch
 from jaxgan.system import Examples, Metrics, Player, Stage
-from jaxgan.systems.common.generative import Conditional, falling_adam, label_of, mean_logits
+from jaxgan.systems.common.auxiliary import Classifying, split
+from jaxgan.systems.common.generative import falling_adam, label_of, mean_logits
 from jaxgan.view import View
 
 RESIDUAL = glorot_uniform(math.sqrt(2))  # the 3x3 convolutions of residual blocks
@@ -90,6 +91,7 @@ class Discriminator(nn.Module):
         classes: 0 for no projection.
         last_bias: a bias in the last layer.
         dtype: compute type.
+        classify: class logits in place of the projection (AC-GAN).
     """
 
     channels: tuple[int, ...]
@@ -97,12 +99,14 @@ class Discriminator(nn.Module):
     classes: int
     last_bias: bool
     dtype: DTypeLike
+    classify: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool
-    ) -> Float[Array, " b"]:
-        """Images [b, h, w, c] and, for a conditional discriminator, labels [b] to logits [b]."""
+    def __call__(self, x: Float[Array, "b h w c"], *label: Int[Array, " b"], train: bool) -> Scores:
+        """Images [b, h, w, c] and, for a conditional discriminator, labels [b] to logits [b].
+
+        Those and class logits [b, classes], without a look at the labels, if it classifies.
+        """
         h = x
         for index, features in enumerate(self.channels):
             h = DiscriminatorBlock(
@@ -116,12 +120,16 @@ class Discriminator(nn.Module):
                 dtype=self.dtype,
                 name=f"block{index + 1}",
             )(h)
-        return projection(h, self.classes, label, PLAIN, SpectralNorm, use_bias=self.last_bias)
+        options = {"use_bias": self.last_bias, "classify": self.classify}
+        return projection(h, self.classes, label, PLAIN, SpectralNorm, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SNGAN(Conditional):
-    """Spectrally normalised GAN; with `classes`, conditional batch norm and projection."""
+class SNGAN(Classifying):
+    """Spectrally normalised GAN; with `classes`, conditional batch norm and projection.
+
+    With `class_weights`, too, an auxiliary classifier in place of the projection.
+    """
 
     shape: Shape = (32, 32, 3)
     """Height, width and channels of an image."""
@@ -149,6 +157,7 @@ class SNGAN(Conditional):
 
     def __post_init__(self) -> None:
         """Refuses images whose sides cannot be halved as often as the blocks do."""
+        super().__post_init__()
         unit = 2 ** max(len(self.generator_channels) - 1, self.halvings)
         if len(self.shape) != 3 or any(side % unit for side in self.shape[:2]):
             raise UserError(
@@ -162,7 +171,12 @@ class SNGAN(Conditional):
         return {
             "generator": Generator(self.generator_channels, self.shape, self.classes, dtype),
             "discriminator": Discriminator(
-                self.discriminator_channels, self.halvings, self.classes, self.last_bias, dtype
+                self.discriminator_channels,
+                self.halvings,
+                self.classes,
+                self.last_bias,
+                dtype,
+                self.classifies,
             ),
         }
 
@@ -199,18 +213,21 @@ class SNGAN(Conditional):
         """Hinge loss (SNGAN, equation 16)."""
         real = batch["image"]
         fake, drawn = self.fakes(view, key, len(real))
-        real_logits, fake_logits = view.together(
+        on_real, on_fake = view.together(
             "discriminator",
             (view.augment(real), *label_of(batch)),
             (view.augment(fake), *label_of(drawn)),
         )
+        real_logits, fake_logits = split(on_real)[0], split(on_fake)[0]
         loss = losses.hinge.discriminator(real_logits, fake_logits)
-        return loss, mean_logits(real_logits, fake_logits)
+        metrics = mean_logits(real_logits, fake_logits)
+        return self.with_classes(loss, metrics, on_real, batch, self.class_weights[0])
 
     def generator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean logit (SNGAN, equation 17)."""
         fake, drawn = self.fakes(view, key, self.generator_batch * len(batch["image"]))
-        logits = view("discriminator", view.augment(fake), *label_of(drawn))
-        return losses.hinge.generator(logits), {}
+        on_fake = view("discriminator", view.augment(fake), *label_of(drawn))
+        loss = losses.hinge.generator(split(on_fake)[0])
+        return self.with_classes(loss, {}, on_fake, drawn, self.class_weights[1])

@@ -14,13 +14,12 @@ and so does this.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -30,12 +29,13 @@ from jaxgan.errors import UserError
 from jaxgan.nn.initializers import Init, glorot_uniform, he_fan_avg_uniform
 from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm, ClassBatchNorm, LayerNorm
+from jaxgan.nn.projection import Scores
 from jaxgan.nn.residual import DiscriminatorBlock, GeneratorBlock
 from jaxgan.ranges import DecayRate, Halvings, Positive, Rate, Shape, Stretch, Weight
 from jaxgan.system import Examples, Metrics, Stage
 from jaxgan.systems import gan
+from jaxgan.systems.common.auxiliary import Classifying, split
 from jaxgan.systems.common.generative import (
-    Conditional,
     Generative,
     duel,
     falling_adam,
@@ -45,8 +45,6 @@ from jaxgan.view import View
 
 MAIN = he_fan_avg_uniform()  # the 3x3 convolutions of residual blocks
 PLAIN = glorot_uniform()  # every other layer, but for the last convolution of `GoodWGANGP`
-
-Scores = Float[Array, " b"] | tuple[Float[Array, " b"], Float[Array, "b classes"]]
 
 
 class GoodBlock(nn.Module):
@@ -244,7 +242,7 @@ class WGANGP(Generative):
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean score."""
         on_fake, _ = self._show(view, batch, key)
-        return losses.wasserstein.generator(_split(on_fake)[0]), {}
+        return losses.wasserstein.generator(split(on_fake)[0]), {}
 
     def _criticise(
         self, view: View, batch: Examples, key: PRNGKeyArray
@@ -260,9 +258,9 @@ class WGANGP(Generative):
         on_real, on_fake = view.together(
             "discriminator", (view.augment(real),), (view.augment(fake),)
         )
-        real_logits, fake_logits = _split(on_real)[0], _split(on_fake)[0]
+        real_logits, fake_logits = split(on_real)[0], split(on_fake)[0]
         penalty = penalties.gradient_penalty(
-            lambda x: _split(view.frozen("discriminator", view.augment(x)))[0],
+            lambda x: split(view.frozen("discriminator", view.augment(x)))[0],
             real,
             fake,
             jax.vmap(jax.random.uniform)(view.keys(penalty_key, count)),
@@ -279,11 +277,12 @@ class WGANGP(Generative):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ACWGANGP(WGANGP, Conditional):
+class ACWGANGP(WGANGP, Classifying):
     """What those for images share: with `classes`, the critic classifies, too (AC-GAN)."""
 
     class_weights: tuple[Weight, Weight] = (1.0, 0.1)
-    """With classes: weight of the cross entropy in the critic's and in the generator's loss."""
+    """With classes: weight of the cross entropy in the critic's and in the generator's loss; with
+    both 0 the critic does not classify."""
 
     def inputs(self) -> dict[str, tuple]:
         """Latents, with labels if conditional, and samples."""
@@ -294,35 +293,15 @@ class ACWGANGP(WGANGP, Conditional):
     ) -> tuple[Float[Array, ""], Metrics]:
         """Equation 3, and the cross entropy of the real images' classes."""
         loss, metrics, on_real = self._criticise(view, batch, key)
-        return self._with_classes(loss, metrics, on_real, batch, self.class_weights[0])
+        return self.with_classes(loss, metrics, on_real, batch, self.class_weights[0])
 
     def generator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Minus the mean score, and the cross entropy of the classes that were asked for."""
         on_fake, drawn = self._show(view, batch, key)
-        loss = losses.wasserstein.generator(_split(on_fake)[0])
-        return self._with_classes(loss, {}, on_fake, drawn, self.class_weights[1])
-
-    def _with_classes(
-        self,
-        loss: Float[Array, ""],
-        metrics: Metrics,
-        scores: Scores,
-        labelled: Mapping[str, Array],
-        weight: float,
-    ) -> tuple[Float[Array, ""], Metrics]:
-        """The loss and, where there are classes, the cross entropy of the critic's class logits."""
-        _, logits = _split(scores)
-        if logits is None:
-            return loss, metrics
-        wrong = optax.softmax_cross_entropy_with_integer_labels(logits, labelled["label"]).mean()
-        return loss + weight * wrong, {**metrics, "class_loss": wrong}
-
-
-def _split(scores: Scores) -> tuple[Float[Array, " b"], Float[Array, "b classes"] | None]:
-    """Scores, and class logits if there are classes."""
-    return scores if isinstance(scores, tuple) else (scores, None)
+        loss = losses.wasserstein.generator(split(on_fake)[0])
+        return self.with_classes(loss, {}, on_fake, drawn, self.class_weights[1])
 
 
 def _check_halvings(shape: tuple[int, ...], halvings: int) -> None:
@@ -369,7 +348,7 @@ class ResNetWGANGP(ACWGANGP):
                 dtype=dtype,
             ),
             "discriminator": ResNetCritic(
-                self.discriminator_channels, self.halvings, self.classes, dtype
+                self.discriminator_channels, self.halvings, self.classes * self.classifies, dtype
             ),
         }
 
@@ -398,7 +377,7 @@ class GoodWGANGP(ACWGANGP):
                 last_init=MAIN,
                 dtype=dtype,
             ),
-            "discriminator": GoodCritic(self.channels[::-1], self.classes, dtype),
+            "discriminator": GoodCritic(self.channels[::-1], self.classes * self.classifies, dtype),
         }
 
 
