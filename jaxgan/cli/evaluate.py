@@ -16,15 +16,17 @@ from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
 from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
 from jaxgan.files import refuse_links
+from jaxgan.metrics import regressor
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
+from jaxgan.metrics.features import Extractor
 from jaxgan.metrics.images import Drawn, Stored, of_source, shape_of
 from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
 from jaxgan.ranges import Positive, Rate, Seed, complaint
 from jaxgan.run import Run
 from jaxgan.run.folder import is_run
-from jaxgan.run.scored import real_images
+from jaxgan.run.scored import captioned, real_images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,17 +85,26 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{target} holds images: --truncation and --best are for runs")
     sides: list[Drawn | Stored]
     if run is not None:
-        sides, given = [*_of_run(run, options)], _against(options, run)
+        given = _against(options, run)
+        sides = [*_of_run(run, options, given)]
     else:
         source = _source(target, options)
         given = _against(options, run)
         sides = [_of_files(source, given, options)]
     against = _reals(given, options, run, sides[0].shape)
-    network = choose_extractor(options.extractor, options.weights, against, kept)
+    reader = _reader(run, options, kept, sides[0].shape)
+    alone = all(score.of == "captions" for score in find(options.metrics))
+    network = (
+        reader
+        if alone and reader is not None
+        else choose_extractor(options.extractor, options.weights, against, kept)
+    )
     real = refer(against, options.metrics, extractor=network)
     found = []
     for side in sides:
-        records = evaluate(side, real, options.metrics, extractor=network, seed=options.seed)
+        records = evaluate(
+            side, real, options.metrics, extractor=network, regressor=reader, seed=options.seed
+        )
         found += records
         if staged is not None:
             append(staged.here, records)
@@ -120,7 +131,24 @@ def _reading(options: Options) -> Reading:
     )
 
 
-def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
+def _of_captions(options: Options) -> bool:
+    return any(score.of == "captions" for score in find(options.metrics))
+
+
+def _reader(
+    run: Run | None, options: Options, folder: Path, shape: tuple[int, ...]
+) -> Extractor | None:
+    """What reads captions off images, where a score needs that: it learns from the run's data."""
+    if run is None or not _of_captions(options):
+        return None
+    source = run.source()
+    if isinstance(source, data.Stepwise):
+        raise UserError(f"{run.experiment.data.name} has batches alone: no captions to learn from")
+    return regressor.of_data(captioned(run.experiment, source, shape).source, folder)
+
+
+def _of_run(run: Run, options: Options, real: data.Source | Path) -> Iterator[Drawn]:
+    captions = real if isinstance(real, data.Source) else None
     for word in (options.truncation or "none").split(","):
         try:
             truncation = None if word.strip() == "none" else float(word)
@@ -132,7 +160,7 @@ def _of_run(run: Run, options: Options) -> Iterator[Drawn]:
         if wrong := complaint(Rate, truncation) if truncation is not None else None:
             raise UserError(f"--truncation {wrong}")
         num = 10_000 if options.num is None else options.num
-        yield run.drawn(num, truncation=truncation, seed=options.seed)
+        yield run.drawn(num, truncation=truncation, seed=options.seed, captions=captions)
 
 
 def _source(name: str, options: Options) -> data.Source:
@@ -179,6 +207,8 @@ def _reals(
     """Real images in the shape of the generated ones; what that changes is told."""
     if isinstance(real, Path):
         return real
+    if run is not None and _of_captions(options):
+        return captioned(run.experiment, real, shape)
     if run is not None and options.against is None:
         return real_images(run.experiment, real, shape)
     stored = of_source(real, shape)

@@ -12,6 +12,7 @@ from jaxgan.metrics.kernel import KID
 from jaxgan.metrics.manifold import DensityCoverage, PrecisionRecall
 from jaxgan.metrics.path_length import PPL
 from jaxgan.metrics.perceptual import LPIPS
+from jaxgan.metrics.r_precision import RPrecision
 from jaxgan.metrics.wasserstein import SWD
 
 SCORES: dict[str, type[Score]] = {
@@ -27,6 +28,7 @@ SCORES: dict[str, type[Score]] = {
         PPL,
         LPIPS,
         CAS,
+        RPrecision,
     )
 }
 """By the name that the command line takes."""

@@ -59,7 +59,8 @@ class Score(ABC):
         paired: row i of the generated items belongs to row i of the real ones.
         statistics: type of what `gather` keeps, if a file of it can stand for real images.
         better: which way.
-        of: what is compared: features of the extractor, pixels, or a distance of images.
+        of: what is compared: features of the extractor, pixels, a distance of images, or captions
+            with what a regressor reads off images.
         summary: in half a line.
         published_as: the protocol that papers follow.
         published_with: name of the network in that protocol, as an `Extractor` or `Distance` has
@@ -82,7 +83,7 @@ class Score(ABC):
     paired: ClassVar[bool] = False
     statistics: ClassVar[type[Statistics] | None] = None
     better: ClassVar[Literal["lower", "higher"]]
-    of: ClassVar[Literal["features", "pixels", "distance"]]
+    of: ClassVar[Literal["features", "pixels", "distance", "captions"]]
     summary: ClassVar[str]
     published_as: ClassVar[str]
     published_with: ClassVar[str]

@@ -10,10 +10,12 @@ Vinyals 2019, "Classification accuracy score for conditional generative models")
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
@@ -33,7 +35,7 @@ _AT_MOST = 50_000  # images of a data set that are learnt from
 _HE = Init(jax.nn.initializers.he_normal())
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
     """Convolutions of stride two down to at most 4x4 pixels, one more, a hidden layer, logits.
 
     Widths double as sides halve, so that images of 64 pixels cost little more than those of 28.
@@ -86,11 +88,6 @@ def train(
     Raises:
       UserError: too small images, or labels that are not as above.
     """
-    if min(images.shape[1:3]) < 8:
-        raise UserError(
-            f"images of {images.shape[1]}x{images.shape[2]} pixels are too small to classify: "
-            "expected at least 8x8"
-        )
     if labels.shape != images.shape[:1] or not len(labels):
         raise UserError(
             f"{len(images)} images and labels of shape {labels.shape}: expected one label an "
@@ -100,7 +97,41 @@ def train(
         raise UserError(
             f"labels run from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}"
         )
-    network = _Network(classes, halvings=(max(images.shape[1:3]) - 1).bit_length() - 2)
+    network = network_for(images, classes)
+
+    def loss(logits: Float[Array, "b classes"], labels: Int[Array, " b"]) -> Float[Array, ""]:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    labels = labels.astype(np.int32)
+    variables = fit(network, images, labels, loss, steps=steps, batch=batch, seed=seed)
+    return extractor_of(network, variables)
+
+
+def network_for(images: UInt8[np.ndarray, "n h w c"], outputs: int) -> Network:
+    """The network for images of this size.
+
+    Raises:
+      UserError: they are too small.
+    """
+    if min(images.shape[1:3]) < 8:
+        raise UserError(
+            f"images of {images.shape[1]}x{images.shape[2]} pixels are too small to classify: "
+            "expected at least 8x8"
+        )
+    return Network(outputs, halvings=(max(images.shape[1:3]) - 1).bit_length() - 2)
+
+
+def fit(
+    network: Network,
+    images: UInt8[np.ndarray, "n h w c"],
+    targets: np.ndarray,
+    loss: Callable[[Array, Array], Float[Array, ""]],
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+) -> PyTree:
+    """Variables that make a loss of logits [b, ...] and targets [b, ...] small, by AdamW."""
     optimizer = optax.adamw(optax.cosine_onecycle_schedule(steps, 3e-3))
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -108,13 +139,13 @@ def train(
         variables: PyTree,
         state: optax.OptState,
         images: UInt8[Array, "b h w c"],
-        labels: Int[Array, " b"],
+        targets: Array,
     ) -> tuple[PyTree, optax.OptState]:
-        def loss(variables: PyTree) -> Float[Array, ""]:
+        def of(variables: PyTree) -> Float[Array, ""]:
             _, logits = network.apply(variables, images)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            return loss(jnp.asarray(logits), targets)
 
-        updates, state = optimizer.update(jax.grad(loss)(variables), state, variables)
+        updates, state = optimizer.update(jax.grad(of)(variables), state, variables)
         return optax.apply_updates(variables, updates), state
 
     variables = jax.jit(network.init)(jax.random.key(seed), images[:1])
@@ -123,8 +154,8 @@ def train(
     epochs = -(-steps * batch // len(images))
     order = np.concatenate([rng.permutation(len(images)) for _ in range(epochs)])
     for index in order[: steps * batch].reshape(steps, batch):
-        variables, state = step(variables, state, images[index], labels[index].astype(np.int32))
-    return _extractor(network, jax.device_get(variables))
+        variables, state = step(variables, state, images[index], targets[index])
+    return jax.device_get(variables)
 
 
 def of_data(source: data.Source, folder: Path, *, fingerprint: str | None = None) -> Extractor:
@@ -146,17 +177,30 @@ def of_data(source: data.Source, folder: Path, *, fingerprint: str | None = None
             f"{source.name} has no classes to learn: choose another extractor than classifier"
         )
     facts = f"{fingerprint or data.fingerprint(source)} {source.columns['image'].shape}"
-    name = f"classifier-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npz"
-    if (folder / name).is_file():
-        return load(folder / name)
-    chosen = np.random.default_rng(0).permutation(len(source))[:_AT_MOST]
-    taken = source.take(chosen)
-    classifier = train(taken["image"], taken["label"], classes=label.classes)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{name}.{os.getpid()}.tmp"
-    save(classifier, unfinished)
-    unfinished.replace(folder / name)
-    return classifier
+    path = folder / f"classifier-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npz"
+
+    def learn() -> Extractor:
+        taken = source.take(chosen(len(source)))
+        return train(taken["image"], taken["label"], classes=label.classes)
+
+    return kept(path, learn)
+
+
+def chosen(count: int) -> Int[np.ndarray, " n"]:
+    """Which images of a data set are learnt from."""
+    return np.random.default_rng(0).permutation(count)[:_AT_MOST]
+
+
+def kept(path: Path, learn: Callable[[], Extractor], name: str = "classifier") -> Extractor:
+    """A network in a file, which is made where it is not there yet."""
+    if path.is_file():
+        return load(path, name)
+    learnt = learn()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    save(learnt, unfinished)
+    unfinished.replace(path)
+    return learnt
 
 
 def accuracy(
@@ -201,24 +245,25 @@ def save(classifier: Extractor, path: str | Path) -> None:
         np.savez(file, **flatten_dict(classifier.params, sep="/"))
 
 
-def load(path: str | Path) -> Extractor:
+def load(path: str | Path, name: str = "classifier") -> Extractor:
     """Read what `save` wrote.
 
     Raises:
       UserError: no such file, or not such a file. Pickled objects are refused.
     """
-    variables = unflatten_dict(npz.read(path, "a classifier's weights"), sep="/")
+    variables = unflatten_dict(npz.read(path, f"a {name}'s weights"), sep="/")
     params = variables.get("params", {})
     if not {"hidden", "logits"} <= params.keys():
-        raise UserError(f"{path}: not a classifier's weights; delete it and train anew")
-    network = _Network(
-        len(params["logits"]["bias"]), halvings=sum(name.startswith("conv") for name in params)
+        raise UserError(f"{path}: not a {name}'s weights; delete it and train anew")
+    network = Network(
+        len(params["logits"]["bias"]), halvings=sum(each.startswith("conv") for each in params)
     )
-    return _extractor(network, variables)
+    return extractor_of(network, variables, name)
 
 
-def _extractor(network: _Network, variables: PyTree) -> Extractor:
+def extractor_of(network: Network, variables: PyTree, name: str = "classifier") -> Extractor:
+    """The network as an extractor."""
     extractor = from_function(
-        "classifier", network.apply, variables, size=FEATURES, classes=network.classes
+        name, network.apply, variables, size=FEATURES, classes=network.classes
     )
     return dataclasses.replace(extractor, known=True)

@@ -145,6 +145,7 @@ def evaluate(
     metrics: str = "fid",
     *,
     extractor: Extractor,
+    regressor: Extractor | None = None,
     seed: int = 0,
     mesh: Mesh | None = None,
 ) -> list[Record]:
@@ -155,6 +156,7 @@ def evaluate(
         against: real images of the same shape, or what `refer` makes of them or of a file.
         metrics: names in `SCORES`, with commas.
         extractor: whose features are compared.
+        regressor: what reads captions off images (`jaxgan.metrics.regressor`), for scores of these.
         seed: of subsets and splits.
         mesh: devices that share the work; all by default.
 
@@ -172,7 +174,7 @@ def evaluate(
         )
     if not isinstance(against, Reference):
         against = refer(against, metrics, extractor=extractor, mesh=mesh)
-    scores = [score(seed=seed, network=_network(score, extractor)) for score in chosen]
+    scores = [score(seed=seed, network=_network(score, extractor, regressor)) for score in chosen]
     numbers = _numbers(scores, images, against)
     _look(scores, images, against, extractor, mesh, numbers)
     drawn = images if isinstance(images, Drawn) else None
@@ -200,10 +202,19 @@ def evaluate(
     ]
 
 
-def _network(score: type[Score], extractor: Extractor) -> Extractor | Distance | None:
+def _network(
+    score: type[Score], extractor: Extractor, regressor: Extractor | None
+) -> Extractor | Distance | None:
     """What a score compares images by; that it is not what papers have is told of a distance."""
     if score.of == "pixels":
         return None
+    if score.of == "captions":
+        if regressor is None:
+            raise UserError(
+                f"{score.name} is of a run that draws images of sentences, by `jaxgan evaluate "
+                "RUN`: leave it out"
+            )
+        return regressor
     if score.of == "features":
         return extractor
     distance = perceptual_distance(score.published_with, extractor)
@@ -276,6 +287,7 @@ def _check_pairs(score: str, images: Images, real: Reference) -> None:
 
 
 _INSTEAD = {
+    "text": "captions on both sides, of a run that draws images of them: leave it out",
     "label": "classes on both sides: leave it out",
     "generator": "latents to walk through: give a run",
 }

@@ -18,7 +18,7 @@ from jaxgan.bucket import as_path
 from jaxgan.config import Experiment, Find, from_json
 from jaxgan.data import Batches, Source, Stepwise, about, as_source, by_names, fingerprint
 from jaxgan.errors import UserError, nearest
-from jaxgan.fields import Field, Image, Normal, Resolution
+from jaxgan.fields import Field, Image, Normal, Resolution, Text
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.images import Drawn
 from jaxgan.parallel.mesh import make_mesh
@@ -427,8 +427,18 @@ class Run:
         return direction or known[0]
 
     @checked
-    def drawn(self, num: Positive, *, truncation: Rate | None = None, seed: Seed = 0) -> Drawn:
-        """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them."""
+    def drawn(
+        self,
+        num: Positive,
+        *,
+        truncation: Rate | None = None,
+        seed: Seed = 0,
+        captions: Source | None = None,
+    ) -> Drawn:
+        """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them.
+
+        Of systems that draw images of sentences, those of the data `captions`.
+        """
         return images_of(
             self.system,
             self.stored,
@@ -437,7 +447,15 @@ class Run:
             truncation=truncation,
             seed=seed,
             about=self.about,
+            captions=None if captions is None else self._captions(captions),
         )
+
+    def _captions(self, source: Source) -> Batches | None:
+        """The data with sentences as "generate" takes them; None where it takes none."""
+        fields = self.takes("generate").values()
+        if not any(isinstance(field, Text) for field in fields):
+            return None
+        return table(self.experiment, source, self.resolution)
 
 
 def _of_some_size(field: Field) -> Field:

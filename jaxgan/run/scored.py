@@ -1,17 +1,21 @@
 """Both sides of a run's scores: what "generate" draws, and the images that it imitates."""
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from jaxgan import data
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
-from jaxgan.fields import Field, Image, Label, draw_items
+from jaxgan.fields import Field, Image, Label, Text, draw_items
 from jaxgan.metrics.images import Drawn, Stored, of_source
+from jaxgan.run.batches import table
 from jaxgan.state import State
 from jaxgan.system import System, data_fields, given_by, taken_by, use_of
 from jaxgan.training.apply import apply, call_keys, evaluation_view, resolution_at
@@ -26,6 +30,7 @@ def images_of(
     truncation: float | None = None,
     seed: int = 0,
     about: Mapping[str, Mapping[str, Any]] | None = None,
+    captions: data.Batches | None = None,
 ) -> Drawn:
     """Images of a state, to score: what the use "generate" gives first.
 
@@ -37,24 +42,28 @@ def images_of(
         truncation: of latents; None: none.
         seed: of what is drawn.
         about: what only the data know of fields, such as names of classes (`data.about`).
+        captions: data whose sentences images are drawn of, each in turn.
 
     Raises:
         UserError: the system has no such use, or it draws no images.
     """
-    scored(system)
+    scored(system, captions=captions is not None)
     use, resolution = use_of(system, "generate"), resolution_at(system, state)
-    takes = {n: taken.field for n, taken in taken_by(system, use, None, resolution).items()}
+    taken = taken_by(system, use, None, resolution)
+    takes, told = {n: t.field for n, t in taken.items()}, {n: t.origin for n, t in taken.items()}
     made, field = next(iter(given_by(use, None, resolution).items()))
     label = _label(system, takes)
     classes = cast(Label, takes[label].bind((about or {}).get(label, {}))) if label else None
 
     def sample(count: int, start: int) -> dict[str, np.ndarray]:
         numbers = np.arange(start, start + count)
+        given = {n: sentences(captions, column, numbers) for n, column in told.items() if column}
         applied = apply(
-            system, state, "generate", numbers=numbers, seed=seed, truncation=truncation
+            system, state, "generate", given, numbers=numbers, seed=seed, truncation=truncation
         )
-        labels = {} if label is None else {"label": applied.taken[label]}
-        return {"image": field.from_network(applied.made[made]), **labels}
+        known = {"label": applied.taken[label]} if label else {}
+        known |= {"text": next(iter(given.values()))} if given else {}
+        return {"image": field.from_network(applied.made[made]), **known}
 
     def generate(taken: dict[str, jax.Array]) -> jax.Array:
         count = len(next(iter(taken.values())))
@@ -66,14 +75,11 @@ def images_of(
         level = None if truncation is None else jnp.float32(truncation)
         return draw_items(takes, jax.random.split(key, count), level)
 
-    def between(a: dict[str, Any], b: dict[str, Any], t: jax.Array) -> dict[str, jax.Array]:
-        return {n: taken.between(a[n], b[n], t) for n, taken in takes.items()}  # type: ignore[attr-defined]
-
     return Drawn(
         sample=sample,
         generate=generate,
         latents=latents,
-        between=between,
+        between=functools.partial(_between, takes),
         num=num,
         name=name,
         shape=tuple(n or 0 for n in field.shape),
@@ -85,8 +91,26 @@ def images_of(
     )
 
 
-def scored(system: System) -> tuple[tuple[int, ...], int]:
+def _between(
+    takes: Mapping[str, Field], a: Mapping[str, Any], b: Mapping[str, Any], t: jax.Array
+) -> dict[str, Any]:
+    return {name: field.between(a[name], b[name], t) for name, field in takes.items()}
+
+
+def sentences(
+    captions: data.Batches | None, origin: str, numbers: Int[np.ndarray, " n"]
+) -> np.ndarray:
+    """Vectors of the data's captions in the order in which `Stored` has its images."""
+    assert captions is not None  # or `scored` has refused
+    turns, rows = np.divmod(numbers, captions.count(origin))
+    order = np.random.default_rng(0).permutation(captions.count(origin))
+    return captions.items(origin, order[rows] + turns * captions.count(origin))
+
+
+def scored(system: System, *, captions: bool = False) -> tuple[tuple[int, ...], int]:
     """Shape of the images that the use "generate" is scored by, and their classes, 0 for none.
+
+    `captions`: sentences are at hand that images are drawn of.
 
     Raises:
         UserError: the system has no such use, it draws no images, or it must be given something.
@@ -95,7 +119,10 @@ def scored(system: System) -> tuple[tuple[int, ...], int]:
     takes, (_, field) = taken_by(system, use), next(iter(given_by(use).items()))
     if type(field) is not Image:
         raise UserError(f"{type(system).__name__} draws {field.text()}: scores are for images")
-    if needed := [n for n, taken in takes.items() if taken.origin or not taken.drawn]:
+    needed = [n for n, taken in takes.items() if taken.origin or not taken.drawn]
+    if captions:
+        needed = [n for n in needed if not isinstance(takes[n].field, Text)]
+    if needed:
         raise UserError(
             f"{type(system).__name__} draws from {needed[0]}, which is not drawn at random: "
             "only what is drawn of latents and labels is scored"
@@ -110,6 +137,59 @@ def _label(system: System, takes: Mapping[str, Field]) -> str | None:
     """Which of these is the class that the data have, too; a code that is drawn alone is none."""
     known = data_fields(system)
     return next((n for n, f in takes.items() if isinstance(f, Label) and n in known), None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Captioned(data.Source):
+    """Images with the vectors of their first sentences, in a column "text".
+
+    Attributes:
+        images: the other columns.
+        table: the same data, as the system takes them.
+        caption: the field of the sentences.
+    """
+
+    images: data.Source
+    table: data.Batches
+    caption: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: items[0] for name, items in self.take(np.array([index])).items()}
+
+    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        """The items at `indices`, stacked."""
+        return {**self.images.take(indices), "text": self.table.items(self.caption, indices)}
+
+    def identity(self) -> Iterator[bytes]:
+        """What identifies the images."""
+        yield from self.images.identity()
+
+
+def captioned(experiment: Experiment, source: data.Source, shape: tuple[int, ...]) -> Stored:
+    """As `real_images`, with vectors of sentences as the use "generate" takes them.
+
+    Raises:
+        UserError: the system takes none; the data cannot be brought to it.
+    """
+    system = experiment.system
+    fields = system.data()[0]
+    caption = next((name for name, field in fields.items() if isinstance(field, Text)), None)
+    if caption is None:
+        raise UserError(f"{type(system).__name__} draws no images of sentences: leave such scores")
+    stored = real_images(experiment, source, shape)
+    columns = {**stored.source.columns, "text": fields[caption]}
+    both = Captioned(
+        name=source.name,
+        columns=columns,
+        labels=stored.source.labels,
+        images=stored.source,
+        table=table(experiment, source, None),
+        caption=caption,
+    )
+    return dataclasses.replace(stored, source=both)
 
 
 def real_images(experiment: Experiment, source: data.Source, shape: tuple[int, ...]) -> Stored:
