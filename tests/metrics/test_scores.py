@@ -64,11 +64,11 @@ def difference(monkeypatch):
 def test_every_score_says_what_it_is(name):
     score = SCORES[name]
     assert score.name == name
-    known = {"image", "label", "features", "logits", "generator"}
+    known = {"image", "label", "text", "features", "logits", "generator"}
     assert score.needs
     assert score.needs | score.needs_real <= known
     assert score.better in ("lower", "higher")
-    assert score.of in ("features", "pixels", "distance")
+    assert score.of in ("features", "pixels", "distance", "captions")
     assert re.search(r"\(.+ \d{4}\)$", score.published_as)
     networks = {network.name for network in EXTRACTORS.values()}
     assert score.published_with in networks | {
@@ -76,6 +76,7 @@ def test_every_score_says_what_it_is(name):
         "lpips-vgg16",
         "lpips-alexnet",
         "resnet-50",
+        "damsm",
     }
     assert score.improves(1, 2) == (score.better == "lower")
     assert not score.improves(1, 1)
