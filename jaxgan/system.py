@@ -357,6 +357,10 @@ def _check_player(player: Player, networks: set[str], memory: set[str]) -> None:
             f"player {player.name!r}: repeats is {player.repeats} and every {player.every}, but "
             "both count from 1"
         )
+    if player.updates is not None and player.repeats == 1:
+        raise ValueError(
+            f"player {player.name!r}: updates choose how many of repeats are made, but repeats is 1"
+        )
     if unknown := set(player.owns) - networks:
         raise ValueError(
             f"player {player.name!r} owns {sorted(unknown)}, but the networks are "

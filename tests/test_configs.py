@@ -65,6 +65,13 @@ COUNTS = {
     "progan_cifar10": {"generator": 1_296_908, "discriminator": 1_298_689},  # by hand
     "progan_celebahq1024": {"generator": 23_079_115, "discriminator": 23_087_249},
     "stylegan_ffhq1024": {"generator": 26_219_627, "discriminator": 23_087_249},
+    "sgan_cifar10": {
+        "encoder": 1_031_818,
+        "generator_1": 808_192,
+        "generator_0": 5_367_171,
+        "discriminator_1": 425_532,
+        "discriminator_0": 1_066_010,
+    },
     "stackgan_coco256": {  # stage I's generator 20,020,832 in all, stage II's 37,130,480
         "augmentation1": 262_400,
         "generator1": 19_758_432,

@@ -14,11 +14,12 @@ an image. Each has a discriminator of its own and three losses (section 3):
 First E learns, then G1 and G0, each with real features in the place of what the other makes or
 takes, then both together. E's weights are fixed by then.
 
-The authors' code is two, and so are the systems here. `SGAN` is the one for MNIST: discriminators of
-one logit, without batch norm. `KWaySGAN` is the one for CIFAR-10: the discriminators are classifiers
-of K classes, and real is what has a large Z = log sum exp(logits), which is a softmax over K + 1
-classes in which the logit of the fake is 0 (Salimans et al. 2016); noise is added to what they see;
-the surer they are, the more often the generators move, one to seven times an iteration.
+The authors' code is two, and so are the systems here. `SGAN` is the one for MNIST: discriminators
+of one logit, without batch norm. `KWaySGAN` is the one for CIFAR-10: the discriminators are
+classifiers of K classes, and real is what has a large Z = log sum exp(logits), which is a softmax
+over K + 1 classes in which the logit of the fake is 0 (Salimans et al. 2016); noise is added to
+what they see; the surer they are, the more often the generators move, one to seven times an
+iteration.
 
 Follows that code, also where the paper differs, but for this:
 
@@ -52,7 +53,7 @@ from jaxgan import losses
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, FromData, Label, Points, Uniform
 from jaxgan.nn.dropout import dropout
-from jaxgan.nn.initializers import Init, glorot_uniform, normal
+from jaxgan.nn.initializers import glorot_uniform, normal
 from jaxgan.nn.layers import Conv, ConvTranspose, Dense
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.resample import max_pool
@@ -331,9 +332,12 @@ class KWayDiscriminator0(nn.Module):
         """
         conv = partial(Conv, initializer=WEIGHTS, dtype=self.dtype)
 
-        def layer(h: Float[Array, "b h w i"], index: int, **how: int) -> Float[Array, "b y x o"]:
+        def layer(
+            h: Float[Array, "b h w i"], index: int, *, stride: int = 1, padding: int = 1
+        ) -> Float[Array, "b y x o"]:
             wide = self.width if index == 2 else 2 * self.width
-            h = conv(wide, use_bias=False, name=f"conv{index}", **how)(h)
+            name = f"conv{index}"
+            h = conv(wide, stride=stride, padding=padding, use_bias=False, name=name)(h)
             return leaky_relu(norm(name=f"norm{index}")(h, train=train))
 
         def dropped(h: Float[Array, "b h w c"], place: int) -> Float[Array, "b h w c"]:
@@ -451,12 +455,8 @@ class SGAN(Generative):
         """The encoder, and a generator and a discriminator for features and for images."""
         dtype = jnp.dtype(self.dtype)
         return {
-            "encoder": Encoder(
-                self.encoder_widths, self.features, self.classes, dtype=dtype
-            ),
-            "generator_1": Generator1(
-                self.classes, self.features, self.upper_width, None, dtype
-            ),
+            "encoder": Encoder(self.encoder_widths, self.features, self.classes, dtype=dtype),
+            "generator_1": Generator1(self.classes, self.features, self.upper_width, None, dtype),
             "generator_0": Generator0(self.shape, self.lower_widths, (128,), dtype),
             "discriminator_1": Discriminator1(self.upper_discriminator_width, self.latent, dtype),
             "discriminator_0": Discriminator0(
@@ -469,7 +469,9 @@ class SGAN(Generative):
 
     def ema(self) -> Mapping[str, Decay]:
         """The generators' averages, where they are kept."""
-        return dict.fromkeys(("generator_1", "generator_0"), self.ema_decay) if self.ema_decay else {}
+        return (
+            dict.fromkeys(("generator_1", "generator_0"), self.ema_decay) if self.ema_decay else {}
+        )
 
     def uses(self) -> dict[str, Use]:
         """Draws samples; classifies images; and draws others of an image's features."""
@@ -590,7 +592,8 @@ class SGAN(Generative):
         Of each level; metrics without a number are those of the lowest.
         """
         draw_key, judge_key = jax.random.split(key)
-        total, metrics = jnp.zeros(()), {}
+        total = jnp.zeros(())
+        metrics: Metrics = {}
         for level, pair in self.pairs(levels, view, batch, draw_key).items():
             level_key = jax.random.fold_in(judge_key, level)
             (real, _), (fake, noise) = self.judge_both(view, level, pair, level_key)
@@ -608,11 +611,10 @@ class SGAN(Generative):
     ) -> tuple[Float[Array, ""], Metrics]:
         """The adversarial, the conditional and the entropy loss of each level."""
         draw_key, judge_key = jax.random.split(key)
-        total, metrics = jnp.zeros(()), {}
+        total = jnp.zeros(())
+        metrics: Metrics = {}
         for level, pair in self.pairs(levels, view, batch, draw_key).items():
-            logits, noise = self.judge(
-                view, level, pair.fake, jax.random.fold_in(judge_key, level)
-            )
+            logits, noise = self.judge(view, level, pair.fake, jax.random.fold_in(judge_key, level))
             adversarial = losses.get(self.loss).generator(self.score(logits))
             condition = self.conditional_loss(view, level, pair)
             entropy = mean_square(noise, pair.noise)
@@ -627,7 +629,9 @@ class SGAN(Generative):
             return cross_entropy(view("encoder", pair.fake, method="classify"), pair.condition)
         return mean_square(view("encoder", pair.fake)[0], pair.condition)
 
-    def judge(self, view: View, level: int, made: Float[Array, "b ..."], key: PRNGKeyArray) -> Judged:
+    def judge(
+        self, view: View, level: int, made: Float[Array, "b ..."], key: PRNGKeyArray
+    ) -> Judged:
         """What a level's discriminator finds."""
         del key
         return view(f"discriminator_{level}", made)
@@ -715,6 +719,8 @@ class KWaySGAN(SGAN):
 
     def turn(self) -> dict[str, Any]:
         """The generators move 1, 3, 5, ... times an iteration, by the discriminator's loss."""
+        if not self.thresholds:
+            return {}
 
         def updates(metrics: dict[str, Metrics]) -> Int[Array, ""]:
             loss = metrics["discriminator"]["adversarial"]
@@ -722,7 +728,9 @@ class KWaySGAN(SGAN):
 
         return {"repeats": 1 + 2 * len(self.thresholds), "updates": updates}
 
-    def judge(self, view: View, level: int, made: Float[Array, "b ..."], key: PRNGKeyArray) -> Judged:
+    def judge(
+        self, view: View, level: int, made: Float[Array, "b ..."], key: PRNGKeyArray
+    ) -> Judged:
         """What a level's discriminator finds."""
         return view(f"discriminator_{level}", made, view.keys(key, len(made)))
 

@@ -441,7 +441,7 @@ class _Turn:
             state.opt[player.slot],
         )
         others = {name: p for name, p in state.params.items() if name not in player.owns}
-        update = partial(self._update, gathered(self.mesh, others))
+        update: _Update = partial(self._update, gathered(self.mesh, others))
         if player.repeats == 1:
             first = jax.tree.map(lambda x: x[0], batches)
             moving, (metrics, out) = update(moving, (first, 0))
@@ -546,7 +546,10 @@ class _Turn:
         return loss, ((stats, memory), {"loss": loss, **metrics}, view.out)
 
 
-def _from(first: Int[Array, ""], update: Callable[..., Any]) -> Callable[..., Any]:
+_Update = Callable[[_Moving, tuple[Examples, Any]], tuple[_Moving, Any]]
+
+
+def _from(first: Int[Array, ""], update: _Update) -> _Update:
     """The update where its number is at least `first`; before that nothing moves.
 
     The last updates are made, not the first: their metrics are those of the turn.

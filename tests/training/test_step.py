@@ -58,6 +58,19 @@ def test_players_move_in_turn_and_draw_fresh_batches_or_reuse_the_last():
     assert float(metrics["a"]["gradient_norm"]) == 10.0
 
 
+@pytest.mark.parametrize(("mean", "updates"), [(3.0, 1), (9.0, 2)])
+def test_a_player_may_move_as_often_as_what_others_found_asks_for(mean, updates):
+    def chosen(metrics):
+        return 1 + (metrics["a"]["loss"] > 10)
+
+    follower = player("b", repeats=3, updates=chosen, reuse=True)
+    system = Numbers(players=(player("a"), follower))
+    state, metrics = make_step(system)(init(system), {"image": np.full(4, mean, np.float32)})
+    # Each update goes half the way from 2 to the mean.
+    assert value(state, "b") == pytest.approx(mean - (mean - 2) / 2**updates)
+    assert float(metrics["b"]["value"]) == pytest.approx(mean - (mean - 2) / 2 ** (updates - 1))
+
+
 def test_a_lazy_player_moves_on_every_nth_iteration():
     system = Numbers(players=(player("a"), player("b", every=3, reuse=True)))
     step, state = make_step(system), init(system)
@@ -126,6 +139,7 @@ def test_players_that_share_a_slot_share_their_moments():
     [
         ((player("a"), dataclasses.replace(player("b"), slot="a")), "must own the same"),
         ((dataclasses.replace(player("a"), owns=("c",)),), "owns"),
+        ((player("a", updates=lambda metrics: 1),), "repeats is 1"),
     ],
 )
 def test_broken_contracts_are_named(players, message):
