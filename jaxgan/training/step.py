@@ -253,15 +253,8 @@ def make_step(
         for index, player in enumerate(stage.players):
             seen = _batches_for(player, draws, used)
             used += 0 if player.reuse else player.repeats
-            its_key = jax.random.fold_in(key, index)
-            turn = partial(
-                turn_of,
-                player=player,
-                key=its_key,
-                emitted=emitted,
-                earlier=metrics,
-                augmentation=augmentation,
-            )
+            move = partial(turn_of, player=player, emitted=emitted, earlier=metrics)
+            turn = partial(move, key=jax.random.fold_in(key, index), augmentation=augmentation)
             state, metrics[player.name], out = _lazily(player, turn, state, seen)
             emitted = {**emitted, **out}
             key = backend.after(key, metrics[player.name]["gradient_norm"])
