@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jaxgan.errors import UserError
+from jaxgan.nn.dropout import dropout
 from jaxgan.nn.unet import UNet, UNetDiscriminator, UNetEncoder, halvings
 from tests.reference import translation as reference
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax
@@ -87,10 +88,8 @@ def test_dropout_stays_on_and_its_key_is_the_noise(small):
 
 
 def test_dropout_zeroes_half_and_keeps_the_mean():
-    from jaxgan.nn.unet import _dropout
-
     keys = jax.random.split(jax.random.key(0), 50)
-    dropped = np.asarray(_dropout(jnp.ones((50, 8, 8, 4)), keys, 0.5))
+    dropped = np.asarray(dropout(jnp.ones((50, 8, 8, 4)), keys, 0.5))
     assert set(np.unique(dropped)) == {0, 2}
     assert abs(dropped.mean() - 1) < 0.04
     assert len({image.tobytes() for image in dropped}) == 50
@@ -100,7 +99,7 @@ def test_dropout_zeroes_half_and_keeps_the_mean():
 def test_dropout_follows_the_maps_of_the_code(side, dropped, monkeypatch):
     """At 256 pixels the maps of 4, 8 and 16 pixels."""
     sides = []
-    monkeypatch.setattr("jaxgan.nn.unet._dropout", lambda x, *_: sides.append(x.shape[1]) or x)
+    monkeypatch.setattr("jaxgan.nn.unet.dropout", lambda x, *_: sides.append(x.shape[1]) or x)
     network, x = UNet(3, width=2), jnp.zeros((1, side, side, 3))
     keys = jax.random.split(jax.random.key(0), 1)
     jax.eval_shape(lambda: network.init(jax.random.key(0), x, keys, train=True))

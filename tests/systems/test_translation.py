@@ -106,7 +106,7 @@ class Arrays:
         )
 
     def batch(self):
-        return {name: self.items(name, range(6)) for name in self.fields}
+        return {name: self.items(name, np.arange(6)) for name in self.fields}
 
 
 def test_it_trains_and_translates_at_both_resolutions():
