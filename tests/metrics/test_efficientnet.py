@@ -8,7 +8,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from jaxgan import backend
-from jaxgan.metrics import efficientnet, features, weights
+from jaxgan.metrics import efficientnet, features
+from jaxgan.pretrained import weights
 
 BELL_COTE, DAISY = 442, 985  # among ImageNet's classes
 
