@@ -8,7 +8,9 @@ and how far the statistics of four maps are from the style's. There is no advers
 
 Follows naoto0804/pytorch-AdaIN. What differs: VGG16 instead of VGG-19, which no package ships
 (`common/perceptual.py`), so images are as the paper's in kind, not in number; images are in [-1, 1]
-instead of [0, 1]. The paper's masks, mixtures and kept colours (section 6.4 and 6.5) are uses; the
+instead of [0, 1]; the decoder starts from He's kernels, whose maps do not fade from layer to layer
+as those of PyTorch's do, and may first learn to give back the images that were encoded
+(`first_steps`). The paper's masks, mixtures and kept colours (section 6.4 and 6.5) are uses; the
 colours are matched as in that code (CORAL: Sun et al. 2016).
 """
 
@@ -20,15 +22,17 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.nn import initializers as jinit
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, FromData, Image, Mask, Number, Resolution, Shares
+from jaxgan.nn.initializers import Init
 from jaxgan.nn.layers import Conv
 from jaxgan.nn.resample import upsample
 from jaxgan.nn.translator import reflect
-from jaxgan.ranges import DecayRate, Rate, Shape, Weight, Within
+from jaxgan.ranges import Count, DecayRate, Rate, Shape, Weight, Within
 from jaxgan.system import Examples, Metrics, Player, Pretrained, Stage, System, Use
 from jaxgan.systems.common.perceptual import (
     pretrained_encoder,
@@ -40,6 +44,9 @@ from jaxgan.view import View
 
 _LEAST = 16
 """Pixels a side: an eighth of it has two places, which reflection needs."""
+
+HE = Init(jinit.variance_scaling(2.0, "fan_in", "normal"))
+FAINT = Init(jinit.variance_scaling(0.01, "fan_in", "normal"))  # images near 0 at first
 
 DECODER: tuple[int | None, ...] = (256, None, 256, 256, 256, 128, None, 128, 64, None, 64)
 """Channels of the convolutions but the last; None doubles the size."""
@@ -64,9 +71,10 @@ class Decoder(nn.Module):
             if channels is None:
                 x = upsample(x)
             else:
-                conv = Conv(channels, padding=0, dtype=self.dtype, name=f"conv{index}")
+                name = f"conv{index}"
+                conv = Conv(channels, padding=0, initializer=HE, dtype=self.dtype, name=name)
                 x = nn.relu(conv(reflect(x, 1)))
-        last = Conv(self.features, padding=0, dtype=self.dtype, name="last")
+        last = Conv(self.features, padding=0, initializer=FAINT, dtype=self.dtype, name="last")
         return last(reflect(x, 1)).astype(jnp.float32)
 
 
@@ -141,6 +149,8 @@ class AdaIN(System):
     """Adam's step size at first."""
     betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
     """Adam's decay rates."""
+    first_steps: Count = 0
+    """Iterations in which the decoder learns at first to give back images, by their pixels."""
     decay: Weight = 5e-5
     """The step size is divided by 1 + decay * iteration."""
 
@@ -171,10 +181,20 @@ class AdaIN(System):
         return {"decoder": (jnp.zeros((1, 2, 2, 512)),), "encoder": (jnp.zeros((1, 16, 16, 3)),)}
 
     def stages(self) -> tuple[Stage, ...]:
-        """One player."""
+        """One player, who may first give back what was encoded."""
         adam = optax.adam(lambda count: self.learning_rate / (1 + self.decay * count), *self.betas)
         player = Player(name="decoder", owns=("decoder",), loss=self.loss, optimizer=adam)
-        return (Stage(players=(player,)),)
+        first = dataclasses.replace(player, loss=self.first_loss, slot="first")
+        begin = (Stage(players=(first,), steps=self.first_steps),) if self.first_steps else ()
+        return (*begin, Stage(players=(player,)))
+
+    def first_loss(
+        self, view: View, batch: Examples, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Mean squared difference of pixels."""
+        del key
+        images = jnp.concatenate([batch["content"], batch["style"]])
+        return squared(view("decoder", view("encoder", images)[-1]), images), {}
 
     def loss(
         self, view: View, batch: Examples, key: PRNGKeyArray

@@ -49,11 +49,13 @@ class Augmentation(nn.Module):
     Attributes:
         features: numbers of each.
         rectified: ReLU on both, as in the authors' PyTorch code; otherwise on the mean alone.
+        scale: what vectors are multiplied by.
         dtype: compute type.
     """
 
     features: int
     rectified: bool = False
+    scale: float = 1.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -63,7 +65,8 @@ class Augmentation(nn.Module):
         """[b, embedding] to the mean and the log variance, [b, features] each."""
         del train
         dense = Dense(2 * self.features, initializer=INIT, dtype=self.dtype, name="dense")
-        mean, log_variance = jnp.split(dense(caption).astype(jnp.float32), 2, axis=-1)
+        both = dense(self.scale * caption).astype(jnp.float32)
+        mean, log_variance = jnp.split(both, 2, axis=-1)
         return nn.relu(mean), nn.relu(log_variance) if self.rectified else log_variance
 
 
@@ -237,6 +240,9 @@ class StackGAN(Generative):
     """Size of a sentence's vector."""
     encoder: Literal["minilm", "none"] = "none"
     """What makes vectors of sentences; none: data hold vectors."""
+    scale: Weight = 1.0
+    """What vectors are multiplied by: numbers of unit vectors, such as MiniLM's, are small beside
+    the noise of the conditioning augmentation; the root of `embedding` makes their squares 1."""
     condition: Positive = 128
     """Size of what the networks see of a sentence."""
     rectified: bool = False
@@ -294,7 +300,7 @@ class StackGAN(Generative):
         """For each stage conditioning augmentation, a generator and a discriminator."""
         dtype, channels = jnp.dtype(self.dtype), self.shape[-1]
         width, judges = self.generator_width, self.discriminator_width
-        augmentation = Augmentation(self.condition, self.rectified, dtype)
+        augmentation = Augmentation(self.condition, self.rectified, self.scale, dtype)
         return {
             "augmentation1": augmentation,
             "generator1": Generator1(dtype, width, self.sketch, channels),

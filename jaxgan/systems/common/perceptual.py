@@ -7,8 +7,8 @@ less before relu4_1, where maps have as many channels and pixels.
 Normalised: the mean activation of each channel over places and photographs is 1. ReLU and maximum
 commute with positive factors, so a layer's kernel and bias are divided by its means, and the next
 layer's kernel is multiplied by them for each input channel: the network computes the same, in other
-units. The photographs are eight that scikit-image (astronaut, chelsea, coffee, hubble_deep_field,
-motorcycle_left, rocket) and scikit-learn (china, flower) ship, their central squares at 128x128.
+units. The photographs are the eighteen that `jaxgan/data/photographs.py` lists, their central
+squares at 128x128.
 """
 
 import functools
