@@ -27,9 +27,11 @@ Follows that code, also where the paper differs, but for this:
 - Its CIFAR generators minimise log(1 - D). The paper's do not, nor do these, unless `loss` is
   "saturating".
 - Its CIFAR networks see images less the mean image of the data. These see images less 0.5.
-- Its MNIST code for independent training has leaky ReLUs in D1; these are the networks of its code
-  for joint training, which starts from nothing there. Its D1 for CIFAR has noise between layers,
-  and D0 a dropout of 0.3 in place of 0.1, only in joint training; these have both always.
+- Its MNIST code for independent training has leaky ReLUs in all of D1 and D0; these are the
+  networks of its code for joint training, but for D0's convolutions, which start as there: with
+  deviation 0.02, not 0.01, which is too faint for D0 to learn in thousands of iterations. Its D1
+  for CIFAR has noise between layers, and D0 a dropout of 0.3 in place of 0.1, only in joint
+  training; these have both always.
 - Discriminators learn from fresh noise, generators from other noise, labels are the batch's, as
   there. Running variances are biased, as everywhere in jaxgan.
 
@@ -251,7 +253,7 @@ class Discriminator0(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Judged:
         """[b, h, w, c] to logits [b, 1] and noise [b, latent] in [0, 1]."""
         del train
-        conv = partial(Conv, kernel_size=5, stride=2, initializer=normal(0.01), dtype=self.dtype)
+        conv = partial(Conv, kernel_size=5, stride=2, initializer=WEIGHTS, dtype=self.dtype)
         h = (x + 1) / 2
         for index in range(3):
             h = leaky_relu(conv(self.width << index, name=f"conv{index + 1}")(h))

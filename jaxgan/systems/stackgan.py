@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxgan import losses
 from jaxgan.errors import UserError
@@ -32,6 +32,7 @@ from jaxgan.nn.layers import Conv, Dense
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.pretrained import minilm
 from jaxgan.ranges import DecayRate, Few, Positive, Rate, Shape, Weight
+from jaxgan.state import State
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage, Use
 from jaxgan.systems.common.generative import Generative, mean_logits
 from jaxgan.view import View
@@ -259,6 +260,8 @@ class StackGAN(Generative):
     """Images a draw of either stage."""
     halve_every: tuple[Positive, Positive] = (12_940, 41_400)
     """Iterations of either stage after which step sizes are halved: 20 epochs of COCO."""
+    inherit: bool = False
+    """Stage II's conditioning augmentation begins as what stage I's has become; else anew."""
     divergence_weight: Weight = 2.0
     """Of the conditioning augmentation's divergence from the standard normal."""
     learning_rate: Rate = 2e-4
@@ -366,11 +369,21 @@ class StackGAN(Generative):
                 steps=steps,
                 batch=batch,
                 resolution=side,
+                enter=self.enter if self.inherit and number == 2 else None,
             )
             for number, steps, batch, side in (
                 (1, self.steps, self.batches[0], self.sketch),
                 (2, None, self.batches[1], self.shape[0]),
             )
+        )
+
+    def enter(self, state: State, batch: Examples, key: PRNGKeyArray) -> State:
+        """The state with stage I's conditioning augmentation in the place of stage II's."""
+        del batch, key
+        return dataclasses.replace(
+            state,
+            params=_inherited(state.params),
+            ema=_inherited(state.ema) if state.ema else state.ema,
         )
 
     def adam(self, number: int) -> optax.GradientTransformation:
@@ -440,3 +453,8 @@ class StackGAN(Generative):
         kl = divergence(mean, log_variance)
         loss = sum(losses.non_saturating.generator(logits) for logits in judged)
         return loss + self.divergence_weight * kl, {"divergence": kl}
+
+
+def _inherited(networks: dict[str, PyTree]) -> dict[str, PyTree]:
+    """Networks, of which the second conditioning augmentation is a copy of the first."""
+    return {**networks, "augmentation2": networks["augmentation1"]}

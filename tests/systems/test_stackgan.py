@@ -366,6 +366,21 @@ def test_stages_draw_images_of_their_own_size(state):
     assert not np.array_equal(made[0], made[1])  # other noise
 
 
+def test_stage_ii_may_begin_with_what_stage_i_knows_of_sentences():
+    system = dataclasses.replace(TINY, inherit=True, ema_decay=0.9)
+    first, second = stages_of(system)
+    assert first.enter is None
+    assert all(stage.enter is None for stage in stages_of(TINY))
+    state = init(system)
+    after = second.enter(state, {}, jax.random.key(0))
+    for networks in (after.params, after.ema):
+        for a, b in zip(
+            *(jax.tree.leaves(networks[f"augmentation{n}"]) for n in (1, 2)), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+    assert after.params["generator2"] is state.params["generator2"]
+
+
 def test_step_sizes_are_halved(rng):
     system = dataclasses.replace(TINY, halve_every=(3, 5))
     for number, every in ((1, 3), (2, 5)):
