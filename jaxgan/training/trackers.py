@@ -72,12 +72,12 @@ class WeightsAndBiases:
     def __init__(self, folder: Path, start: int, settings: Mapping[str, Any]):
         import wandb
 
-        # Offline runs lie in wandb/offline-run-TIME-ID.
+        # Offline runs lie in wandb/offline-run-TIME-ID, the second of one second in …-ID-1.
         former = sorted((folder / "wandb").glob("*run-*-*")) if start else []
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "jaxgan"),
             name=folder.name,
-            id=former[0].name.rpartition("-")[2] if former else None,
+            id=former[0].name.partition("run-")[2].split("-")[1] if former else None,
             resume="allow",
             dir=str(folder),
             mode=None if "WANDB_MODE" in os.environ else "offline",

@@ -20,18 +20,17 @@ def test_what_is_not_installed_is_named(monkeypatch):
 
 @pytest.mark.filterwarnings("default")  # of wandb's own
 def test_wandb_keeps_a_run_offline_and_goes_on_with_it(tmp_path):
-    numbers = []
-    for start in (0, 4):
+    for start in (0, 4, 8):
         tracker = TRACKERS["wandb"](tmp_path, start, {"batch": 4})
         tracker.scalars({"generator/loss": 0.5}, start + 1)
         tracker.picture("samples", np.zeros((8, 8), np.uint8), start + 1)
         tracker.picture("samples", np.zeros((8, 8, 4), np.uint8), start + 2)
         tracker.close()
-        runs = sorted((tmp_path / "wandb").glob("offline-run-*"))
-        numbers = [run.name.rpartition("-")[2] for run in runs]
-    assert len(numbers) == 2
-    assert len(set(numbers)) == 1
-    assert len(list((tmp_path / "wandb").rglob("samples_*.png"))) == 4
+    # Three within a second are called offline-run-TIME-ID, …-ID-1 and …-ID-2.
+    runs = [run.name.split("-") for run in (tmp_path / "wandb").glob("offline-run-*")]
+    assert len(runs) == 3
+    assert len({run[3] for run in runs}) == 1
+    assert len(list((tmp_path / "wandb").rglob("samples_*.png"))) == 6
 
 
 def test_tensorboard_keeps_numbers_and_pictures(tmp_path):
