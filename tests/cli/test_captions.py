@@ -1,6 +1,7 @@
 """A system that draws images of sentences: from a folder with captions to what is typed."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 import jaxgan
 from jaxgan.cli import main
 from jaxgan.errors import UserError
+from jaxgan.metrics import regressor
 
 TOY = '''
 """Colours of sentences, a toy."""
@@ -34,6 +36,8 @@ class Words:
     def __call__(self, sentences):
         found = [[word in each.split() for word in KNOWN] for each in sentences]
         vectors = np.array(found, np.float32) + 0.01
+        for vector, sentence in zip(vectors, sentences):
+            vector[0] += sum(int(word) for word in sentence.split() if word.isdigit())
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def identity(self):
@@ -44,7 +48,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z, caption, *, train):
         h = nn.relu(nn.Dense(16)(jnp.concatenate([z, caption], -1)))
-        return nn.tanh(nn.Dense(8 * 8 * 3)(h)).reshape(-1, 8, 8, 3)
+        return nn.tanh(nn.Dense(16 * 16 * 3)(h)).reshape(-1, 16, 16, 3)
 
 
 class Judge(nn.Module):
@@ -62,13 +66,13 @@ class Toy(System):
         return Text((4,), encode=Words(self.encoder))
 
     def data(self):
-        return ({"image": Image((8, 8, 3)), "caption": self.caption()},)
+        return ({"image": Image((16, 16, 3)), "caption": self.caption()},)
 
     def networks(self):
         return {"generator": Generator(), "judge": Judge()}
 
     def inputs(self):
-        image, caption = Image((8, 8, 3)).zeros(), self.caption().zeros()
+        image, caption = Image((16, 16, 3)).zeros(), self.caption().zeros()
         return {"generator": (jnp.zeros((1, 4)), caption), "judge": (image, caption)}
 
     def fake(self, view, batch, key):
@@ -99,7 +103,7 @@ class Toy(System):
             "generate": Use(
                 call=generate,
                 takes={"z": Normal((4,)), "caption": FromData(column="caption")},
-                gives={"image": Image((8, 8, 3))},
+                gives={"image": Image((16, 16, 3))},
             )
         }
 
@@ -120,8 +124,8 @@ ENTRIES = [
 def photos(folder, entries=ENTRIES):
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
-    for name in range(4):
-        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{name}.png")
+    for name in range(len(entries)):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / f"{name}.png")
     lines = (json.dumps({"file_name": name, "text": text}) + "\n" for name, text in entries)
     (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
 
@@ -154,7 +158,7 @@ def test_a_run_knows_its_captions_and_their_encoder(toy, capsys):
     assert about == {"image": {}, "caption": {"encoder": "words 1"}}
     assert main(["train", "toy.py", "--out", "again", "--steps", "1"]) == 0
     out = _err(capsys)
-    assert "4 images, 8x8x3, each with its text, 6 sentences" in out
+    assert "4 images, 16x16x3, each with its text, 6 sentences" in out
     assert "'text': 1 of 4 have an empty sentence (first: entry 4)" in out
 
 
@@ -182,7 +186,7 @@ def test_a_file_of_captions(tmp_path):
     ]
     assert main(["sample", "run", "--captions", "lines.txt", "--num", "6", "--out", "g.png"]) == 0
     with Image.open("g.png") as grid:
-        assert grid.size == (3 * 8 + 2 * 2, 2 * 8 + 2)  # a column each
+        assert grid.size == (3 * 16 + 2 * 2, 2 * 16 + 2)  # a column each
     assert main(["apply", "run", "generate", "--captions", "lines.txt", "--out", "rows"]) == 0
     assert len(list((tmp_path / "rows").iterdir())) == 3
     (tmp_path / "many.txt").write_text("\n".join(f"cat {i}" for i in range(70)))
@@ -254,3 +258,20 @@ def test_another_encoder_is_refused(toy, capsys):
     place.write_text(place.read_text().replace("words 1", "words 2"))
     assert main(["train", "other", "--steps", "3"]) == 2
     assert "other was trained with caption encoded by words 2, this is words 1" in _err(capsys)
+
+
+def test_images_of_held_out_captions_are_scored(toy, monkeypatch, capsys):
+    monkeypatch.setattr(regressor, "of_data", partial(regressor.of_data, steps=2))
+    photos(Path("few"))
+    command = ["evaluate", "run", "--metrics", "r_precision", "--num", "120", "--against"]
+    assert main([*command, "few"]) == 2
+    assert "among 99 others, and there are 4 different ones" in _err(capsys)
+    photos(Path("many"), [(f"{n}.png", f"a cat {n}") for n in range(120)])
+    assert main([*command, "many"]) == 0
+    found = {}
+    for line in (toy / "run" / "evaluations.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        found[record["metric"]] = record["value"]
+    assert set(found) == {"r_precision", "r_precision_real"}
+    assert all(0 <= value < 0.2 for value in found.values())  # two steps teach next to nothing
+    assert len(list((toy / "run").glob("regressor-*"))) == 1
