@@ -181,7 +181,10 @@ def _lines(file: Path, name: str) -> tuple[str, ...]:
     try:
         text = read_text(file.expanduser(), limit=_LARGEST)
     except OSError as error:
-        raise UserError(f"--{name}s is {file}, which is {error.strerror}") from error
+        raise UserError(
+            f"--{name}s is {str(file)!r}, which cannot be read ({error.strerror}): give a file with "
+            f"a {name} a line; a {name} itself goes to --{name}"
+        ) from error
     except ValueError:
         raise UserError(f"--{name}s is {file}, which is no UTF-8 text: give {name}s") from None
     lines = tuple(line.strip() for line in text.removeprefix("\ufeff").splitlines())

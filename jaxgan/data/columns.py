@@ -97,7 +97,8 @@ def columns_of(
         if key == "image":
             notes.append(f"{where}: {key!r} is not read, for it is what images are called")
         elif count < len(found) and key != "label":
-            notes.append(f"{where}: {key!r} is not read, for {len(found) - count:,} have none")
+            lacking = [number for number, each in enumerate(found, 1) if key not in each]
+            notes.append(_unread(where, key, lacking))
         elif key == "label":
             missing = (number for number, each in enumerate(found, 1) if key not in each)
             if count < len(found):
@@ -108,10 +109,7 @@ def columns_of(
             columns[key] = labels([each[key] for each in found], where)
         elif (said := _said([each[key] for each in found])) is not None:
             if silent := [number for number, each in enumerate(said, 1) if each == []]:
-                notes.append(
-                    f"{where}: {key!r} is not read, for {len(silent):,} have none (first: entry "
-                    f"{silent[0]})"
-                )
+                notes.append(_unread(where, key, silent))
                 continue
             notes += _empty(said, key, where)
             columns[key] = Column(Text(), said)
@@ -120,6 +118,12 @@ def columns_of(
         else:
             notes.append(f"{where}: {key!r} is not read, for it is neither text nor numbers")
     return columns, notes
+
+
+def _unread(where: str, key: str, lacking: Sequence[int]) -> str:
+    return (
+        f"{where}: {key!r} is not read, for {len(lacking):,} have none (first: entry {lacking[0]})"
+    )
 
 
 def labels(values: Sequence[Any], where: str, names: Sequence[str] | None = None) -> Column:

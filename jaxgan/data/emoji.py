@@ -30,7 +30,7 @@ from jaxtyping import UInt8
 
 from jaxgan.data.base import Columns
 from jaxgan.data.columns import labels
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Field, Image, Mask, Text
 from jaxgan.fields.pixels import USUAL, Reading, channels, read
 from jaxgan.files import is_name, read_text
@@ -153,11 +153,18 @@ def _none(spec: str, folder: str, vendor: str, found: Mapping[str, Path]) -> Use
     package = f"emoji-datasource-{vendor or VENDORS[0]}"
     here = f"{folder!r} holds {', '.join(found) or 'no such package'}"
     if not Path(folder).expanduser().is_dir():
+        before, _, word = folder.rpartition(":")
+        if before and Path(before).expanduser().is_dir():
+            known = (*VENDORS, *_PARTS)
+            return UserError(
+                f"{spec}: {word!r} is none of {', '.join(known)}, which may follow the folder"
+                f"{nearest(word, known)}"
+            )
         here = f"no folder {folder!r} here"
     return UserError(
         f"{spec}: {here}, expected the npm package {package}, unpacked: npm pack {package} && "
-        f"tar xzf {package}-*.tgz, then --data emoji:package (Noto is Apache-2.0, Twemoji CC-BY "
-        "4.0)"
+        f"mkdir -p emoji/{vendor or VENDORS[0]} && tar xzf {package}-*.tgz -C emoji/"
+        f"{vendor or VENDORS[0]}, then --data emoji:emoji (Noto is Apache-2.0, Twemoji CC-BY 4.0)"
     )
 
 

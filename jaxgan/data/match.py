@@ -99,7 +99,9 @@ def _only(
         group = next(g for g in groups if field in g.values())
         apart = [each.kind() for each in group.values()].count(field.kind()) == 1
         # What was left out may be what is missed.
-        why = next((f" ({note})" for note in source.notes if "is not read, for" in note), "")
+        left_out = ("is not read, for", "are read from metadata.jsonl")
+        unread = (note for note in source.notes if any(words in note for words in left_out))
+        why = next((f" ({note})" for note in unread), "")
         raise UserError(f"{source.name} {field.absence(source.columns, apart=apart)}{why}")
     if len(columns) > 1:
         raise UserError(

@@ -51,7 +51,10 @@ class Text(Field):
         if not isinstance(found, Text) or found.shape:
             return super().refusal(found, framing)
         if self.encode is None:
-            return "holds sentences, and the system has no encoder of them: give their vectors"
+            return (
+                "holds sentences, and the system has no encoder of them: give their vectors, or an "
+                "encoder, such as --system.encoder minilm --system.embedding 384"
+            )
         return None
 
     def fit(self, raw: Any, framing: Framing = PLAIN) -> Float[np.ndarray, " d"]:

@@ -175,7 +175,7 @@ def test_metadata_is_columns(form):
     where = source.store.place(source.store.members.index("metadata.jsonl"))
     assert source.notes == (
         f"skipped 1 images that {where} does not name (1.png)",
-        f"{where}: 'odd' is not read, for 1 have none",
+        f"{where}: 'odd' is not read, for 1 have none (first: entry 2)",
         "skipped 1 .txt",
     )
     several = [entries[0] | {"text": ["two", " ", "deux"]}, entries[1]]
