@@ -148,6 +148,11 @@ def table(system: BigGAN, network: str, file: Tensors | None = None) -> Table:
         )
     if on := system.negative():
         raise UserError(f"BigGAN-PyTorch has no networks with {on[0]}, which this run has")
+    if system.classifies:
+        raise UserError(
+            "BigGAN-PyTorch has no discriminator that classifies, but this run has "
+            f"class_weights {system.class_weights}"
+        )
     values = range(system.singular_values)
     spectral = Spectral(
         "weight",

@@ -111,6 +111,11 @@ def table(system: BigGAN, network: str, file: Tensors | None = None) -> Table:
         raise UserError("StudioGAN's BigGAN has hierarchical latents and equal_shortcuts")
     if on := system.negative():
         raise UserError(f"StudioGAN's BigGAN has no {on[0]}, which this run has")
+    if system.classifies:
+        raise UserError(
+            "StudioGAN's BigGAN here has no discriminator that classifies, but this run has "
+            f"class_weights {system.class_weights}"
+        )
     result, place, index = Table(system, network, SPECTRAL), 0, 1
     generates, names = network == "generator", attention_names(system.generator_attention)
     if generates:

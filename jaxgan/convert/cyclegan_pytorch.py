@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from jaxgan.convert.files import Found, Part
-from jaxgan.convert.pix2pix_pytorch import BUFFERS, patches, patchgan
+from jaxgan.convert.pix2pix_pytorch import BUFFERS, patches, patchgan, refuse_kernels
 from jaxgan.convert.table import Table
 from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
@@ -122,7 +122,12 @@ def _blocks(generator: Tensors) -> int:
 
 
 def table(system: CycleGAN, network: str, file: Tensors | None = None) -> Table:
-    """Which tensors hold which variables of a network."""
+    """Which tensors hold which variables of a network.
+
+    Raises:
+        UserError: discriminators that CycleGAN has not.
+    """
+    refuse_kernels(system)
     result = Table(system, network)
     if network in DISCRIMINATORS:
         patchgan(result, system.patch_halvings)

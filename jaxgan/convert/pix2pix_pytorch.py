@@ -12,6 +12,7 @@ from jaxgan.convert.table import Table
 from jaxgan.convert.tensors import Tensors
 from jaxgan.errors import UserError
 from jaxgan.nn.unet import halvings
+from jaxgan.systems.common.translation import Translation
 from jaxgan.systems.pix2pix import Pix2Pix
 
 BUFFERS = ("*.running_mean", "*.running_var", "*.num_batches_tracked")
@@ -71,7 +72,12 @@ def recognise(files: dict[str, Tensors]) -> Found:
 
 
 def table(system: Pix2Pix, network: str, file: Tensors | None = None) -> Table:
-    """Which tensors hold which variables of a network."""
+    """Which tensors hold which variables of a network.
+
+    Raises:
+        UserError: a discriminator that pix2pix has not.
+    """
+    refuse_kernels(system)
     result = Table(system, network)
     if network == "discriminator":
         patchgan(result, system.patch_halvings)
@@ -125,6 +131,19 @@ def patches(discriminator: Tensors) -> tuple[int, int]:
             "latest_net_D.pth that was trained with --netD basic or n_layers"
         )
     return number - 1, discriminator.shape("model.0.weight")[0]
+
+
+def refuse_kernels(system: Translation) -> None:
+    """Refuses a PatchGAN that the code, of which this and CycleGAN are, has not.
+
+    Raises:
+        UserError: its kernels are not 4x4.
+    """
+    if system.patch_kernel != 4:
+        raise UserError(
+            "CycleGAN's and pix2pix's discriminators have 4x4 kernels, but this run has "
+            f"patch_kernel {system.patch_kernel}"
+        )
 
 
 def patchgan(result: Table, halvings: int) -> None:

@@ -44,7 +44,16 @@ def recognise(files: dict[str, Tensors]) -> Found:
 
 
 def table(system: SAGAN, network: str, file: Tensors | None = None) -> Table:
-    """Which tensors hold which variables of a network."""
+    """Which tensors hold which variables of a network.
+
+    Raises:
+        UserError: a network without spectral norm.
+    """
+    if not system.spectral:
+        raise UserError(
+            "Self-Attention-GAN's networks have spectral norm, but this run has spectral false: "
+            "without it that code's layers have other names"
+        )
     result = Table(system, network, SPECTRAL)
     layers = doublings(system.shape)
     for index in range(1, layers + 1):

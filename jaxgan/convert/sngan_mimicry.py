@@ -84,6 +84,11 @@ def table(system: MimicrySNGAN, network: str, file: Tensors | None = None) -> Ta
     Raises:
         UserError: a discriminator that mimicry has not.
     """
+    if system.classifies:
+        raise UserError(
+            "mimicry's SNGAN has no discriminator that classifies, but this run has "
+            f"class_weights {system.class_weights}"
+        )
     if network == "generator":
         return _generator(system)
     halvings = DISCRIMINATORS.get(system.shape[0], (0,))[0]

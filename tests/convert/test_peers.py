@@ -314,6 +314,43 @@ def test_mistakes_are_told_in_one_line(tmp_path, capsys):
         module_of("biggan_pytorch").table(BigGAN(classes=0), "generator")
 
 
+UNATTENDED = {
+    "latent": 20,
+    "shared": 6,
+    "generator_attention": (),
+    "discriminator_attention": (),
+}
+SMALL = {"generator_channels": (8,) * 4, "discriminator_channels": (8,) * 4, "classes": 4}
+JUDGED = {"class_weights": (1.0, 0.1)}
+
+
+@pytest.mark.parametrize(
+    ("format", "system", "setting"),
+    [
+        ("biggan_pytorch", BigGAN(**BIGGAN, **UNATTENDED, **JUDGED), "class_weights"),
+        ("biggan_pytorch", BigGANDeep(**BIGGAN, **UNATTENDED, **JUDGED), "class_weights"),
+        ("biggan_studiogan", BigGAN(**BIGGAN, **UNATTENDED, **JUDGED), "class_weights"),
+        ("sngan_mimicry", MimicrySNGAN(**SMALL, **JUDGED), "class_weights"),
+        ("sagan_heykeetae", SAGAN(shape=(16, 16, 3), width=2, spectral=False), "spectral false"),
+        (
+            "cyclegan_pytorch",
+            CycleGAN(shape=(32, 32, 3), blocks=1, patch_halvings=2, patch_kernel=3),
+            "patch_kernel 3",
+        ),
+        (
+            "pix2pix_pytorch",
+            Pix2Pix(shape=(32, 32, 3), patch_halvings=2, patch_kernel=3),
+            "patch_kernel 3",
+        ),
+    ],
+)
+def test_networks_that_the_code_has_not_are_refused(format, system, setting):
+    for network in system.networks():
+        with pytest.raises(UserError, match=f"this run has {setting}") as error:
+            module_of(format).table(system, network)
+        assert "\n" not in str(error.value)
+
+
 def test_every_format_is_written_as_it_is_read():
     for name in FORMATS:
         module = module_of(name)
