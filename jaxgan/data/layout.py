@@ -20,7 +20,7 @@ from jaxgan.data.columns import (
     records,
 )
 from jaxgan.data.encoded import Encoded
-from jaxgan.data.store import Store, Tar
+from jaxgan.data.store import LARGEST, Store, Tar, TooLarge
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
 from jaxgan.fields.pixels import USUAL, Reading, extensions
@@ -229,8 +229,19 @@ def _refuse_nested(listing: _Listing, tops: list[str], folders: list[str]) -> No
 def _json(listing: _Listing, number: int) -> dict[str, Any]:
     """A description of all images at once, which may have some values for each."""
     most = _SPARE + _VALUES * len(listing.images)
-    store = listing.store
-    return json_object(store.read(number), store.place(number), most=most)
+    return json_object(_description(listing, number), listing.store.place(number), most=most)
+
+
+def _description(listing: _Listing, number: int) -> bytes:
+    """The content of a file that describes all images."""
+    try:
+        return listing.store.read(number)
+    except TooLarge as error:
+        raise UserError(
+            f"{listing.store.place(number)} has more than {LARGEST:,} bytes, which is the most of "
+            "a file that describes images: give sentences, not their vectors, or tar files with a "
+            "NAME.json beside each image NAME"
+        ) from error
 
 
 def _known(listing: _Listing, where: str) -> dict[str, int]:
@@ -269,7 +280,7 @@ def _described(listing: _Listing, number: int) -> Encoded:
     where = listing.store.place(number)
     entries: list[dict[str, Any]] = []
     names: list[str] = []
-    for entry in records(listing.store.read(number), where):
+    for entry in records(_description(listing, number), where):
         name = entry.get("file_name")
         if not isinstance(name, str):
             raise UserError(f"{where}: entry {len(names) + 1} has no file_name: give each one")

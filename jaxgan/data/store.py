@@ -4,6 +4,7 @@ process, and nothing is ever unpacked to disk.
 
 import abc
 import dataclasses
+import errno
 import os
 import re
 import stat
@@ -37,6 +38,10 @@ _LONGEST_HEADER = 2**20
 _LONG_NUMBER = re.compile(rb"[0-9]{1000}")
 
 
+class TooLarge(UserError):
+    """A file has more bytes than may be read of it."""
+
+
 class Store(abc.ABC):
     """Encoded files by number, in the order that they are listed.
 
@@ -55,7 +60,8 @@ class Store(abc.ABC):
         """Return a member's content.
 
         Raises:
-          UserError: It cannot be read, or has more than `limit` bytes; names it.
+          TooLarge: It has more than `limit` bytes; names it.
+          UserError: It cannot be read; names it.
         """
 
     @abc.abstractmethod
@@ -87,7 +93,8 @@ class Directory(Store):
         try:
             return read_regular(path, limit=limit)
         except OSError as error:
-            raise UserError(
+            kind = TooLarge if error.errno == errno.EFBIG else UserError
+            raise kind(
                 f"{path}: found {error.strerror}, expected an image: replace or remove it"
             ) from error
 
@@ -339,7 +346,7 @@ def _is_inside(member: str) -> bool:
 
 def _check_size(what: str, size: int, limit: int) -> None:
     if size > limit:
-        raise UserError(f"{what} has {size:,} bytes, the most is {limit:,}: replace or remove it")
+        raise TooLarge(f"{what} has {size:,} bytes, the most is {limit:,}: replace or remove it")
 
 
 def _beginning(path: Path) -> bytes:

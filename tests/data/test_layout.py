@@ -1,15 +1,19 @@
 """One set of images, as a folder, a zip, and tar files; their labels, captions and leftovers."""
 
 import json
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxgan.data import fingerprint, open_source
+from jaxgan.data import fingerprint, open_source, store
+from jaxgan.data.match import match, refuse_unsuitable
 from jaxgan.errors import UserError
 from jaxgan.fields import Label, Points, Text
 from jaxgan.fields.pixels import USUAL, Reading
+from jaxgan.systems.stackgan import StackGAN
 from tests.data.made import FORMS, folder, pixels, png, tarred, zipped
 from tests.data.short import batches, scan
 
@@ -231,6 +235,35 @@ def test_labels_are_whole_numbers_or_names(form):
 )
 def test_metadata_that_cannot_be(form, content, message):
     refused(form({**FILES, "1.psd": b"x", "metadata.jsonl": content}), message)
+
+
+@pytest.mark.parametrize("described", ["metadata.jsonl", "dataset.json"])
+def test_descriptions_that_are_too_large_are_no_images(form, monkeypatch, described):
+    content = {"metadata.jsonl": lines({"file_name": "a.png"}), "dataset.json": b'{"labels": null}'}
+    name = form({"a.png": png(), described: content[described]})
+    if Path(name).is_dir():
+        os.truncate(Path(name, described), store.LARGEST + 1)
+    else:
+        check = store._check_size
+        monkeypatch.setattr(store, "_check_size", lambda what, size, limit: check(what, size, 1))
+    message = refused(name, rf"{described} has more than 268,435,456 bytes, .*give sentences")
+    assert "expected an image" not in message
+
+
+def test_vectors_lie_beside_images_in_tar_files(tmp_path):
+    """As configs/stackgan_coco256.py has it."""
+    members = {}
+    for i in range(3):
+        members |= {f"{i}.png": png(i), f"{i}.json": json.dumps({"text": [0.5 * i] * 6}).encode()}
+    source = open_source(tarred(tmp_path / "coco.tar", members))
+    (group, other) = StackGAN(shape=(16, 16, 3), sketch=8, embedding=6).data()
+    found = match((group, other), source)
+    assert [each.columns for each in found] == [
+        {"image": "image", "caption": "text"},
+        {"other": "text"},
+    ]
+    refuse_unsuitable(source, found)
+    np.testing.assert_array_equal(source.column("text"), [[0.0] * 6, [0.5] * 6, [1.0] * 6])
 
 
 def test_folders_are_no_classes_where_metadata_describes(form):
