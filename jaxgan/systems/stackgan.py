@@ -6,11 +6,22 @@ sentence's vector, stage II large ones of the small ones and of the vector. Each
 augmentation, which draws what its generator sees of the sentence from a Gaussian around a mean,
 and a discriminator that also learns that an image with another's sentence is wrong.
 
-Networks and losses are those of the authors' PyTorch code (hanzhanggit/StackGAN-Pytorch). Differs
-from it in four ways: the log variance has no activation (ReLU holds the variance at 1 or above;
-`rectified`); the wrong sentences are drawn from the data, not those of the next row, and equal ones
-do not count; in stage II the first generator runs in evaluation mode; generator and discriminator
-see fakes of their own.
+Networks and losses are those of the authors' PyTorch code (hanzhanggit/StackGAN-Pytorch). What
+differs:
+
+- The log variance has no activation (ReLU holds the variance at 1 or above; `rectified`).
+- Wrong sentences are drawn from all data, where that code takes the next row's of the batch. Equal
+  ones add nothing to the loss, which stays a mean over all rows. But of n images with several
+  sentences each, up to one pair in n is an image with another of its own, and counts as wrong:
+  only vectors are compared. It matters with few images (`few:N:DATA`).
+- In stage II the first generator runs in evaluation mode.
+- Generator and discriminator see fakes of their own.
+- Images are brought to either stage's size whole; that code resizes them to 76/64 of it, 76 and
+  304 pixels, and cuts out a random square. Random flips are a setting of the data.
+- Data hold one vector an image; that code has several, and draws one. Of several sentences
+  (`encoder`) one is drawn here, too.
+- Biases of the last convolutions start at 0, not as PyTorch's; an epoch's last images are not
+  dropped where they fill no batch.
 """
 
 import dataclasses
@@ -223,7 +234,7 @@ def divergence(mean: Float[Array, "b f"], log_variance: Float[Array, "b f"]) -> 
 
 
 def differ(caption: Float[Array, "b e"], other: Float[Array, "b e"]) -> Bool[Array, " b"]:
-    """Where two sentences are not the same."""
+    """Where two sentences are not the same, by their vectors; an image may have both."""
     return jnp.square(caption - other).sum(-1) > SAME**2
 
 
@@ -254,12 +265,13 @@ class StackGAN(Generative):
     """Channels of the discriminators' first maps."""
     blocks: Few = 2
     """Residual blocks of stage II's generator."""
-    steps: Positive = 77_600
-    """Iterations of stage I; stage II takes what the run has left."""
+    steps: Positive = 77_640
+    """Iterations of stage I, 120 epochs of COCO; stage II takes what the run has left."""
     batches: tuple[Positive, Positive] = (128, 40)
     """Images a draw of either stage."""
     halve_every: tuple[Positive, Positive] = (12_940, 41_400)
-    """Iterations of either stage after which step sizes are halved: 20 epochs of COCO."""
+    """Iterations of either stage after which step sizes are halved: 20 epochs of COCO, of 647 and
+    2,070 iterations."""
     inherit: bool = False
     """Stage II's conditioning augmentation begins as what stage I's has become; else anew."""
     divergence_weight: Weight = 2.0
@@ -430,7 +442,8 @@ class StackGAN(Generative):
         right, wrong, *alone = view(network, view.augment(batch["image"]), mean, others)
         made, *made_alone = view(network, view.augment(fake), mean)
         counted = differ(caption, other).astype(jnp.float32)
-        on_wrong = (jax.nn.softplus(wrong) * counted).sum() / jnp.maximum(counted.sum(), 1)
+        # By all rows: a share of those that count would not be the mean over micro-batches.
+        on_wrong = (jax.nn.softplus(wrong) * counted).mean()
         on_right, on_made = jax.nn.softplus(-right).mean(), jax.nn.softplus(made).mean()
         if number == 1:
             loss = on_right + (on_made + on_wrong) / 2

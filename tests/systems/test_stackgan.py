@@ -289,7 +289,7 @@ def by_hand(system, state, batch, stage):
             nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
         )
 
-    wrong = bce(wrong[counted], 0.0) if counted.any() else 0.0
+    wrong = bce(wrong[counted], 0.0) * counted.mean() if counted.any() else 0.0
     if stage == 1:
         return bce(right, 1.0) + 0.5 * (bce(made, 0.0) + wrong)
     real, alone = bce(real[0], 1.0), bce(alone[0], 0.0)
@@ -307,6 +307,25 @@ def test_wrong_pairs_are_never_of_equal_sentences(state, rng, stage):
     batch["other"][:] = batch["caption"]  # none is wrong
     loss, _ = TINY.discriminator_loss(view_of(TINY, state, stage), batch, key)
     np.testing.assert_allclose(loss, by_hand(TINY, state, batch, stage), rtol=1e-5)
+
+
+def test_wrong_pairs_weigh_alike_in_micro_batches(state, rng):
+    """Batch norm in evaluation: of batches' statistics, halves have others."""
+    batch, key = example(rng), jax.random.key(3)
+    batch["other"][:3] = batch["caption"][:3]
+
+    def wrong(rows):
+        """What equal sentences leave out of the loss."""
+        view = view_of(TINY, state, 1)
+        view.train = False
+        some = {name: x[rows] for name, x in batch.items()}
+        equal = {**some, "other": some["caption"]}
+        losses = [TINY.discriminator_loss(view, each, key)[0] for each in (some, equal)]
+        return float(losses[0] - losses[1])
+
+    whole, *halves = (wrong(rows) for rows in (slice(None), slice(4), slice(4, 8)))
+    assert whole > 0.1
+    np.testing.assert_allclose(np.mean(halves), whole, rtol=1e-4)
 
 
 def test_the_discriminator_guides_conditioning_augmentation_through_images_alone(state, rng):
