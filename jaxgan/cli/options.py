@@ -182,8 +182,8 @@ def _lines(file: Path, name: str) -> tuple[str, ...]:
         text = read_text(file.expanduser(), limit=_LARGEST)
     except OSError as error:
         raise UserError(
-            f"--{name}s is {str(file)!r}, which cannot be read ({error.strerror}): give a file with "
-            f"a {name} a line; a {name} itself goes to --{name}"
+            f"--{name}s is {str(file)!r}, which cannot be read ({error.strerror}): give a file "
+            f"with a {name} a line; a {name} itself goes to --{name}"
         ) from error
     except ValueError:
         raise UserError(f"--{name}s is {file}, which is no UTF-8 text: give {name}s") from None
