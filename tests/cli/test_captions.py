@@ -216,7 +216,10 @@ def test_a_walk_between_sentences():
     [
         (["--caption", " "], "caption: a sentence is empty: type one"),
         (["--caption", "~ " + "cat " * 3000, ""], "caption: a sentence is empty: type one"),
-        (["--captions", "none.txt"], "--captions is 'none.txt', which cannot be read (No such file"),
+        (
+            ["--captions", "none.txt"],
+            "--captions is 'none.txt', which cannot be read (No such file",
+        ),
         (["--captions", "empty.txt"], "empty.txt, which has no lines: give one caption a line"),
         (["--captions", "photos/0.png"], "which is no UTF-8 text"),
         (["--captions", "empty.txt", "--caption", "x"], "--caption and --captions exclude"),
