@@ -92,14 +92,14 @@ def main(argv: list[str]) -> int:
         given = _against(options, run)
         sides = [_of_files(source, given, options)]
     against = _reals(given, options, run, sides[0].shape)
-    reader = _reader(run, options, kept, sides[0].shape)
+    reader = _reader(run, options, given, kept, sides[0].shape)
     alone = all(score.of == "captions" for score in find(options.metrics))
     network = (
         reader
         if alone and reader is not None
         else choose_extractor(options.extractor, options.weights, against, kept)
     )
-    real = refer(against, options.metrics, extractor=network)
+    real = refer(against, options.metrics, extractor=network, regressor=reader)
     found = []
     for side in sides:
         records = evaluate(
@@ -131,20 +131,31 @@ def _reading(options: Options) -> Reading:
     )
 
 
-def _of_captions(options: Options) -> bool:
-    return any(score.of == "captions" for score in find(options.metrics))
+def _of_captions(options: Options) -> list[str]:
+    """The scores that compare images with their captions."""
+    return [score.name for score in find(options.metrics) if score.of == "captions"]
 
 
 def _reader(
-    run: Run | None, options: Options, folder: Path, shape: tuple[int, ...]
+    run: Run | None,
+    options: Options,
+    real: data.Source | Path,
+    folder: Path,
+    shape: tuple[int, ...],
 ) -> Extractor | None:
     """What reads captions off images, where a score needs that: it learns from the run's data."""
-    if run is None or not _of_captions(options):
+    if run is None or not (names := _of_captions(options)):
         return None
     source = run.source()
     if isinstance(source, data.Stepwise):
         raise UserError(f"{run.experiment.data.name} has batches alone: no captions to learn from")
-    return regressor.of_data(captioned(run.experiment, source, shape).source, folder)
+    if isinstance(real, data.Source) and data.fingerprint(real) == data.fingerprint(source):
+        warn(
+            f"{names[0]}: the run, and what reads captions off images, learned from these very "
+            "captions: give --against held-out data"
+        )
+    learned = captioned(run.experiment, source, shape, run.about)
+    return regressor.of_data(learned.source, folder)
 
 
 def _of_run(run: Run, options: Options, real: data.Source | Path) -> Iterator[Drawn]:
@@ -208,7 +219,7 @@ def _reals(
     if isinstance(real, Path):
         return real
     if run is not None and _of_captions(options):
-        return captioned(run.experiment, real, shape)
+        return captioned(run.experiment, real, shape, run.about)
     if run is not None and options.against is None:
         return real_images(run.experiment, real, shape)
     stored = of_source(real, shape)

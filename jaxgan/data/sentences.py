@@ -23,7 +23,7 @@ from jaxgan.data.kept import keep
 from jaxgan.data.match import Match
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Text
-from jaxgan.fields.text import identity, sentences
+from jaxgan.fields.text import sentences
 from jaxgan.files import read_regular
 
 _HEAD = b"jaxgan sentences 1"
@@ -97,8 +97,7 @@ def _column(match: Match, name: str, field: Text) -> Encoded:
 @functools.lru_cache(maxsize=8)
 def _vectors(field: Text, given: tuple[str, ...]) -> Float[np.ndarray, "m d"]:
     """Vectors of different sentences, for all who ask: a run's stages, its pictures."""
-    assert field.encode is not None
-    known = identity(field.encode)
+    known = field.known()  # what is kept is of this encoder, which may not be the run's
     place = _place(known, given) if known else None
     kept = None if place is None else _remembered(place, (len(given), *field.shape))
     if kept is not None:

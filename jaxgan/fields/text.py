@@ -70,12 +70,8 @@ class Text(Field):
         Raises:
           UserError: The encoder makes others than the system takes, or is not the run's.
         """
+        self.known()
         assert self.encode is not None
-        if self.encoder and (now := identity(self.encode)) != self.encoder:
-            raise UserError(
-                f"the run was trained with sentences encoded by {self.encoder}, and this is "
-                f"{now or 'another encoder'}: restore that one, or train anew"
-            )
         vectors = np.asarray(self.encode(list(given)), np.float32)
         if vectors.shape != (len(given), *self.shape):
             raise UserError(
@@ -89,6 +85,20 @@ class Text(Field):
             bad = int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
             raise UserError(f"the encoder makes of {given[bad][:80]!r} numbers that are not finite")
         return vectors
+
+    def known(self) -> str:
+        """Identity of the encoder; "" where it says nothing.
+
+        Raises:
+          UserError: It is not the run's.
+        """
+        now = "" if self.encode is None else identity(self.encode)
+        if self.encoder and now != self.encoder:
+            raise UserError(
+                f"the run was trained with sentences encoded by {self.encoder}, and this is "
+                f"{now or 'another encoder'}: restore that one, or train anew"
+            )
+        return now
 
     def bind(self, about: Mapping[str, Any]) -> "Text":
         """The field with the encoder that the run was trained with."""

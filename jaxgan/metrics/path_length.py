@@ -90,6 +90,7 @@ class PPL(Score):
         "2019)"
     )
     published_with = "lpips-vgg16"
+    halved = True
 
     def gather(self, so_far: Drawn | None, batch: Columns) -> Drawn:
         """The generator."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from jaxgan import data
 from jaxgan.metrics import classifier
@@ -59,10 +59,12 @@ def train(
 def of_data(source: data.Source, folder: Path, *, steps: int = 800) -> Extractor:
     """A regressor of a data set's columns "image" and "text" (vectors), kept in `folder`.
 
+    It learns from as many images as `classifier.chosen` takes.
+
     Raises:
         UserError: images are too small.
     """
-    taken = source.take(classifier.chosen(len(source)))
+    taken = source.take(classifier.chosen(source, "regressor"))
     facts = f"{data.fingerprint(source)} {taken['image'].shape} {digest(taken['text'])} {steps}"
     path = folder / f"regressor-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npz"
     learn = partial(train, taken["image"], taken["text"], steps=steps)
@@ -71,10 +73,6 @@ def of_data(source: data.Source, folder: Path, *, steps: int = 800) -> Extractor
 
 def read(regressor: Extractor, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n d"]:
     """The vectors of what images show."""
-
-    @jax.jit
-    def predict(params: PyTree, images: UInt8[Array, "b h w c"]) -> Array | None:
-        return regressor.apply(params, images)[1]
-
+    predict = jax.jit(regressor.apply)  # compiled once a network: `apply` is the same each time
     parts = [images[start : start + 500] for start in range(0, len(images), 500)]
-    return np.concatenate([np.asarray(predict(regressor.params, part)) for part in parts])
+    return np.concatenate([np.asarray(predict(regressor.params, part)[1]) for part in parts])

@@ -1,6 +1,7 @@
 """An experiment's data as training and pictures take them."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -65,13 +66,20 @@ def stage_feed(
 
 
 def table(
-    experiment: Experiment, source: data.Source | data.Stepwise, resolution: Resolution | None
+    experiment: Experiment,
+    source: data.Source | data.Stepwise,
+    resolution: Resolution | None,
+    about: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> data.Batches:
     """The data for what is drawn from them and shown: neither mirrored nor cut at random.
 
+    `about` is what a trained run knows of its fields, such as who encoded its sentences.
+
     Raises:
-        UserError: batches of one's own, whose items cannot be asked for.
+        UserError: batches of one's own, whose items cannot be asked for; data that are not as the
+            run knows its own.
     """
+    known = about or {}
     settings = experiment.data
     if isinstance(source, data.Stepwise):
         raise UserError(f"{settings.name} has batches alone: give what is to be used of the data")
@@ -80,7 +88,10 @@ def table(
     )
     return data.batches(
         source,
-        experiment.system.data(),
+        tuple(
+            {name: field.bind(known.get(name, {})) for name, field in group.items()}
+            for group in experiment.system.data()
+        ),
         data.Order(batch=1, seed=experiment.seed),
         framing=framing,
         columns=settings.renames,

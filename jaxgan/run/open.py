@@ -18,7 +18,7 @@ from jaxgan.bucket import as_path
 from jaxgan.config import Experiment, Find, from_json
 from jaxgan.data import Batches, Source, Stepwise, about, as_source, by_names, fingerprint
 from jaxgan.errors import UserError, nearest
-from jaxgan.fields import Field, Image, Normal, Resolution, Text
+from jaxgan.fields import Field, Image, Normal, Resolution
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.images import Drawn
 from jaxgan.parallel.mesh import make_mesh
@@ -26,7 +26,7 @@ from jaxgan.ranges import Count, Positive, Rate, Seed, check, checked
 from jaxgan.run import folder as files
 from jaxgan.run.batches import table
 from jaxgan.run.code import finder
-from jaxgan.run.scored import images_of
+from jaxgan.run.scored import images_of, of_sentences
 from jaxgan.state import State
 from jaxgan.system import System, Use, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import (
@@ -165,7 +165,7 @@ class Run:
             UserError: they are not there, or have changed so that they do not fit.
         """
         source, renames = self.source(), self.experiment.data.renames
-        batches = table(self.experiment, source, self.resolution)
+        batches = table(self.experiment, source, self.resolution, self.about)
         assert isinstance(source, Source)  # `table` refuses others
         for name, now in about(source, self.system.data(), renames).items():
             before, names = self.about.get(name, {}).get("names"), now.get("names")
@@ -437,7 +437,7 @@ class Run:
     ) -> Drawn:
         """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them.
 
-        Of systems that draw images of sentences, those of the data `captions`.
+        Of systems that draw images of sentences, the first ones of the data `captions`.
         """
         return images_of(
             self.system,
@@ -452,10 +452,9 @@ class Run:
 
     def _captions(self, source: Source) -> Batches | None:
         """The data with sentences as "generate" takes them; None where it takes none."""
-        fields = self.takes("generate").values()
-        if not any(isinstance(field, Text) for field in fields):
+        if not of_sentences(self.system):
             return None
-        return table(self.experiment, source, self.resolution)
+        return table(self.experiment, source, self.resolution, self.about)
 
 
 def _of_some_size(field: Field) -> Field:

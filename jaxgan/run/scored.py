@@ -8,12 +8,12 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxgan import data
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
-from jaxgan.fields import Field, Image, Label, Text, draw_items
+from jaxgan.fields import Field, Image, Label, Text, draw_items, named_key
 from jaxgan.metrics.images import Drawn, Stored, of_source
 from jaxgan.run.batches import table
 from jaxgan.state import State
@@ -42,7 +42,7 @@ def images_of(
         truncation: of latents; None: none.
         seed: of what is drawn.
         about: what only the data know of fields, such as names of classes (`data.about`).
-        captions: data whose sentences images are drawn of, each in turn.
+        captions: data of whose first sentences images are drawn, round and round.
 
     Raises:
         UserError: the system has no such use, or it draws no images.
@@ -50,14 +50,15 @@ def images_of(
     scored(system, captions=captions is not None)
     use, resolution = use_of(system, "generate"), resolution_at(system, state)
     taken = taken_by(system, use, None, resolution)
-    takes, told = {n: t.field for n, t in taken.items()}, {n: t.origin for n, t in taken.items()}
+    takes = {n: t.field for n, t in taken.items()}
+    told = {n: t.origin for n, t in taken.items() if t.origin}
     made, field = next(iter(given_by(use, None, resolution).items()))
     label = _label(system, takes)
     classes = cast(Label, takes[label].bind((about or {}).get(label, {}))) if label else None
 
     def sample(count: int, start: int) -> dict[str, np.ndarray]:
         numbers = np.arange(start, start + count)
-        given = {n: sentences(captions, column, numbers) for n, column in told.items() if column}
+        given = {n: sentences(captions, column, numbers) for n, column in told.items()}
         applied = apply(
             system, state, "generate", given, numbers=numbers, seed=seed, truncation=truncation
         )
@@ -73,7 +74,11 @@ def images_of(
 
     def latents(key: jax.Array, count: int) -> dict[str, jax.Array]:
         level = None if truncation is None else jnp.float32(truncation)
-        return draw_items(takes, jax.random.split(key, count), level)
+        fields = {n: field for n, field in takes.items() if n not in told}
+        items = draw_items(fields, jax.random.split(key, count), level)
+        return items | {
+            n: _random(captions, column, named_key(key, n), count) for n, column in told.items()
+        }
 
     return Drawn(
         sample=sample,
@@ -100,11 +105,26 @@ def _between(
 def sentences(
     captions: data.Batches | None, origin: str, numbers: Int[np.ndarray, " n"]
 ) -> np.ndarray:
-    """Vectors of the data's captions in the order in which `Stored` has its images."""
+    """Vectors of the data's first captions, round and round, in the order of `Stored`'s images."""
     assert captions is not None  # or `scored` has refused
-    turns, rows = np.divmod(numbers, captions.count(origin))
     order = np.random.default_rng(0).permutation(captions.count(origin))
-    return captions.items(origin, order[rows] + turns * captions.count(origin))
+    return captions.items(origin, order[numbers % len(order)])
+
+
+def _random(
+    captions: data.Batches | None, origin: str, key: jax.Array, count: int
+) -> Float[jax.Array, "n d"]:
+    """Vectors of first captions, at random."""
+    assert captions is not None  # or `scored` has refused
+    total = captions.count(origin)
+    vectors = captions.items(origin, np.arange(total))
+    return jnp.asarray(vectors)[jax.random.randint(key, (count,), 0, total)]
+
+
+def of_sentences(system: System) -> bool:
+    """Whether the use "generate" draws images of sentences of the data."""
+    taken = taken_by(system, use_of(system, "generate")).values()
+    return any(each.origin and isinstance(each.field, Text) for each in taken)
 
 
 def scored(system: System, *, captions: bool = False) -> tuple[tuple[int, ...], int]:
@@ -121,11 +141,11 @@ def scored(system: System, *, captions: bool = False) -> tuple[tuple[int, ...], 
         raise UserError(f"{type(system).__name__} draws {field.text()}: scores are for images")
     needed = [n for n, taken in takes.items() if taken.origin or not taken.drawn]
     if captions:
-        needed = [n for n in needed if not isinstance(takes[n].field, Text)]
+        needed = [n for n in needed if not (takes[n].origin and isinstance(takes[n].field, Text))]
     if needed:
         raise UserError(
             f"{type(system).__name__} draws from {needed[0]}, which is not drawn at random: "
-            "only what is drawn of latents and labels is scored"
+            "only what is drawn of latents, labels and sentences of data is scored"
         )
     fields = {n: taken.field for n, taken in takes.items()}
     label = _label(system, fields)
@@ -168,8 +188,15 @@ class Captioned(data.Source):
         yield from self.images.identity()
 
 
-def captioned(experiment: Experiment, source: data.Source, shape: tuple[int, ...]) -> Stored:
-    """As `real_images`, with vectors of sentences as the use "generate" takes them.
+def captioned(
+    experiment: Experiment,
+    source: data.Source,
+    shape: tuple[int, ...],
+    about: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Stored:
+    """As `real_images`, with vectors of first sentences as the use "generate" takes them.
+
+    `about` is as `images_of` takes it.
 
     Raises:
         UserError: the system takes none; the data cannot be brought to it.
@@ -186,7 +213,7 @@ def captioned(experiment: Experiment, source: data.Source, shape: tuple[int, ...
         columns=columns,
         labels=stored.source.labels,
         images=stored.source,
-        table=table(experiment, source, None),
+        table=table(experiment, source, None, about),
         caption=caption,
     )
     return dataclasses.replace(stored, source=both)

@@ -46,7 +46,7 @@ from jaxgan.run import folder as files
 from jaxgan.run.batches import batch_of, shapes_of, stage_feed, table
 from jaxgan.run.code import Kept, note, of_experiment, resume, same_system
 from jaxgan.run.open import Run
-from jaxgan.run.scored import images_of, real_images, scored
+from jaxgan.run.scored import images_of, of_sentences, real_images, scored
 from jaxgan.state import State
 from jaxgan.system import Stage, System, data_fields, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import apply, resolution_at
@@ -218,7 +218,8 @@ def _hooks(
         *([_Pictures(experiment, ready, report)] if ready.shown else []),
     ]
     if ready.evaluator:
-        hooks.append(_Scores(experiment, folder, ready.evaluator, report, kept[1]))
+        captions = ready.table if of_sentences(experiment.system) else None
+        hooks.append(_Scores(experiment, folder, ready.evaluator, report, kept[1], captions))
     return hooks
 
 
@@ -393,9 +394,11 @@ class _Scores:
         evaluator: Evaluator,
         report: Watch,
         best: Checkpoints | None,
+        captions: TableAt | None,
     ):
         self._experiment, self._folder = experiment, folder
         self._evaluator, self._report, self._best = evaluator, report, best
+        self._captions = captions
 
     def __call__(self, moment: Moment, last: bool) -> None:
         experiment = self._experiment
@@ -403,12 +406,14 @@ class _Scores:
         if not end and moment.step % experiment.evaluate.every:
             return
         self._report.check()
+        resolution = resolution_at(experiment.system, moment.state)
         images = images_of(
             experiment.system,
             moment.state,
             experiment.evaluate.num,
             name=str(self._folder),
             about=files.read_data(self._folder).get("fields", {}),
+            captions=self._captions(resolution) if self._captions else None,
         )
         records, is_best = self._evaluator(images)
         self._report.scores(moment.step, {record.label: record.value for record in records})
@@ -632,7 +637,7 @@ def _evaluator(
             f"--evaluate.every: {type(system).__name__} draws no images of its own (it has "
             f"{', '.join(uses)}) and is not scored while it trains: leave it out"
         )
-    shape, classes = scored(system)
+    shape, classes = scored(system, captions=True)
     return Evaluator(
         folder,
         functools.partial(real_images, experiment, source),

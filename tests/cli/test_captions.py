@@ -4,14 +4,22 @@ import json
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import jaxgan
+from jaxgan import data
 from jaxgan.cli import main
 from jaxgan.errors import UserError
 from jaxgan.metrics import regressor
+from jaxgan.metrics.base import warn
+from jaxgan.metrics.evaluate import evaluate
+from jaxgan.metrics.features import from_function
+from jaxgan.metrics.images import Stored
+from jaxgan.metrics.records import read_records
+from jaxgan.run.scored import captioned
 
 TOY = '''
 """Colours of sentences, a toy."""
@@ -256,6 +264,15 @@ def test_another_encoder_is_refused(toy, capsys):
     other = field.bind({"encoder": "words 2"})
     with pytest.raises(UserError, match="encoded by words 2, and this is words 1: restore that"):
         other.read("a cat")
+    run.data.items("caption", [0])  # of this encoder, and kept
+    run.about["caption"] = {"encoder": "words 2"}
+    for look in (
+        lambda: run.drawn(4, captions=run.source()),
+        lambda: captioned(run.experiment, run.source(), (16, 16, 3), run.about),
+        lambda: vars(run).pop("data") and run.data,
+    ):
+        with pytest.raises(UserError, match="encoded by words 2, and this is words 1: restore"):
+            look()
     assert main(["train", "toy.py", "--out", "other"]) == 0
     place = Path("other", "data.json")
     place.write_text(place.read_text().replace("words 1", "words 2"))
@@ -278,3 +295,50 @@ def test_images_of_held_out_captions_are_scored(toy, monkeypatch, capsys):
     assert set(found) == {"r_precision", "r_precision_real"}
     assert all(0 <= value < 0.2 for value in found.values())  # two steps teach next to nothing
     assert len(list((toy / "run").glob("regressor-*"))) == 1
+
+
+def test_captions_that_were_learned_from_are_told(monkeypatch, capsys, caplog):
+    monkeypatch.setattr(regressor, "of_data", partial(regressor.of_data, steps=2))
+    told = "learned from these very captions: give --against held-out data"
+    for against in ([], ["--against", "photos"]):
+        warn.cache_clear()
+        caplog.clear()
+        assert main(["evaluate", "run", "--metrics", "r_precision", "--num", "8", *against]) == 2
+        assert told in caplog.text
+    assert "among 99 others, and there are 4 different ones" in _err(capsys)
+
+
+def test_images_go_round_the_first_sentences_of_the_data():
+    run = jaxgan.open("run")
+    drawn = run.drawn(9, captions=run.source())
+    (batch,) = drawn.batches(9)
+    order = np.random.default_rng(0).permutation(4)
+    field = run.takes("generate")["caption"]
+    firsts = field.accept(["a red cat", "a blue cube", "ein roter Würfel"])
+    firsts = [*firsts, run.data.items("caption", [3])[0]]
+    expected = np.array(firsts)[[*order, *order, order[0]]]
+    np.testing.assert_allclose(batch["text"], expected, rtol=1e-6)
+    found = np.asarray(drawn.latents(jax.random.key(0), 50)["caption"])
+    assert {tuple(row) for row in found} == {tuple(row) for row in expected}
+
+
+def test_paths_between_latents_and_captions_have_a_length(toy):
+    run = jaxgan.open("run")
+    pixels = from_function("means", lambda _, x: x.mean((1, 2)), size=3)
+    real = Stored(data.Arrays(np.zeros((4, 16, 16, 3), np.uint8)))
+    drawn = run.drawn(4, captions=run.source())
+    (record,) = evaluate(drawn, real, "ppl", extractor=pixels)
+    assert record.value > 0
+
+
+def test_a_run_of_captions_is_scored_while_it_trains(monkeypatch, capsys):
+    pixels = from_function("means", lambda _, x: x.mean((1, 2)), size=3)
+    monkeypatch.setattr("jaxgan.metrics.evaluate.extractor", lambda name, weights: pixels)
+    command = ["train", "toy.py", "--out", "scored", "--evaluate.every", "2", "--evaluate.num", "8"]
+    assert main([*command, "--evaluate.metrics", "r_precision"]) == 2
+    error = _err(capsys)
+    assert "but r_precision needs a network that learns to read captions off images" in error
+    assert not Path("scored").exists()
+    assert main(command) == 0
+    (record,) = read_records(Path("scored"))
+    assert (record.metric, record.step, record.images) == ("fid", 2, 8)

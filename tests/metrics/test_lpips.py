@@ -16,10 +16,12 @@ from jaxgan.cli import main
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
 from jaxgan.metrics.base import warn
-from jaxgan.metrics.evaluate import evaluate
+from jaxgan.metrics.evaluate import _network, evaluate
 from jaxgan.metrics.features import from_function
 from jaxgan.metrics.images import Stored
 from jaxgan.metrics.lpips import NETWORKS
+from jaxgan.metrics.path_length import PPL
+from jaxgan.metrics.perceptual import LPIPS
 from jaxgan.pretrained.weights import find_weights
 from tests.reference.port import images_to_torch
 from tests.reference.vgg import VGG16, alexnet_features
@@ -86,13 +88,38 @@ def test_it_is_symmetric_and_within_its_range(rng, distance):
     np.testing.assert_allclose(compare(distance.params, *colours), there, rtol=1e-4)
 
 
-def test_images_above_256_pixels_are_halved_by_means(rng, distance):
-    a, b = rng.uniform(-1, 1, (2, 1, 40, 40, 3)).astype(np.float32)
-    large = [x.repeat(8, 1).repeat(8, 2) for x in (a, b)]
+@pytest.mark.parametrize("shape", [(40, 20), (20, 40)])
+def test_path_lengths_are_of_images_halved_by_means_and_scores_of_whole_ones(rng, shape):
+    distance = lpips.lpips("alex")
+    a, b = rng.uniform(-1, 1, (2, 1, *shape, 3)).astype(np.float32)
+    large = [x.repeat(8, 1).repeat(8, 2) for x in (a, b)]  # 320 pixels one way, 160 the other
     small = [x.repeat(4, 1).repeat(4, 2) for x in (a, b)]
-    compare = jax.jit(distance.apply)
-    found, expected = compare(distance.params, *large), compare(distance.params, *small)
+    compare, halved = jax.jit(distance.apply), lpips.lpips("alex", halved=True)
+    expected = compare(distance.params, *small)
+    found = jax.jit(halved.apply)(halved.params, *large)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+    whole = compare(distance.params, *large)
+    assert abs(whole - expected) > 0.05 * expected
+    assert (distance.resize, halved.resize) == ("none", "mean to at most 256x256")
+
+
+def test_large_images_are_compared_at_full_size_as_by_pytorch(rng, name, distance, reference):
+    a = rng.uniform(-1, 1, (1, 300, 60, 3)).astype(np.float32)
+    b = a + 0.2 * rng.standard_normal(a.shape).astype(np.float32)
+    got = jax.jit(distance.apply)(distance.params, a, b)
+    np.testing.assert_allclose(got, reference(a, b), rtol=1e-4, atol=1e-5)
+    score = LPIPS if name == "alex" else PPL
+    made = _network(score, PIXELS, None)
+    assert (made.name, made.resize == "none") == (distance.name, not score.halved)
+
+
+def test_odd_sides_are_halved_and_what_is_too_narrow_then_is_refused():
+    images = np.arange(257, dtype=np.float32).reshape(1, 1, 257, 1)
+    (row,) = lpips._halved(images)[0, :, :, 0]
+    np.testing.assert_array_equal(row, [*np.arange(0.5, 256, 2), 256])
+    halved = lpips.lpips("vgg", halved=True)
+    with pytest.raises(UserError, match="these are 16x512x3, halved to 8x256x3"):
+        halved.apply(halved.params, *np.zeros((2, 1, 16, 512, 3), np.float32))
 
 
 def test_it_names_its_weights(name, distance):
