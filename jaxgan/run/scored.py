@@ -8,7 +8,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from jaxgan import data
 from jaxgan.config import Experiment
@@ -51,7 +51,7 @@ def images_of(
     use, resolution = use_of(system, "generate"), resolution_at(system, state)
     taken = taken_by(system, use, None, resolution)
     takes = {n: t.field for n, t in taken.items()}
-    told = {n: t.origin for n, t in taken.items() if t.origin}
+    told = {n: t.origin for n, t in taken.items() if t.origin}  # sentences, or it was refused
     made, field = next(iter(given_by(use, None, resolution).items()))
     label = _label(system, takes)
     classes = cast(Label, takes[label].bind((about or {}).get(label, {}))) if label else None
@@ -76,9 +76,7 @@ def images_of(
         level = None if truncation is None else jnp.float32(truncation)
         fields = {n: field for n, field in takes.items() if n not in told}
         items = draw_items(fields, jax.random.split(key, count), level)
-        return items | {
-            n: _random(captions, column, named_key(key, n), count) for n, column in told.items()
-        }
+        return items | _random(captions, told, key, count)
 
     return Drawn(
         sample=sample,
@@ -112,13 +110,16 @@ def sentences(
 
 
 def _random(
-    captions: data.Batches | None, origin: str, key: jax.Array, count: int
-) -> Float[jax.Array, "n d"]:
-    """Vectors of first captions, at random."""
-    assert captions is not None  # or `scored` has refused
-    total = captions.count(origin)
-    vectors = captions.items(origin, np.arange(total))
-    return jnp.asarray(vectors)[jax.random.randint(key, (count,), 0, total)]
+    captions: data.Batches | None, told: Mapping[str, str], key: jax.Array, count: int
+) -> dict[str, jax.Array]:
+    """Vectors of the data's first captions, at random, for fields by name."""
+    found = {}
+    for name, origin in told.items():
+        assert captions is not None  # or `scored` has refused
+        total = captions.count(origin)
+        vectors = jnp.asarray(captions.items(origin, np.arange(total)))
+        found[name] = vectors[jax.random.randint(named_key(key, name), (count,), 0, total)]
+    return found
 
 
 def of_sentences(system: System) -> bool:
