@@ -49,9 +49,9 @@ def images_of(
     """
     scored(system, captions=captions is not None)
     use, resolution = use_of(system, "generate"), resolution_at(system, state)
-    taken = taken_by(system, use, None, resolution)
-    takes = {n: t.field for n, t in taken.items()}
-    told = {n: t.origin for n, t in taken.items() if t.origin}  # sentences, or it was refused
+    taken = taken_by(system, use, None, resolution).items()
+    takes = {n: each.field for n, each in taken}
+    told = {n: each.origin for n, each in taken if each.origin}  # of sentences
     made, field = next(iter(given_by(use, None, resolution).items()))
     label = _label(system, takes)
     classes = cast(Label, takes[label].bind((about or {}).get(label, {}))) if label else None
@@ -63,20 +63,19 @@ def images_of(
             system, state, "generate", given, numbers=numbers, seed=seed, truncation=truncation
         )
         known = {"label": applied.taken[label]} if label else {}
-        known |= {"text": next(iter(given.values()))} if given else {}
-        return {"image": field.from_network(applied.made[made]), **known}
+        texts = {"text": each for each in given.values()}
+        return {"image": field.from_network(applied.made[made]), **known, **texts}
 
     def generate(taken: dict[str, jax.Array]) -> jax.Array:
-        count = len(next(iter(taken.values())))
-        keys = call_keys(seed, jnp.arange(count, dtype=jnp.uint32))
-        view = evaluation_view(system, state, resolution)
+        numbers = jnp.arange(len(next(iter(taken.values()))), dtype=jnp.uint32)
+        keys, view = call_keys(seed, numbers), evaluation_view(system, state, resolution)
         return use.call(view, taken, keys, use.options)[made]
 
     def latents(key: jax.Array, count: int) -> dict[str, jax.Array]:
         level = None if truncation is None else jnp.float32(truncation)
-        fields = {n: field for n, field in takes.items() if n not in told}
-        items = draw_items(fields, jax.random.split(key, count), level)
-        return items | _random(captions, told, key, count)
+        fields = {n: each for n, each in takes.items() if n not in told}
+        drawn = draw_items(fields, jax.random.split(key, count), level)
+        return drawn | _random(captions, told, key, count)
 
     return Drawn(
         sample=sample,
