@@ -63,7 +63,7 @@ def images_of(
             system, state, "generate", given, numbers=numbers, seed=seed, truncation=truncation
         )
         known = {"label": applied.taken[label]} if label else {}
-        texts = {"text": each for each in given.values()}
+        texts = {"text": next(iter(given.values()))} if given else {}
         return {"image": field.from_network(applied.made[made]), **known, **texts}
 
     def generate(taken: dict[str, jax.Array]) -> jax.Array:
