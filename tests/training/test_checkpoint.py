@@ -64,17 +64,16 @@ def two_saved(tmp_path_factory):
     return folder, system, [state_sha256(state) for state in states]
 
 
-@pytest.mark.parametrize("at_most", [12, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_bit_flipped_in_any_file_is_never_restored_in_silence(
-    two_saved, tmp_path, caplog, capfd, rng, at_most
+    two_saved, tmp_path, caplog, capfd, rng
 ):
     folder, system, (before, newest) = two_saved
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     like = state_shapes(system, make_mesh(1, 1))
     files = [path for path in sorted((tmp_path / "1").rglob("*")) if path.is_file()]
     fell_back = 0
-    # Files have random names, so which bits these are is not the same every time.
-    for path in (files[n] for n in rng.permutation(len(files))[:at_most]):
+    # Files have random names, so which bits these are is not the same every time: two of each.
+    for path in files * 2:
         whole = path.read_bytes()
         bits = np.unpackbits(np.frombuffer(whole, np.uint8))
         bits[rng.integers(len(bits))] ^= 1
@@ -89,7 +88,7 @@ def test_a_bit_flipped_in_any_file_is_never_restored_in_silence(
         else:  # a file, or a part of one, that restoring does not need
             assert found == newest, path
     assert len(files) > 10
-    assert fell_back >= 3
+    assert fell_back >= 5
     assert len(capfd.readouterr().err.splitlines()) < 10  # Orbax alone says hundreds
 
 
