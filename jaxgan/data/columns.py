@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -89,22 +88,20 @@ def columns_of(
     Raises:
       UserError: "label" is missing from some, or neither a whole number nor a string.
     """
-    keys = Counter(key for each in found for key in each)
     columns, notes = {}, []
-    for key, count in keys.items():
+    for key in dict.fromkeys(key for each in found for key in each):
         if key in leave:
             continue
+        lacking = [number for number, each in enumerate(found, 1) if key not in each]
         if key == "image":
             notes.append(f"{where}: {key!r} is not read, for it is what images are called")
-        elif count < len(found) and key != "label":
-            lacking = [number for number, each in enumerate(found, 1) if key not in each]
+        elif lacking and key != "label":
             notes.append(_unread(where, key, lacking))
         elif key == "label":
-            missing = (number for number, each in enumerate(found, 1) if key not in each)
-            if count < len(found):
+            if lacking:
                 raise UserError(
-                    f"{where}: {len(found) - count:,} of {len(found):,} have no label (first: "
-                    f"entry {next(missing)}): give all one, or none"
+                    f"{where}: {len(lacking):,} of {len(found):,} have no label (first: "
+                    f"entry {lacking[0]}): give all one, or none"
                 )
             columns[key] = labels([each[key] for each in found], where)
         elif (said := _said([each[key] for each in found])) is not None:

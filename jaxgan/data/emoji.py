@@ -150,7 +150,8 @@ def _pictures(package: Path, vendor: str) -> Path:
 
 
 def _none(spec: str, folder: str, vendor: str, found: Mapping[str, Path]) -> UserError:
-    package = f"emoji-datasource-{vendor or VENDORS[0]}"
+    wanted = vendor or VENDORS[0]
+    package = f"emoji-datasource-{wanted}"
     here = f"{folder!r} holds {', '.join(found) or 'no such package'}"
     if not Path(folder).expanduser().is_dir():
         before, _, word = folder.rpartition(":")
@@ -163,8 +164,8 @@ def _none(spec: str, folder: str, vendor: str, found: Mapping[str, Path]) -> Use
         here = f"no folder {folder!r} here"
     return UserError(
         f"{spec}: {here}, expected the npm package {package}, unpacked: npm pack {package} && "
-        f"mkdir -p emoji/{vendor or VENDORS[0]} && tar xzf {package}-*.tgz -C emoji/"
-        f"{vendor or VENDORS[0]}, then --data emoji:emoji (Noto is Apache-2.0, Twemoji CC-BY 4.0)"
+        f"mkdir -p emoji/{wanted} && tar xzf {package}-*.tgz -C emoji/{wanted}, then --data "
+        "emoji:emoji (Noto is Apache-2.0, Twemoji CC-BY 4.0)"
     )
 
 

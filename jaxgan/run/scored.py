@@ -108,16 +108,21 @@ def sentences(
     return captions.items(origin, order[numbers % len(order)])
 
 
+@functools.lru_cache(maxsize=1)
+def _firsts(captions: data.Batches | None, origin: str) -> np.ndarray:
+    """Vectors of the data's first captions, which are asked for batch by batch."""
+    assert captions is not None  # or `scored` has refused
+    return captions.items(origin, np.arange(captions.count(origin)))
+
+
 def _random(
     captions: data.Batches | None, told: Mapping[str, str], key: jax.Array, count: int
 ) -> dict[str, jax.Array]:
-    """Vectors of the data's first captions, at random, for fields by name."""
+    """Vectors of first captions, at random, for fields by name."""
     found = {}
     for name, origin in told.items():
-        assert captions is not None  # or `scored` has refused
-        total = captions.count(origin)
-        vectors = jnp.asarray(captions.items(origin, np.arange(total)))
-        found[name] = vectors[jax.random.randint(named_key(key, name), (count,), 0, total)]
+        vectors = jnp.asarray(_firsts(captions, origin))
+        found[name] = vectors[jax.random.randint(named_key(key, name), (count,), 0, len(vectors))]
     return found
 
 
