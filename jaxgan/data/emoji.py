@@ -1,7 +1,8 @@
 """Emoji with their names: real pictures of 64 pixels, captions, classes, masks and pairs.
 
-`emoji:FOLDER[:google|twitter][:train|test]` reads the npm packages `emoji-datasource-google` (Noto,
-Apache-2.0) and `emoji-datasource-twitter` (Twemoji, CC-BY 4.0), unpacked:
+`emoji:FOLDER[:google|twitter][:textures][:train|test]` reads the npm packages
+`emoji-datasource-google` (Noto, Apache-2.0) and `emoji-datasource-twitter` (Twemoji, CC-BY 4.0),
+unpacked:
 
     npm pack emoji-datasource-google emoji-datasource-twitter
     mkdir -p emoji/google emoji/twitter
@@ -17,6 +18,10 @@ Apache-2.0) and `emoji-datasource-twitter` (Twemoji, CC-BY 4.0), unpacked:
 | text   | several sentences: its name, its short names, category and subcategory    |
 
 `:test` is every emoji of a tenth of the names, with all its skin tones, and `:train` the others.
+
+With `:textures` each lies on a ground of its own (`jaxgan.data.textures`), a function of its file's
+name alone: the image is 64x64 RGB, the mask is 255 where the alpha is above a half and 0 elsewhere,
+and there is no input. Test and train share the textures, and no cut of them but by chance.
 """
 
 import dataclasses
@@ -30,6 +35,7 @@ from jaxtyping import UInt8
 
 from jaxgan.data.base import Columns
 from jaxgan.data.columns import labels
+from jaxgan.data.textures import on_texture
 from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Field, Image, Mask, Text
 from jaxgan.fields.pixels import USUAL, Reading, channels, read
@@ -43,6 +49,7 @@ SIDE = 64
 """Pixels."""
 
 _PARTS = ("train", "test")
+_TEXTURES = "textures"
 _TENTH = 10
 _TONES = {
     "1F3FB": "light",
@@ -74,20 +81,20 @@ class _Emoji:
 
 
 def open_emoji(spec: str, reading: Reading = USUAL) -> Columns:
-    """Open `emoji:FOLDER[:google|twitter][:train|test]`.
+    """Open `emoji:FOLDER[:google|twitter][:textures][:train|test]`.
 
     FOLDER is an unpacked package, or holds one or both: in sub-folders `google` and `twitter`, or
     as `node_modules` does. The vendor that is named makes the images.
 
     Raises:
-      UserError: No package there, or one that is damaged.
+      UserError: No package there, or one that is damaged; no textures are installed.
     """
-    folder, vendor, part = _parsed(spec)
+    folder, vendor, part, textured = _parsed(spec)
     found = _packages(Path(folder).expanduser())
     if not found or (vendor and vendor not in found):
         raise _none(spec, folder, vendor, found)
     vendor = vendor or next(iter(found))
-    other = next((each for each in found if each != vendor), None)
+    other = None if textured else next((each for each in found if each != vendor), None)
     drawn_by = {each for each in (vendor, other) if each}
     listed = _listed(found[vendor] / "emoji.json")
     chosen = [
@@ -98,18 +105,24 @@ def open_emoji(spec: str, reading: Reading = USUAL) -> Columns:
     if not chosen:
         raise UserError(f"{spec}: {found[vendor] / 'emoji.json'} lists no emoji: unpack it anew")
     images = [_picture(found[vendor], vendor, each, reading) for each in chosen]
+    masks = np.stack([image[:, :, 3:] for image in images])
+    if textured:
+        masks = np.where(masks > 127, np.uint8(255), np.uint8(0))
+        # By name, so that an emoji has one ground in whatever part of the set it is.
+        grounds = [zlib.crc32(f"{vendor}/{each.file}".encode()) for each in chosen]
+        images = [on_texture(*each) for each in zip(images, grounds, strict=True)]
     names = sorted({each.category for each in listed})  # the same of each part
     label = labels([names.index(each.category) for each in chosen], spec, names)
     fields: dict[str, Field] = {
         # As many channels as are wanted: a list, for an array's would be four.
-        "image": Image((SIDE, SIDE, None)),
+        "image": Image((SIDE, SIDE, 3 if textured else None)),
         "mask": Mask((SIDE, SIDE, 1)),
         "label": label.field,
         "text": Text(),
     }
     items: dict[str, Any] = {
         "image": images,
-        "mask": np.stack([image[:, :, 3:] for image in images]),
+        "mask": masks,
         "label": label.items,
         "text": [each.texts for each in chosen],
     }
@@ -119,16 +132,22 @@ def open_emoji(spec: str, reading: Reading = USUAL) -> Columns:
     return Columns(items, fields, name=spec)
 
 
-def _parsed(spec: str) -> tuple[str, str, str]:
-    """The folder, the vendor and the part; "" for what is not named."""
+def _parsed(spec: str) -> tuple[str, str, str, bool]:
+    """The folder, the vendor, the part, "" for what is not named; and whether on textures."""
     folder = spec.removeprefix("emoji:")
-    vendor = part = ""
-    while (word := folder.rpartition(":")[2]) in (*VENDORS, *_PARTS) and ":" in folder:
-        if (word in VENDORS and vendor) or (word in _PARTS and part):
-            raise UserError(f"{spec}: give one vendor and one part, as in emoji:FOLDER:google:test")
-        vendor, part = (word, part) if word in VENDORS else (vendor, word)
-        folder = folder.rpartition(":")[0]
-    return folder, vendor, part
+    said: dict[tuple[str, ...], str] = {}
+    kinds = (VENDORS, _PARTS, (_TEXTURES,))
+    while ":" in folder:
+        rest, _, word = folder.rpartition(":")
+        kind = next((kind for kind in kinds if word in kind), None)
+        if kind is None:
+            break
+        if kind in said:
+            raise UserError(
+                f"{spec}: give one vendor and one part, as in emoji:FOLDER:google:textures:test"
+            )
+        said[kind], folder = word, rest
+    return folder, said.get(VENDORS, ""), said.get(_PARTS, ""), (_TEXTURES,) in said
 
 
 def _packages(root: Path) -> dict[str, Path]:

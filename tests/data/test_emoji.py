@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from jaxgan.data import fingerprint, open_source
+from jaxgan.data.textures import ground
 from jaxgan.errors import UserError
 from jaxgan.fields import Image as ImageField
 from jaxgan.fields import Mask
@@ -95,6 +96,38 @@ def test_parts_share_no_name_and_hold_all(tmp_path, rng):
     assert len(open_source(f"part:1/3:emoji:{folder}")) == len(whole) // 3
 
 
+def test_on_textures_images_are_rgb_and_masks_exact(tmp_path, rng):
+    folder = package(tmp_path, "google", rng)
+    package(tmp_path / "twitter", "twitter", rng)
+    plain = open_source(f"emoji:{folder}:google")
+    source = open_source(f"emoji:{folder}:textures:google")
+    assert set(source.columns) == {"image", "mask", "label", "text"}
+    assert source.columns["image"].shape == (64, 64, 3)
+    for index in range(len(source)):
+        rgba, item = plain[index]["image"], source[index]
+        np.testing.assert_array_equal(item["mask"], np.where(rgba[:, :, 3:] > 127, 255, 0))
+        opaque = rgba[:, :, 3] == 255
+        np.testing.assert_array_equal(item["image"][opaque], rgba[opaque][:, :3])
+    again = open_source(f"emoji:{folder}:google:textures")
+    assert fingerprint(again) == fingerprint(source) != fingerprint(plain)
+    by_name = {source[i]["text"]: source[i]["image"] for i in range(len(source))}
+    parts = [open_source(f"emoji:{folder}:google:textures:{part}") for part in ("train", "test")]
+    assert sum(map(len, parts)) == len(source)
+    for part in parts:
+        for index in range(len(part)):
+            item = part[index]
+            np.testing.assert_array_equal(item["image"], by_name[item["text"]])
+
+
+def test_grounds_are_many_and_depend_on_their_number_alone():
+    first = ground(7, 64, 64)
+    np.testing.assert_array_equal(ground(7, 64, 64), first)
+    assert first.std() > 5
+    assert len({ground(number, 64, 64).tobytes() for number in range(50)}) == 50
+    means = np.stack([ground(number, 64, 64).mean((0, 1)) for number in range(200)])
+    assert (means.std(0) > 20).all()  # of any colour
+
+
 def test_identity_is_that_of_pictures_and_captions(tmp_path, rng):
     folder = package(tmp_path / "a", "google", rng)
     first = fingerprint(open_source(f"emoji:{folder}"))
@@ -113,6 +146,7 @@ def test_what_cannot_be_read_is_told_in_a_line(tmp_path, rng):
     refused("emoji:", "no such package.*npm pack emoji-datasource-google")
     refused("emoji:nowhere:twitter", "no folder 'nowhere' here.*npm pack emoji-datasource-twitter")
     refused("emoji:x:google:twitter", "one vendor and one part")
+    refused("emoji:x:textures:test:textures", "one vendor and one part")
     folder = package(tmp_path / "p", "google", rng)
     refused(f"emoji:{folder}:twitter", "holds google, expected the npm package.*-twitter")
     refused(f"emoji:{folder}:gogle:train", "'gogle' is none of google.*did you mean google")
