@@ -198,14 +198,17 @@ class StyleGAN(Growing, Styled):
         side = resolution if isinstance(resolution, int) else self.shape[0]
         return 2 * (side.bit_length() - 2)
 
+    def sides(self, resolution: Resolution | None) -> tuple[int, ...]:
+        """Two of each size of maps."""
+        return tuple(4 << layer // 2 for layer in range(self.layers(resolution)))
+
     def truncated(self, resolution: Resolution | None) -> int:
         """As `truncated_layers` says."""
         return self.truncated_layers
 
     def _fake(self, view: View, key: PRNGKeyArray, count: int) -> Float[Array, "b h w c"]:
         """Images as they are drawn in training: styles mixed, noise fresh."""
-        sides = [4 << layer // 2 for layer in range(self.layers(view.resolution))]
-        return self.synthesize(view, *self.draw_mixed(view, key, count, sides))
+        return self.synthesize(view, *self.draw_mixed(view, key, count))
 
     def discriminator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray

@@ -394,12 +394,9 @@ class StyleGAN2(Styled, Conditional):
         """Two of each size of maps."""
         return 2 * len(self.widths())
 
-    def _mixed(
-        self, view: View, key: PRNGKeyArray, count: int, *label: Int[Array, " b"]
-    ) -> tuple[Float[Array, "b l d"], Noise]:
-        """Styles and noise as they are drawn in training."""
-        sides = [4 << (layer + 1) // 2 for layer in range(self.layers(None) - 1)]
-        return self.draw_mixed(view, key, count, sides, *label)
+    def sides(self, resolution: Resolution | None) -> tuple[int, ...]:
+        """One of 4 pixels, two of each larger size of maps."""
+        return tuple(4 << (layer + 1) // 2 for layer in range(self.layers(resolution) - 1))
 
     def _judge(
         self,
@@ -425,7 +422,7 @@ class StyleGAN2(Styled, Conditional):
         """Logistic loss; the logits of real images adapt the augmentation."""
         real, count, label = batch["image"], len(batch["image"]), label_of(batch)
         image_key, real_key, fake_key = jax.random.split(key, 3)
-        fake = self.synthesize(view, *self._mixed(view, image_key, count, *label))
+        fake = self.synthesize(view, *self.draw_mixed(view, image_key, count, *label))
         # Not together: each batch has a deviation of its own.
         real_logits = self._judge(view, real, self._numbers(view, real_key, count), *label)
         fake_logits = self._judge(view, fake, self._numbers(view, fake_key, count), *label)
@@ -459,7 +456,7 @@ class StyleGAN2(Styled, Conditional):
         """Non-saturating logistic loss."""
         count, label = len(batch["image"]), label_of(batch)
         image_key, augment_key = jax.random.split(key)
-        fake = self.synthesize(view, *self._mixed(view, image_key, count, *label))
+        fake = self.synthesize(view, *self.draw_mixed(view, image_key, count, *label))
         logits = self._judge(view, fake, self._numbers(view, augment_key, count), *label)
         return losses.non_saturating.generator(logits), {}
 
@@ -485,7 +482,7 @@ class StyleGAN2(Styled, Conditional):
         count = max(1, len(batch["image"]) // self.path_shrink)
         image_key, direction_key = jax.random.split(key)
         label = [y[:count] for y in label_of(batch)]
-        styles, noise = self._mixed(view, image_key, count, *label)
+        styles, noise = self.draw_mixed(view, image_key, count, *label)
         shape = self.shape
         directions = view.keys(direction_key, count)
         direction = jax.vmap(lambda own: jax.random.normal(own, shape))(directions)

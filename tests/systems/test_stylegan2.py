@@ -138,7 +138,7 @@ def test_path_lengths_of_a_generator_and_their_mean(state, rng):
 
     image_key, direction_key = jax.random.split(jax.random.key(2))
     fresh = view_of(TINY, state)
-    styles, noise = TINY._mixed(fresh, image_key, 2)
+    styles, noise = TINY.draw_mixed(fresh, image_key, 2)
     keys = fresh.keys(direction_key, 2)
     direction = jax.vmap(lambda key: jax.random.normal(key, (8, 8, 1)))(keys) / 8
     project = jax.jit(lambda w: (TINY.synthesize(fresh, w, noise) * direction).sum())

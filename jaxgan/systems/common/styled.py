@@ -2,18 +2,27 @@
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxgan.fields import Field, Number, Points, Resolution
+from jaxgan.fields import Field, Normal, Number, Points, Resolution
 from jaxgan.nn.style import Noise, draw_noise, mix, random_cutoff, truncate
 from jaxgan.ranges import Positive, Share
 from jaxgan.system import Use
 from jaxgan.systems.common.generative import Generative, label_of
 from jaxgan.view import View
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """Options of the use "synthesize"."""
+
+    noise: bool = False
+    """Whether it takes maps of noise, noise0, noise1, ..., which are drawn where they are not
+    given; otherwise they are those that were fixed at the start."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +41,10 @@ class Styled(Generative):
     @abstractmethod
     def layers(self, resolution: Resolution | None) -> int:
         """Layers that take a style, at a stage's resolution."""
+
+    @abstractmethod
+    def sides(self, resolution: Resolution | None) -> tuple[int, ...]:
+        """Sides of the maps of noise, one for each layer that takes noise."""
 
     def truncated(self, resolution: Resolution | None) -> int:
         """Layers, from the first, that truncation acts on."""
@@ -56,6 +69,19 @@ class Styled(Generative):
             del options
             return {"style": Points((self.layers(resolution), self.latent))}
 
+        def taken(options: Any, resolution: Resolution | None) -> dict[str, Field]:
+            sides = enumerate(self.sides(resolution)) if options.noise else ()
+            maps: dict[str, Field] = {f"noise{layer}": Normal((n, n, 1)) for layer, n in sides}
+            return {**style(options, resolution), **maps}
+
+        def synthesize(
+            view: View, taken: Mapping[str, Array], keys: Any, options: Any
+        ) -> dict[str, Array]:
+            del keys
+            count = len(self.sides(view.resolution))
+            noise = tuple(taken[f"noise{n}"] for n in range(count)) if options.noise else None
+            return {"image": self.synthesize(view, taken["style"], noise)}
+
         return {
             **super().uses(),
             "style": Use(
@@ -65,11 +91,10 @@ class Styled(Generative):
                 summary="makes styles of latents, one for each layer",
             ),
             "synthesize": Use(
-                call=lambda view, taken, keys, options: {
-                    "image": self.synthesize(view, taken["style"])
-                },
-                takes=style,
+                call=synthesize,
+                takes=taken,
                 gives={"image": self.sample()},
+                options=Synthesis(),
                 summary="makes images of styles",
             ),
         }
@@ -96,13 +121,12 @@ class Styled(Generative):
         view: View,
         key: PRNGKeyArray,
         count: int,
-        sides: Sequence[int],
         *label: Int[Array, " b"],
     ) -> tuple[Float[Array, "b l d"], Noise]:
         """Styles as they are drawn in training, mixed in a share `mixing` of batches, and noise.
 
-        The running mean of styles sees the first latents alone. `sides` are those of the noise's
-        maps; labels are given, where there are classes, for both latents.
+        The running mean of styles sees the first latents alone. Labels are given, where there are
+        classes, for both latents.
         """
         one, two, cut, noise_key = jax.random.split(key, 4)
         first, second = (
@@ -111,4 +135,4 @@ class Styled(Generative):
         )
         layers = self.layers(view.resolution)
         styles = mix(first, second, random_cutoff(cut, self.mixing, layers), layers)
-        return styles, draw_noise(view.keys(noise_key, count), sides)
+        return styles, draw_noise(view.keys(noise_key, count), self.sides(view.resolution))
