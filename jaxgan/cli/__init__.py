@@ -18,6 +18,7 @@ COMMANDS = {
     "translate": "make images from images, by a run that has learned to",
     "edit": "harmonise, paint, enlarge or animate an image by a run of one image",
     "evaluate": "score generated images against real ones",
+    "neighbours": "the real images nearest to what a run draws: does it remember?",
     "compare": "rank runs by their scores",
     "bench": "time a training step and its input on this machine",
     "plan": "what a training step would cost on hardware one lacks",
@@ -114,7 +115,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _usage() -> str:
-    commands = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
+    commands = "\n".join(f"  {name:12}{text}" for name, text in COMMANDS.items())
     return (
         f"usage: jaxgan COMMAND ...\n\n{commands}\n\n`jaxgan COMMAND --help` lists its options.\n"
         "Start with: jaxgan train quickstart"

@@ -18,15 +18,15 @@ from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
 from jaxgan.files import refuse_links
 from jaxgan.metrics import regressor
 from jaxgan.metrics.base import warn
-from jaxgan.metrics.evaluate import choose_extractor, evaluate, find, refer
-from jaxgan.metrics.features import Extractor
+from jaxgan.metrics.evaluate import choose_extractor, compared, evaluate, find, refer
+from jaxgan.metrics.features import Extractor, pixels
 from jaxgan.metrics.images import Drawn, Stored, of_source, shape_of
 from jaxgan.metrics.plots import over_truncations
 from jaxgan.metrics.records import Record, append
 from jaxgan.ranges import Positive, Rate, Seed, complaint
 from jaxgan.run import Run
 from jaxgan.run.folder import is_run
-from jaxgan.run.scored import captioned, real_images
+from jaxgan.run.scored import captioned, makes, real_images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,10 @@ class Options(Opening):
     FID alone. By default the data that the run was trained on."""
     metrics: str = "fid"
     """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, ppl, lpips,
-    cas."""
+    cas; of masks iou, dice, accuracy."""
     num: Positive | None = None
-    """Images to draw from a run (10,000), or to take from files (all)."""
+    """Images to draw from a run (10,000), or to take from files, or for a run to make images or
+    masks of (all)."""
     truncation: str | None = None
     """Truncations of a run's latents, such as 0.5,1.0,none: each is scored, and the curve drawn in
     the run's truncation.png."""
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
         prog=f"jaxgan evaluate {target}",
         description="Scores generated images against real ones.",
     )
-    find(options.metrics)  # before weights are read
+    compared(options.metrics)  # before weights are read
     keep_compilations()
     run, staged, kept = None, None, cache() / "classifiers"
     if is_run(target):
@@ -83,22 +84,8 @@ def main(argv: list[str]) -> int:
         kept = staged.here
     if run is None and (options.truncation is not None or options.best):
         raise UserError(f"{target} holds images: --truncation and --best are for runs")
-    sides: list[Drawn | Stored]
-    if run is not None:
-        given = _against(options, run)
-        sides = [*_of_run(run, options, given)]
-    else:
-        source = _source(target, options)
-        given = _against(options, run)
-        sides = [_of_files(source, given, options)]
-    against = _reals(given, options, run, sides[0].shape)
-    reader = _reader(run, options, given, kept, sides[0].shape)
-    alone = all(score.of == "captions" for score in find(options.metrics))
-    network = (
-        reader
-        if alone and reader is not None
-        else choose_extractor(options.extractor, options.weights, against, kept)
-    )
+    sides, against = _sides(target, run, options)
+    network, reader = _networks(run, options, kept, against, sides[0].shape)
     real = refer(against, options.metrics, extractor=network, regressor=reader)
     found = []
     for side in sides:
@@ -122,6 +109,44 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _sides(
+    target: str, run: Run | None, options: Options
+) -> tuple[list[Drawn | Stored], Stored | Path]:
+    """What is scored, once a truncation, and against what."""
+    if run is None:
+        source = _source(target, options)
+        given = _against(options, run)
+        files = _of_files(source, given, options)
+        return [files], _reals(given, options, run, files.shape)
+    given, kind = _against(options, run), compared(options.metrics)
+    if not makes(run.system, kind):
+        drawn = [*_of_run(run, options, given)]
+        return [*drawn], _reals(given, options, run, drawn[0].shape)
+    if isinstance(given, Path):
+        raise UserError(f"--against {given}: {run.name} makes {kind}s of images: give such data")
+    if options.truncation is not None:
+        raise UserError(f"--truncation: {run.name} makes {kind}s of images, not of latents")
+    made, true = run.made_of(given, options.num, kind=kind, seed=options.seed)
+    return [made], true
+
+
+def _networks(
+    run: Run | None,
+    options: Options,
+    kept: Path,
+    against: Stored | Path,
+    shape: tuple[int, ...],
+) -> tuple[Extractor, Extractor | None]:
+    """What images are compared by, and what reads captions off them."""
+    of = {score.of for score in find(options.metrics)}
+    reader = _reader(run, options, against, kept, shape)
+    if of == {"captions"} and reader is not None:
+        return reader, reader
+    if of == {"pixels"}:
+        return pixels(shape), reader
+    return choose_extractor(options.extractor, options.weights, against, kept), reader
+
+
 def _reading(options: Options) -> Reading:
     """How files are read that are not of a run's own data."""
     return Reading(
@@ -139,7 +164,7 @@ def _of_captions(options: Options) -> list[str]:
 def _reader(
     run: Run | None,
     options: Options,
-    real: data.Source | Path,
+    against: Stored | Path,
     folder: Path,
     shape: tuple[int, ...],
 ) -> Extractor | None:
@@ -149,12 +174,14 @@ def _reader(
     source = run.source()
     if isinstance(source, data.Stepwise):
         raise UserError(f"{run.experiment.data.name} has batches alone: no captions to learn from")
-    if isinstance(real, data.Source) and data.fingerprint(real) == data.fingerprint(source):
+    learned = captioned(run.experiment, source, shape, run.about)
+    if isinstance(against, Stored) and data.fingerprint(against.source) == data.fingerprint(
+        learned.source
+    ):
         warn(
             f"{names[0]}: the run, and what reads captions off images, learned from these very "
             "captions: give --against held-out data"
         )
-    learned = captioned(run.experiment, source, shape, run.about)
     return regressor.of_data(learned.source, folder)
 
 

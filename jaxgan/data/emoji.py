@@ -175,7 +175,7 @@ def _none(spec: str, folder: str, vendor: str, found: Mapping[str, Path]) -> Use
     if not Path(folder).expanduser().is_dir():
         before, _, word = folder.rpartition(":")
         if before and Path(before).expanduser().is_dir():
-            known = (*VENDORS, *_PARTS)
+            known = (*VENDORS, *_PARTS, _TEXTURES)
             return UserError(
                 f"{spec}: {word!r} is none of {', '.join(known)}, which may follow the folder"
                 f"{nearest(word, known)}"

@@ -13,6 +13,7 @@ from jaxgan.metrics.manifold import DensityCoverage, PrecisionRecall
 from jaxgan.metrics.path_length import PPL
 from jaxgan.metrics.perceptual import LPIPS
 from jaxgan.metrics.r_precision import RPrecision
+from jaxgan.metrics.segmentation import Accuracy, Dice, IoU
 from jaxgan.metrics.wasserstein import SWD
 
 SCORES: dict[str, type[Score]] = {
@@ -29,6 +30,9 @@ SCORES: dict[str, type[Score]] = {
         LPIPS,
         CAS,
         RPrecision,
+        IoU,
+        Dice,
+        Accuracy,
     )
 }
 """By the name that the command line takes."""

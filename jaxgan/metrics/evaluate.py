@@ -64,6 +64,23 @@ def find(names: str) -> list[type[Score]]:
     return list(found.values())
 
 
+def compared(metrics: str) -> str:
+    """What scores of these names look at: "image" or "mask".
+
+    Raises:
+        UserError: no such score, or some look at one and some at the other.
+    """
+    found = find(metrics)
+    masks = [score.name for score in found if "mask" in score.needs]
+    images = [score.name for score in found if "mask" not in score.needs]
+    if masks and images:
+        raise UserError(
+            f"--metrics {metrics}: {masks[0]} compares masks and {images[0]} images: ask for them "
+            "one after the other"
+        )
+    return "mask" if masks else "image"
+
+
 def check_logits(scores: Sequence[type[Score]], extractor: Extractor) -> None:
     """Checks that the extractor has class logits if a score needs them.
 
@@ -296,7 +313,7 @@ def _check_pairs(score: str, images: Images, real: Reference) -> None:
 _INSTEAD = {
     "text": "captions on both sides, of a run that draws images of them: leave it out",
     "label": "classes on both sides: leave it out",
-    "generator": "latents to walk through: give a run",
+    "generator": "latents to walk through: give a run that draws images of such",
 }
 """What a score needs, by column, and what to do without."""
 

@@ -120,6 +120,19 @@ def extractor(name: str | None = None, weights: str | Path | None = None) -> Ext
     )
 
 
+def pixels(shape: tuple[int, ...]) -> Extractor:
+    """The extractor whose features are an image's own bytes, as float32, for images of a shape."""
+    return Extractor(
+        name="pixels",
+        weights="",
+        resize="none",
+        size=int(np.prod(shape)),
+        classes=0,
+        params=(),
+        apply=lambda params, images: (images.reshape(len(images), -1).astype(np.float32), None),
+    )
+
+
 def from_function(
     name: str,
     function: Callable[[PyTree, UInt8[Array, "b h w c"]], Any],

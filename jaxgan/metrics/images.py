@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, PRNGKeyArray, PyTree, UInt8
+from jaxtyping import Float, Int, PRNGKeyArray, PyTree, UInt8
 
 from jaxgan import data
 from jaxgan.errors import UserError
@@ -28,16 +28,29 @@ BATCH = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Walk:
+    """How a generator goes from one of its latents to another; all for jit.
+
+    Attributes:
+        latents: (key, how many) -> what `generate` takes, a PyTree of arrays [b, ...].
+        generate: what `latents` gives -> images [b, h, w, c] in [-1, 1].
+        between: (a, b, t) -> what lies between what `latents` gives: a at t = 0, b at t = 1, for t
+            [b].
+    """
+
+    latents: Callable[[PRNGKeyArray, int], PyTree]
+    generate: Callable[[PyTree], Float[jax.Array, "b h w c"]]
+    between: Callable[[PyTree, PyTree, Float[jax.Array, " b"]], PyTree]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Images that a generator draws; `Run.drawn` makes one.
+    """Images or masks that a run makes; `Run.drawn` and `Run.made_of` make one.
 
     Attributes:
         sample: (how many, number of the first) -> columns as the data's: "image" [b, h, w, c],
-            uint8, and "label" [b] where there are classes; the same ones each time.
-        latents: (key, how many) -> what `generate` takes, a PyTree of arrays [b, ...]; for jit.
-        generate: what `latents` gives -> images [b, h, w, c] in [-1, 1]; for jit.
-        between: (a, b, t) -> what lies between what `latents` gives: a at t = 0, b at t = 1, for t
-            [b]; for jit.
+            uint8, and "label" [b] where there are classes, or "mask"; the same ones each time.
+        walk: between latents; None: they are made of images, not of latents.
         num: how many are scored.
         name: of the run.
         shape: of every image.
@@ -50,9 +63,6 @@ class Drawn:
     """
 
     sample: Callable[[int, int], Columns]
-    latents: Callable[[PRNGKeyArray, int], PyTree]
-    generate: Callable[[PyTree], Float[jax.Array, "b h w c"]]
-    between: Callable[[PyTree, PyTree, Float[jax.Array, " b"]], PyTree]
     num: int
     name: str
     shape: tuple[int, ...]
@@ -60,6 +70,7 @@ class Drawn:
     ema: bool
     truncation: float | None
     seed: int
+    walk: Walk | None = None
     paired: bool = False
     label: Label | None = None
 
@@ -112,16 +123,22 @@ class Stored:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of every image."""
-        return tuple(n or 0 for n in self.source.columns["image"].shape)
+        columns = self.source.columns
+        return tuple(n or 0 for n in (columns.get("image") or columns["mask"]).shape)
 
     def __len__(self) -> int:
         return min(self.num or len(self.source), len(self.source))
 
     def batches(self, size: int) -> Iterator[Columns]:
         """In batches of `size`, the last one smaller."""
-        order = np.random.default_rng(0).permutation(len(self.source))[: len(self)]
+        order = shuffled(len(self.source))[: len(self)]
         for start in range(0, len(order), size):
             yield self.source.take(order[start : start + size])
+
+
+def shuffled(count: int) -> Int[np.ndarray, " n"]:
+    """The order in which a data set of so many items is scored."""
+    return np.random.default_rng(0).permutation(count)
 
 
 def of_source(
@@ -212,7 +229,8 @@ def pass_over(
     Yields the columns that the images have, with the extractor's "features" [b, d] and "logits"
     [b, k], and "generator", the `Drawn`; columns that these images cannot have are left out.
     """
-    generator = {"generator": images} if isinstance(images, Drawn) else {}
+    walks = isinstance(images, Drawn) and images.walk is not None
+    generator = {"generator": images} if walks else {}
     if needs <= {"generator"}:
         yield generator
         return

@@ -100,12 +100,13 @@ class PPL(Score):
         """{"ppl": mean}, over as many steps as images are to be scored."""
         drawn, distance = self.generated, self.network
         assert isinstance(distance, Distance)
+        walk = drawn.walk
         params = jax.device_put(distance.params)
         length = perceptual_path_length(
-            drawn.generate,
-            drawn.latents,
+            walk.generate,
+            walk.latents,
             lambda a, b: distance.apply(params, a, b),
-            interpolation=drawn.between,
+            interpolation=walk.between,
             num=drawn.num,
             seed=drawn.seed,
         )

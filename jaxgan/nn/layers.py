@@ -74,7 +74,7 @@ class Conv(_Layer):
     """Cross-correlation, with zero padding.
 
     Attributes:
-        kernel_size: taps a side.
+        kernel_size: taps a side, or (high, wide), plain and of stride 1.
         stride: 1 or 2.
         padding: zeros a side; None keeps the size at stride 1 (odd kernels).
         scale: "up": nearest-neighbour upsampling by two, then the convolution; "down": the
@@ -83,7 +83,7 @@ class Conv(_Layer):
         dilation: places from tap to tap; above 1 the size is kept, and nothing is fused.
     """
 
-    kernel_size: int = 3
+    kernel_size: int | tuple[int, int] = 3
     stride: int = 1
     padding: int | None = None
     scale: Literal["up", "down"] | None = None
@@ -93,7 +93,8 @@ class Conv(_Layer):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
         """[b, h, w, in] to [b, y, x, features]."""
         k, inputs = self.kernel_size, x.shape[-1]
-        kernel, factor = self.kernel_and_factor((k, k, inputs, self.features))
+        high, wide = k if isinstance(k, tuple) else (k, k)
+        kernel, factor = self.kernel_and_factor((high, wide, inputs, self.features))
         if self.dilation > 1:
             x = resample.upsample(x) if self.scale == "up" else x
             y = resample.conv_dilated(x, kernel * factor, self.dilation, dtype=self.dtype)
@@ -103,9 +104,10 @@ class Conv(_Layer):
         elif self.scale == "down":
             y = resample.conv_down(x, kernel, factor, dtype=self.dtype)
         else:
-            padding = (k - 1) // 2 if self.padding is None else self.padding
+            same = ((high - 1) // 2, (wide - 1) // 2)
+            padding = same if self.padding is None else self.padding
             y = resample.conv(x, kernel * factor, self.stride, padding, dtype=self.dtype)
-        return self.add_bias(y, k * k * inputs)
+        return self.add_bias(y, high * wide * inputs)
 
 
 class ConvTranspose(_Layer):

@@ -161,9 +161,9 @@ def conv_down(
 
 def conv(
     x: Float[Array, "b h w i"],
-    kernel: Float[Array, "k k i o"],
+    kernel: Float[Array, "k l i o"],
     stride: int = 1,
-    padding: int = 0,
+    padding: int | tuple[int, int] = 0,
     *,
     dtype: Any = None,
     form: Form | None = None,
@@ -174,15 +174,16 @@ def conv(
       x: images.
       kernel: HWIO.
       stride: of both axes.
-      padding: zeros on every side.
+      padding: zeros on every side, or above and below and at the left and right.
       dtype: of the computation and the result; that of `x` by default.
       form: "native" or, for 1x1 kernels and images of the kernel's size, "matmul", the default.
     """
     dtype = dtype or x.dtype
-    k = kernel.shape[0]
-    whole = x.shape[1:3] == (k, k) and padding == 0
+    taps, bare = kernel.shape[:2], padding in (0, (0, 0))
+    whole = x.shape[1:3] == taps and bare
     if form is None:
-        form = "matmul" if whole or (k == stride == 1 and padding == 0) else "native"
+        one = taps == (1, 1) and stride == 1
+        form = "matmul" if bare and (whole or one) else "native"
     if form == "native":
         return _convolve(x, kernel, dtype, padding, stride)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
@@ -332,11 +333,14 @@ def _in_phases(x: Array, kernel: Array, stride: int, low: int, out: list[int]) -
     return y[:, : out[0], : out[1]]
 
 
-def _convolve(x: Array, kernel: Array, dtype: Any, padding: int, stride: int = 1) -> Array:
+def _convolve(
+    x: Array, kernel: Array, dtype: Any, padding: int | tuple[int, int], stride: int = 1
+) -> Array:
+    high, wide = padding if isinstance(padding, tuple) else (padding, padding)
     return lax.conv_general_dilated(
         x.astype(dtype),
         kernel.astype(dtype),
         (stride, stride),
-        [(padding, padding)] * 2,
+        [(high, high), (wide, wide)],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )

@@ -20,13 +20,13 @@ from jaxgan.data import Batches, Source, Stepwise, about, as_source, by_names, f
 from jaxgan.errors import UserError, nearest
 from jaxgan.fields import Field, Image, Normal, Resolution
 from jaxgan.metrics.base import warn
-from jaxgan.metrics.images import Drawn
+from jaxgan.metrics.images import Drawn, Stored
 from jaxgan.parallel.mesh import make_mesh
 from jaxgan.ranges import Count, Positive, Rate, Seed, check, checked
 from jaxgan.run import folder as files
 from jaxgan.run.batches import table
 from jaxgan.run.code import finder
-from jaxgan.run.scored import images_of, of_sentences
+from jaxgan.run.scored import images_of, made_of, of_sentences, scored_use
 from jaxgan.state import State
 from jaxgan.system import System, Use, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import (
@@ -450,8 +450,33 @@ class Run:
             captions=None if captions is None else self._captions(captions),
         )
 
+    @checked
+    def made_of(
+        self, source: Source, num: Positive | None = None, *, kind: str = "image", seed: Seed = 0
+    ) -> tuple[Drawn, Stored]:
+        """What it makes of the images of data, and what it should make, for `evaluate`.
+
+        Args:
+            source: the data.
+            num: how many of their items; None: all.
+            kind: of what is made: "image", or "mask" for scores of segmentation.
+            seed: of noise.
+
+        Raises:
+            UserError: a system that makes none of them of images; data that do not have both.
+        """
+        return made_of(
+            self.experiment,
+            self.stored,
+            source,
+            kind=kind,
+            name=str(self.folder),
+            num=num,
+            seed=seed,
+        )
+
     def _captions(self, source: Source) -> Batches | None:
-        """The data with sentences as "generate" takes them; None where it takes none."""
+        """The data with sentences as what is scored takes them; None where it takes none."""
         if not of_sentences(self.system):
             return None
         return table(self.experiment, source, self.resolution, self.about)

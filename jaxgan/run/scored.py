@@ -1,4 +1,8 @@
-"""Both sides of a run's scores: what "generate" draws, and the images that it imitates."""
+"""Both sides of a run's scores: what it draws or makes of data, and what that should be like.
+
+Which use is scored follows from what scores look at: the first that gives images, or masks, at
+random or of the data's images.
+"""
 
 import dataclasses
 import functools
@@ -13,11 +17,11 @@ from jaxtyping import Int
 from jaxgan import data
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
-from jaxgan.fields import Field, Image, Label, Text, draw_items, named_key
-from jaxgan.metrics.images import Drawn, Stored, of_source
+from jaxgan.fields import Field, Image, Label, Mask, Text, draw_items, named_key
+from jaxgan.metrics.images import Drawn, Stored, Walk, of_source, shuffled
 from jaxgan.run.batches import table
 from jaxgan.state import State
-from jaxgan.system import System, data_fields, given_by, taken_by, use_of
+from jaxgan.system import System, Use, data_fields, given_by, taken_by, use_of
 from jaxgan.training.apply import apply, call_keys, evaluation_view, resolution_at
 
 
@@ -32,7 +36,7 @@ def images_of(
     about: Mapping[str, Mapping[str, Any]] | None = None,
     captions: data.Batches | None = None,
 ) -> Drawn:
-    """Images of a state, to score: what the use "generate" gives first.
+    """Images that a state draws, to score: what the use that draws at random gives first.
 
     Args:
         system: the GAN.
@@ -45,10 +49,10 @@ def images_of(
         captions: data of whose first sentences images are drawn, round and round.
 
     Raises:
-        UserError: the system has no such use, or it draws no images.
+        UserError: the system has no such use.
     """
-    scored(system, captions=captions is not None)
-    use, resolution = use_of(system, "generate"), resolution_at(system, state)
+    chosen = scored_use(system, "image", captions=captions is not None)
+    use, resolution = use_of(system, chosen), resolution_at(system, state)
     taken = taken_by(system, use, None, resolution).items()
     takes = {n: each.field for n, each in taken}
     told = {n: each.origin for n, each in taken if each.origin}  # of sentences
@@ -60,7 +64,7 @@ def images_of(
         numbers = np.arange(start, start + count)
         given = {n: sentences(captions, column, numbers) for n, column in told.items()}
         applied = apply(
-            system, state, "generate", given, numbers=numbers, seed=seed, truncation=truncation
+            system, state, chosen, given, numbers=numbers, seed=seed, truncation=truncation
         )
         known = {"label": applied.taken[label]} if label else {}
         texts = {"text": next(iter(given.values()))} if given else {}
@@ -79,9 +83,7 @@ def images_of(
 
     return Drawn(
         sample=sample,
-        generate=generate,
-        latents=latents,
-        between=functools.partial(_between, takes),
+        walk=Walk(generate=generate, latents=latents, between=functools.partial(_between, takes)),
         num=num,
         name=name,
         shape=tuple(n or 0 for n in field.shape),
@@ -104,7 +106,7 @@ def sentences(
 ) -> np.ndarray:
     """Vectors of the data's first captions, round and round, in the order of `Stored`'s images."""
     assert captions is not None  # or `scored` has refused
-    order = np.random.default_rng(0).permutation(captions.count(origin))
+    order = shuffled(captions.count(origin))
     return captions.items(origin, order[numbers % len(order)])
 
 
@@ -127,35 +129,82 @@ def _random(
 
 
 def of_sentences(system: System) -> bool:
-    """Whether the use "generate" draws images of sentences of the data."""
-    taken = taken_by(system, use_of(system, "generate")).values()
+    """Whether the images that are scored are drawn of sentences of the data."""
+    use = use_of(system, scored_use(system, "image", captions=True))
+    taken = taken_by(system, use).values()
     return any(each.origin and isinstance(each.field, Text) for each in taken)
 
 
+def scored_use(system: System, kind: str, *, captions: bool = False, of_data: bool = False) -> str:
+    """The use whose results are scored: the first that gives a field of a kind before others.
+
+    Args:
+        system: the GAN.
+        kind: of the field, "image" or "mask".
+        captions: sentences are at hand that images are drawn of.
+        of_data: whether it makes them of the data's images; otherwise it draws them at random.
+
+    Raises:
+        UserError: the system has no such use.
+    """
+    why = []
+    for name, use in system.uses().items():
+        field = next(iter(given_by(use).values()))
+        needed = [] if field.kind() != kind else _needed(system, use, captions)
+        if field.kind() != kind:
+            why.append(f"{name} gives {field.text()}")
+        elif _makes(system, use) if of_data else not needed:
+            return name
+        else:
+            why.append(f"{name} takes {needed[0] if needed else 'nothing of the data'}")
+    how = "makes of the data's images" if of_data else "draws at random"
+    raise UserError(
+        f"{type(system).__name__} has no {kind}s to score, that is none that it {how} "
+        f"({', '.join(why)}): give scores of what it makes, or another run"
+    )
+
+
+def _needed(system: System, use: Use, captions: bool) -> list[str]:
+    """What a use takes that is not drawn at random, but for captions that are at hand."""
+    taken = taken_by(system, use)
+    needed = [name for name, each in taken.items() if each.origin or not each.drawn]
+    return [n for n in needed if not (captions and isinstance(taken[n].field, Text))]
+
+
+def _makes(system: System, use: Use) -> bool:
+    """Whether a use makes something that the data have, too, of images that they have."""
+    fields, taken = data_fields(system), taken_by(system, use)
+    needed = _needed(system, use, captions=False)
+    images = all(n in fields and isinstance(taken[n].field, Image) for n in needed)
+    made = next(iter(given_by(use)))
+    return bool(needed) and images and made in fields and made not in needed
+
+
+def makes(system: System, kind: str) -> bool:
+    """Whether what is scored of images or masks is made of the data's images, not drawn."""
+    for use in system.uses().values():
+        if next(iter(given_by(use).values())).kind() == kind:
+            if not _needed(system, use, captions=True):
+                return False
+            if _makes(system, use):
+                return True
+    return False
+
+
 def scored(system: System, *, captions: bool = False) -> tuple[tuple[int, ...], int]:
-    """Shape of the images that the use "generate" is scored by, and their classes, 0 for none.
+    """Shape of the images that are drawn to be scored, and their classes, 0 for none.
 
     `captions`: sentences are at hand that images are drawn of.
 
     Raises:
-        UserError: the system has no such use, it draws no images, or it must be given something.
+        UserError: the system draws no images at random.
     """
-    use = use_of(system, "generate")
-    takes, (_, field) = taken_by(system, use), next(iter(given_by(use).items()))
-    if type(field) is not Image:
-        raise UserError(f"{type(system).__name__} draws {field.text()}: scores are for images")
-    needed = [n for n, taken in takes.items() if taken.origin or not taken.drawn]
-    if captions:
-        needed = [n for n in needed if not (takes[n].origin and isinstance(takes[n].field, Text))]
-    if needed:
-        raise UserError(
-            f"{type(system).__name__} draws from {needed[0]}, which is not drawn at random: "
-            "only what is drawn of latents, labels and sentences of data is scored"
-        )
-    fields = {n: taken.field for n, taken in takes.items()}
+    use = use_of(system, scored_use(system, "image", captions=captions))
+    fields = {n: taken.field for n, taken in taken_by(system, use).items()}
     label = _label(system, fields)
     classes = fields[label].classes if label else 0  # type: ignore[attr-defined]
-    return tuple(n or 0 for n in field.shape), classes
+    shape = next(iter(given_by(use).values())).shape
+    return tuple(n or 0 for n in shape), classes
 
 
 def _label(system: System, takes: Mapping[str, Field]) -> str | None:
@@ -225,13 +274,14 @@ def captioned(
 
 
 def real_images(experiment: Experiment, source: data.Source, shape: tuple[int, ...]) -> Stored:
-    """The data's images that the use "generate" imitates, with their labels, in a shape.
+    """The data's images that are imitated, with their labels, in a shape.
 
     Raises:
         UserError: the data have none, or they cannot be brought to it.
     """
     system, settings = experiment.system, experiment.data
-    made, field = next(iter(given_by(use_of(system, "generate")).items()))
+    use = use_of(system, scored_use(system, "image", captions=True))
+    made, field = next(iter(given_by(use).items()))
     matches = data.match(system.data(), source, settings.renames)
     found = next((each for each in matches if made in each.columns), matches[0])
     columns = {name: column for name, column in found.columns.items() if name == "label"}
@@ -242,3 +292,115 @@ def real_images(experiment: Experiment, source: data.Source, shape: tuple[int, .
         crop=settings.crop,
         columns={**columns, "image": found.columns.get(made, "image")},
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Targets(data.Source):
+    """What the items of data should become, as one column "image" or "mask".
+
+    Attributes:
+        source: where they lie.
+        table: the same data, as the system takes them.
+        target: the field.
+        called: by the system.
+    """
+
+    source: data.Source
+    table: data.Batches
+    target: Field
+    called: str
+
+    def __len__(self) -> int:
+        return self.table.count(self.called)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: items[0] for name, items in self.take(np.array([index])).items()}
+
+    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        """The items at `indices`, stacked."""
+        return {self.target.kind(): _kept(self.target, self.table.items(self.called, indices))}
+
+    def identity(self) -> Iterator[bytes]:
+        """What identifies the data, and which of their fields this is."""
+        yield from self.source.identity()
+        yield f"target {self.called}".encode()
+
+
+def _kept(field: Field, items: Any) -> np.ndarray:
+    """Items of networks as scores see them: images in bytes, masks in bytes of one foreground."""
+    kept = field.from_network(items)
+    count = field.shape[-1]
+    if not isinstance(field, Mask) or count == 1:
+        return kept
+    if count != 2:
+        raise UserError(f"scores of masks are of one foreground, and these have {count} classes")
+    return kept * np.uint8(255)
+
+
+def made_of(
+    experiment: Experiment,
+    state: State,
+    source: data.Source,
+    *,
+    kind: str,
+    name: str,
+    num: int | None = None,
+    seed: int = 0,
+) -> tuple[Drawn, Stored]:
+    """What a state makes of the images of data, and what it should make: both sides of scores.
+
+    Rows of both belong together where the data have both in one item.
+
+    Args:
+        experiment: of the run.
+        state: its State.
+        source: the data.
+        kind: of what is made, "image" or "mask".
+        name: of the run.
+        num: how many items are taken, in the order of `Stored`; None: all.
+        seed: of noise.
+
+    Raises:
+        UserError: the system makes none of the data's images; the data do not have both.
+    """
+    system = experiment.system
+    chosen, resolution = scored_use(system, kind, of_data=True), resolution_at(system, state)
+    use = use_of(system, chosen)
+    needed = _needed(system, use, captions=False)
+    made, field = next(iter(given_by(use, None, resolution).items()))
+    found = table(experiment, source, resolution)
+    matches = data.match(system.data(), source, experiment.data.renames)
+    sets = {id(each.source) for each in matches for n in (*needed, made) if n in each.columns}
+    counted = min(found.count(n) for n in needed)
+    num = min(num or counted, counted)
+
+    def sample(count: int, start: int) -> dict[str, np.ndarray]:
+        rows = shuffled(counted)[start : start + count]
+        given = {n: found.items(n, rows) for n in needed}
+        numbers = np.arange(start, start + count)
+        applied = apply(system, state, chosen, given, numbers=numbers, seed=seed)
+        return {kind: _kept(field, applied.made[made])}
+
+    shape = tuple(n or 0 for n in field.shape)
+    shape = (*shape[:2], 1) if kind == "mask" else shape
+    target = dataclasses.replace(field, shape=shape)
+    targets = Targets(
+        name=source.name,
+        columns={kind: target},
+        source=source,
+        table=found,
+        target=field,
+        called=made,
+    )
+    drawn = Drawn(
+        sample=sample,
+        num=num,
+        name=name,
+        shape=shape,
+        step=int(state.step),
+        ema=bool(system.ema()),
+        truncation=None,
+        seed=seed,
+        paired=len(sets) == 1,
+    )
+    return drawn, Stored(targets, num if drawn.paired else None)

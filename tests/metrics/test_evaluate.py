@@ -269,7 +269,7 @@ def test_a_path_length_of_features_is_that_of_its_own_loop(run, monkeypatch):
     for index in range(2):
         key = jax.random.fold_in(jax.random.key(2), index)
         a_key, b_key, t_key = jax.random.split(key, 3)
-        start, end = drawn.latents(a_key, 50), drawn.latents(b_key, 50)
+        start, end = drawn.walk.latents(a_key, 50), drawn.walk.latents(b_key, 50)
         a, b = (np.asarray(taken["z"], np.float64) for taken in (start, end))
         t = np.asarray(jax.random.uniform(t_key, (50,)), np.float64)
         cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
@@ -279,7 +279,7 @@ def test_a_path_length_of_features_is_that_of_its_own_loop(run, monkeypatch):
             z = (np.sin((1 - at) * angle)[:, None] * a + np.sin(at * angle)[:, None] * b) / np.sin(
                 angle
             )[:, None]
-            pixels = drawn.generate({**start, "z": jnp.asarray(z, jnp.float32)})
+            pixels = drawn.walk.generate({**start, "z": jnp.asarray(z, jnp.float32)})
             seen.append(np.asarray(project(WEIGHTS, (pixels + 1) * 127.5)[0], np.float64))
         lengths.append(((seen[1] - seen[0]) ** 2).sum(1) / 1e-8)
     # Of so few none is cut off; float32 in steps of 1e-4.

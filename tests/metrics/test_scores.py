@@ -64,7 +64,7 @@ def difference(monkeypatch):
 def test_every_score_says_what_it_is(name):
     score = SCORES[name]
     assert score.name == name
-    known = {"image", "label", "text", "features", "logits", "generator"}
+    known = {"image", "mask", "label", "text", "features", "logits", "generator"}
     assert score.needs
     assert score.needs | score.needs_real <= known
     assert score.better in ("lower", "higher")
@@ -147,9 +147,6 @@ def drawn_from(real, **settings):
 
     return Drawn(
         sample=sample,
-        latents=lambda key, count: {},
-        generate=lambda taken: taken,
-        between=lambda a, b, t: a,
         num=len(real),
         name="made",
         shape=real.shape,
