@@ -5,9 +5,10 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import tyro
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
@@ -19,7 +20,9 @@ from jaxgan.describe import next_command
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Label
 from jaxgan.files import writing
+from jaxgan.latent.directions import apply_moves, check_moves, parse_move
 from jaxgan.latent.mixing import mix
+from jaxgan.latent.search import best_of, refine
 from jaxgan.latent.table import table
 from jaxgan.latent.walk import walk
 from jaxgan.ranges import Count, Number, Positive, Rate, Seed
@@ -67,6 +70,16 @@ class Options(Opening):
     as category code, or category code.1: classes, or one of several numbers."""
     sweep: tuple[Number, Number] | None = None
     """From where to where the numbers of --table's columns go; None: as far as they are drawn."""
+    move: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """DIR:3:+2.0: by 2 sigma along the third direction, or one of that name, of a folder that
+    `jaxgan directions` made; DIR:3:+2.0:4-7: in the layers 4 to 7, from 0. May be given again."""
+    best_of: Positive = 1
+    """Draw so many for each image, and keep the one that --by finds best."""
+    by: Literal["discriminator", "classifier"] = "discriminator"
+    """Judge of --best-of: the run's discriminator, or a small classifier of the run's data, which
+    looks for the label, or for any class where there are no labels."""
+    refine: Count = 0
+    """Steps of Langevin's dynamics in latents by the discriminator (DDLS)."""
     size: str | None = None
     """Height and width, such as 64x192: for systems that draw images of any size."""
     attention: bool = False
@@ -111,6 +124,11 @@ def main(argv: list[str]) -> int:
     columns = columns or (given.count if 1 < given.count <= 16 else None)
     items, chosen = run.split(use, {**turns, **static})
     takes, gives = run.takes(use, chosen), run.gives(use, chosen)
+    moves = [parse_move(each) for each in options.move]
+    if moves:
+        check_moves(run, moves)
+    if use == "attention" and _searches(options):
+        raise UserError("--attention draws without --move, --best-of and --refine: leave these out")
     _check_memory(options.out, num, gives)
     state = run.standing(
         options.standing_statistics, truncation=options.truncation, seed=options.seed
@@ -119,15 +137,16 @@ def main(argv: list[str]) -> int:
     for start in range(0, num, size):
         rows = np.arange(start, min(start + size, num))
         mine = {n: x if len(x) == 1 else x[start : start + size] for n, x in items.items()}
-        applied = run.apply(
-            use,
-            mine,
-            state=state,
-            numbers=rows,
-            seed=options.seed,
-            options=chosen,
-            truncation=options.truncation,
-        )
+        how: dict[str, Any] = {"numbers": rows, "seed": options.seed, "options": chosen}
+        how["truncation"] = options.truncation
+        if options.best_of > 1:
+            mine = best_of(run, options.best_of, mine, by=options.by, **how)
+        if options.refine:
+            mine = refine(run, mine, steps=options.refine, **how)
+        if moves:
+            applied = apply_moves(run, moves, mine, state=state, **how)
+        else:
+            applied = run.apply(use, mine, state=state, **how)
         labels = applied.taken.get("label", [None] * len(rows))
         names = [
             given.name(int(row)) if k is None else f"{given.name(int(row))}_label{k}"
@@ -136,6 +155,11 @@ def main(argv: list[str]) -> int:
         write(options.out, takes, gives, applied, names=names, columns=columns, plural=True)
     say(f"{options.out}: {num} samples of {folder}")
     return 0
+
+
+def _searches(options: Options) -> bool:
+    """Whether samples are moved, or searched for."""
+    return bool(options.move) or options.best_of > 1 or options.refine > 0
 
 
 def _check_memory(out: Path, num: int, gives: Mapping[str, Field]) -> None:
@@ -165,11 +189,11 @@ def _draw_many(options: Options, run: Run, given: Given) -> int:
     if sum(value is not None for value in ways.values()) > 1:
         raise UserError(f"{', '.join(ways)} exclude each other: give one")
     if (options.truncation, options.size) != (None, None) or (
-        options.standing_statistics or options.attention
+        options.standing_statistics or options.attention or _searches(options)
     ):
         raise UserError(
-            f"{way} draws without --truncation, --standing-statistics, --size and --attention: "
-            "leave these out"
+            f"{way} draws without --truncation, --standing-statistics, --size, --attention, "
+            "--move, --best-of and --refine: leave these out"
         )
     labelled = options.label is not None or options.labels is not None or options.each_label
     if labelled and way != "--interpolate":

@@ -685,6 +685,14 @@ class BigGAN(Attentive, Classifying):
         """Samples in [-1, 1], of the size that the stage has."""
         return view("generator", taken["z"], *label_of(taken), **self._size(view))[0]
 
+    def judged(
+        self, view: View, taken: Mapping[str, Array]
+    ) -> tuple[tuple[Array, ...], dict[str, Any]]:
+        """As of all generators, with what labels share, and how far a size is faded in."""
+        fade = self._size(view).get("fade")
+        options = {} if fade is None else {"fade": fade}
+        return (taken["image"], *self._labels(view, taken)), options
+
     def _orthogonalise(self) -> optax.GradientTransformation:
         """Adds the penalty's gradient: once an update, it depends on no image.
 

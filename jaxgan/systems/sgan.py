@@ -490,7 +490,8 @@ class SGAN(Generative):
             gives={"image": self.sample()},
             summary="draws images that have the features of an image",
         )
-        return {**super().uses(), "classify": classify, "redraw": redraw}
+        generate = super().uses()["generate"]
+        return {"generate": generate, "classify": classify, "redraw": redraw}
 
     def make(self, view: View, taken: Mapping[str, Array]) -> Float[Array, "b h w c"]:
         """Samples [b, *shape] in [-1, 1] of what `latents` declares."""

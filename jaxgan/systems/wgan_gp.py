@@ -14,9 +14,9 @@ and so does this.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -287,6 +287,13 @@ class ACWGANGP(WGANGP, Classifying):
     def inputs(self) -> dict[str, tuple]:
         """Latents, with labels if conditional, and samples."""
         return {**super().inputs(), "discriminator": (self.sample().zeros(),)}
+
+    def judged(
+        self, view: View, taken: Mapping[str, Array]
+    ) -> tuple[tuple[Array, ...], dict[str, Any]]:
+        """Samples alone: the critic sees no labels."""
+        del view
+        return (taken["image"],), {}
 
     def discriminator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray

@@ -304,7 +304,7 @@ def test_attention_starts_as_the_identity_and_can_be_looked_at(state):
     assert use.gives["attention"].shape == attention.shape[1:]
     np.testing.assert_allclose(attention.sum(-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(TINY.make(view, taken), images)
-    assert set(CIFAR.uses()) == {"generate"}
+    assert set(CIFAR.uses()) == {"generate", "judge"}
 
 
 def test_without_labels_latents_alone_reach_the_norms():

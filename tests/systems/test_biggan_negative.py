@@ -197,7 +197,7 @@ def test_the_schedule_of_growing():
     assert [float(size(step, 16)["fade"]) for step in (4, 5, 6, 7)] == [0, 0.5, 1, 1]
     assert float(size(9, 32)["fade"]) == 0.5
     assert [stage.resolution for stage in stages_of(TINY)] == [None]
-    assert set(system.uses()) == {"generate"}
+    assert set(system.uses()) == {"generate", "judge"}
 
 
 @pytest.mark.parametrize(

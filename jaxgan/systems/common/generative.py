@@ -5,10 +5,11 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxgan.fields import Attention, Field, Image, Label, Normal, Points
+from jaxgan.fields import Attention, Field, FromData, Image, Label, Normal, Points
 from jaxgan.ranges import Count, DecayRate, Positive, Shape
 from jaxgan.system import Decay, Loss, Metrics, Player, Stage, System, Use
 from jaxgan.view import View
@@ -52,14 +53,20 @@ class Generative(System):
         }
 
     def uses(self) -> dict[str, Use]:
-        """Draws samples."""
+        """Draws samples, and says what the discriminator makes of them."""
         return {
             "generate": Use(
                 call=lambda view, taken, keys, options: {"image": self.make(view, taken)},
                 takes=self.latents(),
                 gives={"image": self.sample()},
                 summary="draws samples",
-            )
+            ),
+            "judge": Use(
+                call=lambda view, taken, keys, options: {"logit": self.logits(view, taken)},
+                takes={name: FromData(column=name) for name in ("image", *self.labels())},
+                gives={"logit": Points(())},
+                summary="how real the discriminator finds samples: its logits",
+            ),
         }
 
     def ema(self) -> Mapping[str, Decay]:
@@ -69,6 +76,28 @@ class Generative(System):
     def make(self, view: View, taken: Mapping[str, Array]) -> Float[Array, "b ..."]:
         """Samples [b, *shape] in [-1, 1] of what `latents` declares."""
         return view("generator", taken["z"], *label_of(taken))
+
+    def judged(
+        self, view: View, taken: Mapping[str, Array]
+    ) -> tuple[tuple[Array, ...], dict[str, Any]]:
+        """What the discriminator is given of samples [b, *shape] and labels: inputs, options."""
+        del view
+        return (taken["image"], *label_of(taken)), {}
+
+    def logits(self, view: View, taken: Mapping[str, Array]) -> Float[Array, " b"]:
+        """Logits of samples, and of their labels where there are classes.
+
+        Each is judged alone, so that it counts for itself: where a discriminator compares a batch
+        (minibatch standard deviation), there is nothing to compare.
+        """
+        inputs, options = self.judged(view, taken)
+
+        def alone(*row: Array) -> Any:
+            return view.frozen("discriminator", *(x[None] for x in row), **options)
+
+        scores = jax.vmap(alone)(*inputs)
+        first = jax.tree.leaves(scores)[0]  # classes or maps of attention may follow
+        return first.reshape(len(first))
 
     def fakes(
         self, view: View, key: PRNGKeyArray, count: int

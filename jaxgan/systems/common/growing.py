@@ -13,7 +13,7 @@ resolution; the authors' code also forgets them when a fade ends.
 import dataclasses
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -177,6 +177,13 @@ class Growing(Generative):
             )
             for level in self.levels()
         )
+
+    def judged(
+        self, view: View, taken: Mapping[str, Array]
+    ) -> tuple[tuple[Array, ...], dict[str, Any]]:
+        """As of all generators, and how far the newest layers are faded in."""
+        inputs, options = super().judged(view, taken)
+        return inputs, {**options, "fade": self.size(view)["fade"]}
 
     def size(self, view: View) -> dict[str, Any]:
         """What networks take of the stage and the step: {"resolution": side, "fade": how far}."""
