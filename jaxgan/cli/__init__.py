@@ -17,6 +17,8 @@ COMMANDS = {
     "apply": "do anything that a run can do, to what is given",
     "translate": "make images from images, by a run that has learned to",
     "edit": "harmonise, paint, enlarge or animate an image by a run of one image",
+    "invert": "find codes of which a run makes photographs",
+    "latent": "morph, blend, fill and otherwise edit images by their codes",
     "directions": "directions in a generator's codes: of weights, components, scores, classifiers",
     "evaluate": "score generated images against real ones",
     "neighbours": "the real images nearest to what a run draws: does it remember?",

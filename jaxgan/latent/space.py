@@ -128,7 +128,7 @@ class Space:
         """What the use takes for codes [n, *shape], as `run.apply` wants it; arrays of any kind."""
         if self.name != "w":
             return {self.take: codes}
-        xp = jnp if isinstance(codes, Array) else np
+        xp: Any = np if isinstance(codes, np.ndarray) else jnp
         return {self.take: xp.broadcast_to(codes[:, None], (len(codes), self.layers, *self.shape))}
 
     def apply(

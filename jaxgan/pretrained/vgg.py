@@ -4,7 +4,7 @@ Simonyan & Zisserman 2015, "Very deep convolutional networks for large-scale ima
 configuration D. Submodules carry torchvision's names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from flax import linen as nn
@@ -38,11 +38,20 @@ class _Features(nn.Module):
 
     def maps(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
         """relu1_2, 2_2, 3_3, 4_3 and 5_3: h, h/2, ... h/16 rows, rounded down."""
+        return self.after(x, [place for place in CONVOLUTIONS if place + 2 not in CONVOLUTIONS])
+
+    def after(
+        self, x: Float[Array, "b h w 3"], places: Sequence[int]
+    ) -> list[Float[Array, "b _ _ _"]]:
+        """Maps after the ReLUs of the convolutions at these places; none is computed beyond."""
         maps = []
         for place, convolution in self.features.items():
             x = nn.relu(convolution(x))
-            if int(place) + 2 not in CONVOLUTIONS:
+            if int(place) in places:
                 maps.append(x)
+            if len(maps) == len(places):
+                break
+            if int(place) + 2 not in CONVOLUTIONS:
                 x = halve(x)
         return maps
 
