@@ -45,6 +45,7 @@ class View:
         out: arrays for the batches of the players that move later in the iteration.
         captured: {place: output} of the modules that were asked for.
         applied: names of the networks that were applied.
+        observe: called with the place and the output of every module, in the order of their calls.
         train: whether networks run in training mode.
         step: iterations done, a traced scalar: for what changes within a stage, such as a fade.
         resolution: `Stage.resolution` of the stage, static; None where stages have none.
@@ -76,6 +77,8 @@ class View:
         self.out: dict[str, Array] = {}
         self.captured: dict[Place, Array] = {}
         self.applied: set[str] = set()
+        self._edited_places: set[Place] = set()
+        self.observe: Callable[[Place, Any], None] | None = None
         self.train = train
 
     def __call__(self, network: str, *inputs: Any, **options: Any) -> Any:
@@ -162,7 +165,7 @@ class View:
         self.applied.add(network)
         module, variables, train = self._module(network)
         options = {"train": train, **options}
-        asked = [path for name, path in self._captures if name == network]
+        asked = {path for name, path in self._captures if name == network}
         found: dict[str, Array] = {}
         if paths := [*asked, *wanted]:
             options["capture_intermediates"] = _at(paths)
@@ -173,8 +176,10 @@ class View:
             )
         if paths:
             written = dict(written)
-            found = _outputs(network, paths, written.pop("intermediates", {}))
-            self.captured |= {(network, path): found[path] for path in asked}
+            found = _outputs(paths, written.pop("intermediates", {}))
+            for path in set(wanted) - set(found):
+                raise _no_module(network, path)
+            self.captured |= {(network, path): found[path] for path in asked & set(found)}
         return outputs, written, found
 
     @contextlib.contextmanager
@@ -183,25 +188,35 @@ class View:
         edits = [
             (path, edit, given) for (name, path), edit, given in self._edits if name == network
         ]
-        if not edits:
+        if not edits and self.observe is None:
             yield
             return
-        idle = {path for path, _, _ in edits}
 
         def change(
             method: Callable[..., Any], args: Any, options: Any, context: InterceptorContext
         ) -> Any:
             outputs = method(*args, **options)
             if context.method_name == "__call__":
+                here = "/".join(context.module.path)
                 for path, edit, given in edits:
-                    if path == "/".join(context.module.path):
+                    if path == here:
                         outputs = edit(outputs, given)
-                        idle.discard(path)
+                        self._edited_places.add((network, path))
+                if self.observe is not None:
+                    self.observe((network, here), outputs)
             return outputs
 
         with nn.intercept_methods(change):
             yield
-        for path in idle:
+
+    def check_places(self) -> None:
+        """Refuses captures and edits that nothing that was applied has reached.
+
+        Raises:
+            UserError: no module was called at one of the paths.
+        """
+        edited = {place for place, _, _ in self._edits}
+        for network, path in {*self._captures} - {*self.captured} | edited - self._edited_places:
             raise _no_module(network, path)
 
 
@@ -210,15 +225,14 @@ def _at(paths: Sequence[str]) -> Callable[[nn.Module, str], bool]:
     return lambda module, method: method == "__call__" and "/".join(module.path) in paths
 
 
-def _outputs(network: str, paths: Sequence[str], intermediates: PyTree) -> dict[str, Array]:
-    """{path: output} of what Flax captured."""
+def _outputs(paths: Sequence[str], intermediates: PyTree) -> dict[str, Array]:
+    """{path: output} of what Flax captured; a network may be applied in parts, by its methods."""
     flat = flatten_dict(intermediates, sep="/")
     found = {}
     for path in paths:
         name = f"{path}/__call__" if path else "__call__"
-        if name not in flat:
-            raise _no_module(network, path)
-        found[path] = flat[name][-1]  # the last call's
+        if name in flat:
+            found[path] = flat[name][-1]  # the last call's
     return found
 
 

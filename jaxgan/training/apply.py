@@ -270,6 +270,7 @@ def _call(
     for network, path in (*captures, *(at for at, _ in functions)):
         if network not in view.applied:
             raise UserError(f"{use} does not apply {network}, so nothing happens at {path!r} in it")
+    view.check_places()
     gives = given_by(chosen, options, resolution)
     if set(made) != set(gives):
         raise ValueError(f"{use} makes {sorted(made)}, but declares that it gives {sorted(gives)}")
@@ -362,7 +363,7 @@ class _Plan:
         self, state: State, truncation: float | None, chunk: int
     ) -> Iterator[tuple[list[int], Array, dict[str, Array], Mesh | None]]:
         """Rows of one shape and a fixed count at a time: rows, numbers, all taken, the mesh."""
-        mesh = _mesh_of(state)
+        mesh = mesh_of(state)
         size = 1 if mesh is None else mesh.size
         step = -(-chunk // size) * size
         fields = tuple((n, t.field) for n, t in self.takes.items() if n not in self.given)
@@ -406,7 +407,7 @@ def _check_given(use: str, name: str, field: Field, items: Any, count: int) -> N
             raise UserError(f"{name} has numbers that are not finite: {use} needs finite ones")
 
 
-def _mesh_of(state: State) -> Mesh | None:
+def mesh_of(state: State) -> Mesh | None:
     """The devices that a state lies on, if several."""
     layout = getattr(state.step, "sharding", None)
     several = isinstance(layout, NamedSharding) and layout.mesh.size > 1

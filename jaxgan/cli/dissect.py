@@ -1,0 +1,123 @@
+"""jaxgan dissect RUN: which units of a layer stand for which concepts, and what they cause."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxgan.backend import keep_compilations
+from jaxgan.cli.options import Given, with_use
+from jaxgan.cli.out import check_out
+from jaxgan.cli.parse import Opening, parse, take_target, trusts
+from jaxgan.console import say
+from jaxgan.errors import UserError
+from jaxgan.files import writing
+from jaxgan.latent.causal import effect
+from jaxgan.latent.concepts import Concepts, read
+from jaxgan.latent.dissection import Dissection, Quantile, dissect, picture
+from jaxgan.latent.layers import Layer
+from jaxgan.latent.needs import require
+from jaxgan.ranges import Count, Positive, Seed
+from jaxgan.run import Run
+from jaxgan.run.folder import is_run
+
+USE = "generate"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Opening):
+    """Which layer, and which concepts."""
+
+    layer: str
+    """Path of a module that gives maps, such as block3; a wrong one lists all."""
+    concepts: str
+    """alpha: what is opaque in RGBA; colours:K: K clusters of colours; the folder of a run that
+    segments; or FILE.py:FUNCTION, yours, from images [b, h, w, x] in [-1, 1] to masks
+    [b, h, w, c]."""
+    out: Path
+    """New folder for dissection.json, dissection.npz, units.csv and a picture of each concept."""
+    num: Positive = 1000
+    """Images; the paper has 10,000."""
+    seed: Seed = 0
+    """Of the images."""
+    quantile: Quantile = 0.005
+    """Share of places in which a unit is said to be high."""
+    effect: bool = False
+    """Find the strengths with which units cause each concept, and their causal effect."""
+    steps: Count = 200
+    """Of the optimisation of strengths."""
+    best: bool = False
+    """Take the run's best checkpoint (train --evaluate.every), not the newest."""
+
+
+def main(argv: list[str]) -> int:
+    """Parses, dissects, writes."""
+    folder, rest = take_target(argv, "dissect", "RUN")
+    trust = trusts(rest)
+    kind: type = Options
+    if is_run(folder) or not {"-h", "--help"} & set(rest):
+        run = Run(folder, trust_code=trust)
+        require(run, "be dissected", USE)
+        kind = with_use(Options, run, USE)
+    options: Any = parse(
+        kind,
+        rest,
+        prog=f"jaxgan dissect {folder}",
+        description="Compares the units of a generator's layer with concepts (GAN dissection).",
+    )
+    if options.out.suffix:
+        raise UserError(f"--out is {options.out}: give a new folder")
+    check_out(options.out, {})
+    given = one(Given.of(run, USE, options, Options))
+    keep_compilations()
+    run = Run(folder, best=True, trust_code=trust) if options.best else run
+    Layer.of(run, options.layer, USE, **given)  # before the concepts, which take longer
+    concepts = read(options.concepts, run, trust_code=trust, **given)
+    found = dissect(
+        run,
+        options.layer,
+        concepts,
+        num=options.num,
+        seed=options.seed,
+        quantile=options.quantile,
+        **given,
+    )
+    if options.effect:
+        found = with_effects(run, found, concepts, options.steps, given)
+    with writing(options.out):
+        found.save(options.out)
+        for name in found.about.names:
+            picture(run, found, name, **given).save(options.out / f"{name}.png")
+    print(found.text())
+    say(f"{options.out}: units.csv, dissection.npz and a picture of each concept")
+    return 0
+
+
+def one(given: Given) -> dict[str, Any]:
+    """What serves all images, as Python has it.
+
+    Raises:
+        UserError: several values of something.
+    """
+    for name, items in given.items.items():
+        if len(items) != 1:
+            raise UserError(f"--{name} has {len(items)} values: give one, for all images")
+    return given.rows(range(1))
+
+
+def with_effects(
+    run: Run, found: Dissection, concepts: Concepts, steps: int, given: dict[str, Any]
+) -> Dissection:
+    """The dissection with strengths and effects; of concepts that are nowhere, none."""
+    strengths, effects = np.zeros_like(found.level), np.zeros_like(found.present)
+    for n, name in enumerate(found.about.names):
+        try:
+            made = effect(
+                run, found, concepts, name, steps=steps if concepts.traced else 0, **given
+            )
+        except UserError as error:
+            say(f"{name}: {error}")
+            continue
+        strengths[n], effects[n] = made.strength, made.ace
+    return dataclasses.replace(found, strength=strengths, effect=effects)
