@@ -232,6 +232,14 @@ class System(Ranged, ABC):
             stats[name] = variables
         return params, stats
 
+    def failed(self, step: int, metrics: Mapping[str, float]) -> str:
+        """Why training should stop, by a row {"player/metric": value}; "": it goes on.
+
+        For failures that metrics show and from which no run recovers, with what to do about it.
+        """
+        del step, metrics
+        return ""
+
     def memory(self, key: PRNGKeyArray) -> dict[str, PyTree]:
         """Arrays that the system keeps between iterations, at the start (`State.memory`)."""
         del key

@@ -54,6 +54,12 @@ COUNTS = {
     },
     # Live ones: the code declares 30,080 more, and 50,789,632, which no forward pass uses.
     "segan_isic128": {"segmentor": 156_235_264, "critic": 9_393_088},
+    "redo_lfw128": {
+        "masks": 274_966,
+        "generator": 61_867_582,
+        "discriminator": 38_424_258,
+        "recogniser": 38_483_712,
+    },
     "adain_coco_wikiart512": {"decoder": 3_505_219},
     "adain_photos": {"decoder": 3_505_219},
     "biggan_cifar10": {"generator": 4_304_387, "discriminator": 4_207_361},

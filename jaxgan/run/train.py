@@ -118,7 +118,8 @@ def train(
     Raises:
         UserError: the experiment, its data or the folder cannot be used.
         Stopped: SIGTERM or Ctrl-C came; the State was saved.
-        Diverged: a metric is not finite; the last good checkpoint is kept.
+        Diverged: a metric is not finite, or says that training has failed (`System.failed`); the
+            last good checkpoint is kept.
         Unwritten: a disk is full, or the like; what could be saved is.
     """
     folder = as_path(folder)
@@ -212,7 +213,7 @@ def _hooks(
 ) -> list[Hook]:
     """What happens after every iteration, in turn."""
     hooks: list[Hook] = [
-        _Log(report, experiment.log.every),
+        _Log(experiment.system, report, experiment.log.every),
         # Before pictures: a use that fails must not cost what was trained.
         _Saves(folder, ready, report, kept[0], experiment.checkpoint),
         *([_Pictures(experiment, ready, report)] if ready.shown else []),
@@ -257,14 +258,16 @@ def _follow(
 
 
 class _Log:
-    """Writes rows of metrics, the first after the first iteration."""
+    """Writes rows of metrics, the first after the first iteration, and ends what has failed."""
 
-    def __init__(self, report: Watch, every: int):
-        self._report, self._every, self._seen = report, every, False
+    def __init__(self, system: System, report: Watch, every: int):
+        self._system, self._report, self._every, self._seen = system, report, every, False
 
     def __call__(self, moment: Moment, last: bool) -> None:
         if last or moment.step % self._every == 0 or not self._seen:
-            self._report.log(moment)
+            latest = self._report.log(moment)
+            if said := self._system.failed(moment.step, latest):
+                raise Diverged(f"step {moment.step}: {said}")
         self._seen = True
 
 

@@ -307,7 +307,10 @@ def restore(system: System, folder: str | Path, *, mesh: Mesh | None = None) -> 
 
 
 class Diverged(RuntimeError):
-    """A metric, or an array of the State, is not a number, or infinite: says where and when."""
+    """A metric, or an array of the State, is not a number, or infinite: says where and when.
+
+    Or metrics say that training has failed.
+    """
 
 
 def _check_finite(state: State) -> None:

@@ -70,10 +70,11 @@ class Watch:
                     latest[f"{player.name}/{name}"] = float(value)
         return latest
 
-    def log(self, moment: Moment) -> None:
-        """Checks, and forgets what is held."""
-        self.check()
+    def log(self, moment: Moment) -> dict[str, float]:
+        """Checks, and forgets what is held; the latest of each metric."""
+        latest = self.check()
         self._held.clear()
+        return latest
 
     def picture(self, step: int, image: Image.Image) -> None:
         """Another process keeps it."""
@@ -150,9 +151,10 @@ class Report(Watch):
         self._images += images
         self._progress.update(self._task, completed=moment.step)
 
-    def log(self, moment: Moment) -> None:
+    def log(self, moment: Moment) -> dict[str, float]:
         """Writes a row: the latest metrics, spectral norms, a stage's size, images per second."""
-        row: dict[str, float] = {"step": moment.step, **self.check(), **_sigmas(moment.state)}
+        latest = self.check()
+        row: dict[str, float] = {"step": moment.step, **latest, **_sigmas(moment.state)}
         size = moment.stage.resolution
         if isinstance(size, int):
             row |= {"stage": moment.number, "resolution": size}
@@ -176,6 +178,7 @@ class Report(Watch):
         self._progress.update(self._task, text=text)
         if not self._console.is_terminal:
             line(self._console, f"step {moment.step}/{self._steps}  {text}")
+        return latest
 
     def picture(self, step: int, image: Image.Image) -> None:
         """Saves a picture of samples as samples/STEP.png, and shows it."""

@@ -63,7 +63,9 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
             draw(module.running_mean, -0.5, 0.5)
             draw(module.running_var, 0.5, 1.5)
         for name, parameter in module.named_parameters(recurse=False):
-            if name in ("weight", "scale") and isinstance(module, nn.BatchNorm2d):
+            if name in ("weight", "scale") and isinstance(
+                module, nn.BatchNorm2d | nn.InstanceNorm2d
+            ):
                 draw(parameter, 0.5, 1.5)
             elif name in ("bias", "shift", "gamma", "sigma"):
                 draw(parameter, -0.5, 0.5)
@@ -79,7 +81,7 @@ def _leaves(network: nn.Module) -> Iterator[tuple[tuple[str, ...], Tensor, tuple
         if isinstance(module, ClassBatchNorm):
             yield ("params", *path, "scale"), module.scale, _SAME
             yield ("params", *path, "bias"), module.shift, _SAME
-        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+        elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.affine:
             yield ("params", *path, "scale"), module.weight, _SAME
             yield ("params", *path, "bias"), module.bias, _SAME
         if isinstance(module, nn.BatchNorm2d):
