@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 from jaxgan import losses
 from jaxgan.errors import UserError
@@ -428,23 +428,14 @@ class ReDO(System):
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: all that makes images, then the discriminator."""
-        rates = {
-            "masks": self.mask_learning_rate,
-            "generator": self.generator_learning_rate,
-            "recogniser": self.recogniser_learning_rate,
-        }
-        adams = {name: optax.adam(rate, *self.betas) for name, rate in rates.items()}
-        adams["masks"] = optax.chain(optax.add_decayed_weights(self.weight_decay), adams["masks"])
         return (
             Stage(
                 players=(
                     Player(
                         name="generator",
-                        owns=tuple(rates),
+                        owns=("masks", "generator", "recogniser"),
                         loss=self.generator_loss,
-                        optimizer=optax.multi_transform(
-                            adams, lambda params: {name: name for name in params}
-                        ),
+                        optimizer=self._adam(),
                         writes=("generator", "recogniser"),
                     ),
                     Player(
@@ -456,6 +447,33 @@ class ReDO(System):
                     ),
                 )
             ),
+        )
+
+    def _adam(self) -> optax.GradientTransformation:
+        """Adam with a step size for each network, after weight decay of the mask network."""
+        rates = {
+            "masks": self.mask_learning_rate,
+            "generator": self.generator_learning_rate,
+            "recogniser": self.recogniser_learning_rate,
+        }
+
+        def decayed(slopes: PyTree, params: PyTree) -> PyTree:
+            masks = jax.tree.map(
+                lambda slope, weight: slope + self.weight_decay * weight,
+                slopes["masks"],
+                params["masks"],
+            )
+            return {**slopes, "masks": masks}
+
+        def scaled(steps: PyTree, params: PyTree) -> PyTree:
+            del params
+            return {
+                name: jax.tree.map(lambda step, rate=rates[name]: -rate * step, tree)
+                for name, tree in steps.items()
+            }
+
+        return optax.chain(
+            optax.stateless(decayed), optax.scale_by_adam(*self.betas), optax.stateless(scaled)
         )
 
     def failed(self, step: int, metrics: Mapping[str, float]) -> str:
