@@ -223,6 +223,6 @@ def falling_adam(
     return optax.adam(lambda count: falling(count // updates), *betas)
 
 
-def mean_logits(real: Float[Array, "b ..."], fake: Float[Array, "b ..."]) -> Metrics:
+def mean_logits(real: Float[Array, "r ..."], fake: Float[Array, "f ..."]) -> Metrics:
     """What a discriminator says of real and of generated samples, on average."""
     return {"real_logits": real.mean(), "fake_logits": fake.mean()}
