@@ -141,7 +141,7 @@ def _labelled(run: Run) -> tuple[data.Source, Label]:
 
 
 def _half(source: data.Source, half: int) -> np.ndarray:
-    return classifier.chosen(len(source))[half::2]
+    return classifier.chosen(source, "classifier")[half::2]
 
 
 def colours(run: Run) -> Attributes:

@@ -26,7 +26,7 @@ from jaxgan.ranges import Count, Positive, Rate, Seed, check, checked
 from jaxgan.run import folder as files
 from jaxgan.run.batches import table
 from jaxgan.run.code import finder
-from jaxgan.run.scored import images_of, made_of, of_sentences, scored_use
+from jaxgan.run.scored import images_of, made_of, of_sentences
 from jaxgan.state import State
 from jaxgan.system import System, Use, given_by, stages_of, taken_by, use_of
 from jaxgan.training.apply import (
