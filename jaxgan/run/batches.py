@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxgan import data
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
-from jaxgan.fields import Resolution
+from jaxgan.fields import Field, Resolution
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.system import Stage, data_fields, stages_of
 
@@ -70,10 +70,13 @@ def table(
     source: data.Source | data.Stepwise,
     resolution: Resolution | None,
     about: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    groups: tuple[Mapping[str, Field], ...] | None = None,
 ) -> data.Batches:
     """The data for what is drawn from them and shown: neither mirrored nor cut at random.
 
-    `about` is what a trained run knows of its fields, such as who encoded its sentences.
+    `about` is what a trained run knows of its fields, such as who encoded its sentences; `groups`
+    are other fields than the system's own.
 
     Raises:
         UserError: batches of one's own, whose items cannot be asked for; data that are not as the
@@ -90,7 +93,7 @@ def table(
         source,
         tuple(
             {name: field.bind(known.get(name, {})) for name, field in group.items()}
-            for group in experiment.system.data()
+            for group in groups or experiment.system.data()
         ),
         data.Order(batch=1, seed=experiment.seed),
         framing=framing,

@@ -172,12 +172,16 @@ def _needed(system: System, use: Use, captions: bool) -> list[str]:
 
 
 def _makes(system: System, use: Use) -> bool:
-    """Whether a use makes something that the data have, too, of images that they have."""
+    """Whether a use makes something that data may have, too, of images that they have.
+
+    Masks may be of those that the system never learns from.
+    """
     fields, taken = data_fields(system), taken_by(system, use)
     needed = _needed(system, use, captions=False)
     images = all(n in fields and isinstance(taken[n].field, Image) for n in needed)
-    made = next(iter(given_by(use)))
-    return bool(needed) and images and made in fields and made not in needed
+    made, field = next(iter(given_by(use).items()))
+    known = made in fields or field.kind() == "mask"
+    return bool(needed) and images and known and made not in needed
 
 
 def makes(system: System, kind: str) -> bool:
@@ -368,8 +372,10 @@ def made_of(
     use = use_of(system, chosen)
     needed = _needed(system, use, captions=False)
     made, field = next(iter(given_by(use, None, resolution).items()))
-    found = table(experiment, source, resolution)
-    matches = data.match(system.data(), source, experiment.data.renames)
+    more = {} if made in data_fields(system) else {made: field}
+    groups = tuple({**group, **more} if needed[0] in group else group for group in system.data())
+    found = table(experiment, source, resolution, groups=groups)
+    matches = data.match(groups, source, experiment.data.renames)
     sets = {id(each.source) for each in matches for n in (*needed, made) if n in each.columns}
     counted = min(found.count(n) for n in needed)
     num = min(num or counted, counted)

@@ -29,6 +29,11 @@ def place(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 
+def pixels(name):
+    with Image.open(name) as image:
+        return np.asarray(image)
+
+
 QUICK = ["--steps", "2", "--perceptual", "none"]
 
 
@@ -46,7 +51,7 @@ def test_photos_to_codes_and_back(folder, capsys):
     with np.load(folder / "found" / "codes.npz") as codes:
         assert codes["style"].shape == (2, 6, 8)
         assert codes["noise4"].shape == (2, 16, 16, 1)
-    lines = [json.loads(line) for line in (folder / "found" / "curve.jsonl").open()]
+    lines = map(json.loads, (folder / "found" / "curve.jsonl").read_text().splitlines())
     assert [line["moves"] for line in lines] == ["codes"] * 2 + ["noise"] * 2
     about = json.loads((folder / "found" / "inversion.json").read_text())
     assert about["recipe"]["steps"] == 2
@@ -57,13 +62,13 @@ def test_photos_to_codes_and_back(folder, capsys):
     latent = ["latent", "styled"]
     assert main([*latent, "morph", "found/codes.npz:1", "found/codes.npz:2", "--out", "m.gif"]) == 0
     assert main([*latent, "transfer", "found/codes.npz:1", "1.png", *QUICK, "--out", "t.png"]) == 0
-    assert Image.open("t.png").size == (3 * 16 + 4, 16)
+    assert pixels("t.png").shape == (16, 3 * 16 + 4)
     mask = ["--mask", "mask.png"]
     blend = ["blend", "found/codes.npz:1", "found/codes.npz:2", *mask, "--layer", "synthesis/conv2"]
     assert main([*latent, *blend, "--out", "b.png"]) == 0
     assert main([*latent, "inpaint", "0.png", *mask, *QUICK, "--out", "i.png"]) == 0
-    before, after = np.split(np.delete(np.asarray(Image.open("i.png")), [16, 17], 1), 2, 1)
-    outside = np.asarray(Image.open("mask.png")) == 0
+    before, after = np.split(np.delete(pixels("i.png"), [16, 17], 1), 2, 1)
+    outside = pixels("mask.png") == 0
     np.testing.assert_array_equal(after[outside], before[outside])
     assert main([*latent, "scribble", "found/codes.npz:1", "1.png", *QUICK, "--out", "s.png"]) == 0
 
