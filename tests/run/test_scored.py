@@ -31,9 +31,11 @@ class Threshold(System):
     """Marks what is red, and inverts images; it learns nothing."""
 
     classes: int = 1
+    sees_masks: bool = True
 
     def data(self):
-        return ({"image": Image((8, 8, 3)), "mask": Mask((8, 8, self.classes))},)
+        masks = {"mask": Mask((8, 8, self.classes))} if self.sees_masks else {}
+        return ({"image": Image((8, 8, 3)), **masks},)
 
     def uses(self):
         def segment(view, taken, keys, options):
@@ -70,10 +72,10 @@ def painted(rng, count=30):
     return data.Columns(items, fields, name="painted")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture(scope="module", params=[True, False], ids=["masks", "without"])
+def folder(tmp_path_factory, request):
     experiment = Experiment(
-        system=Threshold(),
+        system=Threshold(sees_masks=request.param),
         data=Data(source=painted(np.random.default_rng(0))),
         batch=8,
         steps=1,
