@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from jaxgan.errors import UserError
 from jaxgan.fields import Framing, Image
 from jaxgan.fields.pixels import covering
-from jaxgan.latent.concepts import restored
+from jaxgan.latent.concepts import restored, rgb
 from jaxgan.latent.dissection import Dissection, check_about
 from jaxgan.latent.layers import Intervention, Layer
 from jaxgan.ranges import Positive, Seed, checked
@@ -37,8 +37,8 @@ class Painted:
         marked: pixels in the cells that were painted [h, w].
         shares: of pixels, by concept, before and after; only of what was erased and drawn, and
             where the dissection can find its concepts again (alpha and colours).
-        elsewhere: mean difference of pixels, from 0 to 1, where the concept was neither before nor
-            after; of the first that was erased or drawn; None where concepts are not found again.
+        elsewhere: mean difference of pixels as they are seen, on white, from 0 to 1, where the
+            concept was neither before nor after; of the first that was erased or drawn; None where concepts are not found again.
     """
 
     before: UInt8[np.ndarray, "n h w c"]
@@ -186,5 +186,6 @@ def _compared(
     }
     at = units.index(names[0])
     rest = ~(masks[0] | masks[1])[..., at]
-    changed = np.abs(np.clip(after, -1, 1) - np.clip(before, -1, 1)).mean(-1) / 2
+    seen = [np.asarray(rgb(np.clip(images, -1, 1))) for images in (before, after)]
+    changed = np.abs(seen[1] - seen[0]).mean(-1)
     return shares, float(changed[rest].mean()) if rest.any() else 0.0  # type: ignore[return-value]
