@@ -19,7 +19,7 @@ from jaxgan.latent import control, finding, scores
 from jaxgan.latent import directions as ways
 from jaxgan.latent.directions import Directions
 from jaxgan.latent.needs import require
-from jaxgan.ranges import Positive, Rate, Seed, Within
+from jaxgan.ranges import Positive, Rate, Seed, Weight, Within
 from jaxgan.run import Run
 from jaxgan.run.folder import is_run
 
@@ -60,6 +60,8 @@ class Options(Opening):
     """Of classifier: of the gradient, for each sample."""
     rate: Rate = 0.3
     """Of classifier: what the gradient is multiplied by."""
+    noise: Weight = 1.0
+    """Of classifier: deviation of what is added to images in [-1, 1] that it sees."""
     rows: Positive = 4
     """Samples in each picture."""
     seed: Seed = 0
@@ -75,6 +77,7 @@ _ONLY = {
     "extremes": ("boundary",),
     "steps": ("classifier",),
     "rate": ("classifier",),
+    "noise": ("classifier",),
 }
 """Options that some methods have."""
 
@@ -151,7 +154,14 @@ def _found(run: Run, options: Any, how: dict[str, Any]) -> tuple[Directions, sco
         raise UserError("--method classifier follows gradients: it has --scores classes alone")
     guard = scores.classes(run, half=1)
     found, went = control.class_directions(
-        run, by, guard, names=options.attributes, steps=options.steps, rate=options.rate, **common
+        run,
+        by,
+        guard,
+        names=options.attributes,
+        steps=options.steps,
+        rate=options.rate,
+        noise=options.noise,
+        **common,
     )
     table = Table("class", "turned", "guard agrees", "guard's probability", box=None)
     for name, each in went.items():

@@ -1,8 +1,9 @@
 """Codes moved by the gradient of a classifier, and watched by another one.
 
 z <- z + rate * gradient of log p(c | G(z)), brought back to the norm sqrt(d) at which latents lie.
-Such gradients also find images that fool the classifier alone. So what they find is shown to a
-guard, which learned from other images from another start.
+Such gradients also find images that fool the classifier alone. So they are means over copies of
+the images with noise (Smilkov et al., "SmoothGrad", 2017), in which tricks of single pixels drown;
+and what they find is shown to a guard, which learned from other images from another start.
 """
 
 import dataclasses
@@ -20,9 +21,12 @@ from jaxgan.latent.directions import Directions, drawn, space_of
 from jaxgan.latent.rows import repeat
 from jaxgan.latent.scores import Attributes
 from jaxgan.latent.space import Space
-from jaxgan.ranges import Positive, Rate, Seed, checked
+from jaxgan.ranges import Positive, Rate, Seed, Weight, checked
 from jaxgan.run.open import Run
 from jaxgan.view import View
+
+_COPIES = 4
+"""Of each image, with noise, over which gradients are averaged."""
 
 _CODE, _CLASS, _SAYS = "moved code", "wanted class", "log probability"
 """Names of rows that no use takes."""
@@ -32,7 +36,8 @@ class Controlled(NamedTuple):
     """What came of it.
 
     codes: [n, d], after the last step.
-    probability: [steps + 1, n], of the wanted class, by the classifier.
+    probability: [steps + 1, n], of the wanted class, by the classifier; of images with noise
+        where there is any, but at the end.
     turned: bool [n], whether the classifier says the wanted class at the end.
     agreed: bool [n], whether the guard does.
     guard: [2, n], the guard's probability of the wanted class before and after.
@@ -55,6 +60,7 @@ def control(
     *,
     steps: Positive = 50,
     rate: Rate = 0.3,
+    noise: Weight = 1.0,
     seed: Seed = 0,
     **given: Any,
 ) -> Controlled:
@@ -71,7 +77,9 @@ def control(
         guard: another one, which takes no part.
         steps: of the gradient.
         rate: what the gradient is multiplied by.
-        seed: of what else images are drawn of.
+        noise: deviation of what is added to images in [-1, 1] before the classifier sees them; 0:
+            nothing.
+        seed: of what else images are drawn of, and of the noise.
         given: what else images are made of, such as a label.
 
     Raises:
@@ -81,7 +89,7 @@ def control(
         raise UserError("a Python function has no gradients: give --scores classes")
     others, options = space.others(len(codes), seed=seed, **(given if space.name == "z" else {}))
     pace = rate if space.name == "z" else rate * max(float(codes.var(0).mean()), 1e-12)
-    way = _Way(space, tuple(others), options, classifier, guard, np.float32(pace))
+    way = _Way(space, tuple(others), options, classifier, guard, np.float32(pace), noise)
     rows = {**others, _CODE: codes.astype(np.float32), _CLASS: classes.astype(np.int32)}
     first = {**rows, _SAYS: np.zeros(len(codes), np.float32)}
     history = np.zeros((steps + 1, len(codes)))
@@ -114,6 +122,7 @@ class _Way:
         classifier: whose gradient is followed.
         guard: that looks on.
         pace: what the gradient is multiplied by.
+        noise: deviation of what is added to images.
     """
 
     space: Space
@@ -122,6 +131,7 @@ class _Way:
     classifier: Attributes
     guard: Attributes
     pace: np.float32
+    noise: float
 
     def images(self, view: View, code: Array, rows: dict[str, Array], keys: Array) -> Array:
         """Images of codes."""
@@ -132,19 +142,30 @@ class _Way:
         self, view: View, arrays: PyTree, rows: dict[str, Array], keys: Array, turn: Array
     ) -> dict[str, Array]:
         """A step, and the log probability before it."""
-        del turn
+
+        def says(images: Array) -> Array:
+            found = self.classifier.function(arrays, images)
+            return jnp.take_along_axis(found, rows[_CLASS][:, None], 1)[:, 0]
+
+        def noisy(images: Array, copy: int) -> Array:
+            def fresh(key: Array) -> Array:
+                own = jax.random.fold_in(jax.random.fold_in(key, turn), copy)
+                return jax.random.normal(own, images.shape[1:])
+
+            return jnp.clip(images + self.noise * jax.vmap(fresh)(keys), -1, 1)
 
         def wanted(code: Array) -> tuple[Array, Array]:
-            says = self.classifier.function(arrays, self.images(view, code, rows, keys))
-            mine = jnp.take_along_axis(says, rows[_CLASS][:, None], 1)[:, 0]
+            images = self.images(view, code, rows, keys)
+            copies = [noisy(images, copy) for copy in range(_COPIES)] if self.noise else [images]
+            mine = jnp.stack([says(each) for each in copies]).mean(0)
             return mine.sum(), mine
 
-        change, says = jax.grad(wanted, has_aux=True)(rows[_CODE])
+        change, now = jax.grad(wanted, has_aux=True)(rows[_CODE])
         code = rows[_CODE] + self.pace * change
         if self.space.name == "z":
             norm = jnp.linalg.norm(code, axis=-1, keepdims=True)
             code = code * (code.shape[-1] ** 0.5 / jnp.maximum(norm, 1e-12))
-        return {_CODE: code, _SAYS: says}
+        return {_CODE: code, _SAYS: now}
 
     def look(
         self, view: View, arrays: PyTree, rows: dict[str, Array], keys: Array, turn: Array
@@ -168,6 +189,7 @@ def class_directions(
     num: Positive = 64,
     steps: Positive = 50,
     rate: Rate = 0.3,
+    noise: Weight = 1.0,
     seed: Seed = 0,
     **given: Any,
 ) -> tuple[Directions, dict[str, Controlled]]:
@@ -183,6 +205,7 @@ def class_directions(
         num: samples a class.
         steps: of each.
         rate: what the gradient is multiplied by.
+        noise: as `control` has it.
         seed: of the samples.
         given: what else codes are drawn of.
 
@@ -202,6 +225,7 @@ def class_directions(
             guard,
             steps=steps,
             rate=rate,
+            noise=noise,
             seed=seed,
             **given,
         )

@@ -38,7 +38,8 @@ class Painted:
         shares: of pixels, by concept, before and after; only of what was erased and drawn, and
             where the dissection can find its concepts again (alpha and colours).
         elsewhere: mean difference of pixels as they are seen, on white, from 0 to 1, where the
-            concept was neither before nor after; of the first that was erased or drawn; None where concepts are not found again.
+            concept was neither before nor after; of the first that was erased or drawn; None where
+            concepts are not found again.
     """
 
     before: UInt8[np.ndarray, "n h w c"]

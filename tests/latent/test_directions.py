@@ -245,14 +245,16 @@ def test_gradients_raise_the_probability_steadily(runs):
     space = Space.of(run, "z")
     codes = np.sqrt(6) * algebra.unit(space.draw(8)).astype(np.float32)
     wanted = np.ones(8, int)
-    made = control.control(space, codes, wanted, CLASSES, CLASSES, steps=20, rate=0.05)
+    made = control.control(space, codes, wanted, CLASSES, CLASSES, steps=20, rate=0.05, noise=0.0)
     rises = np.diff(made.probability, axis=0)
     assert rises.min() > -1e-6
     assert (made.probability[-1] > made.probability[0]).all()
     np.testing.assert_allclose(np.linalg.norm(made.codes, axis=1), np.sqrt(6), rtol=1e-5)
     np.testing.assert_allclose(made.guard, made.probability[[0, -1]], rtol=1e-5)
     # The same codes alone: the same, to rounding.
-    alone = control.control(space, codes[:3], wanted[:3], CLASSES, CLASSES, steps=20, rate=0.05)
+    alone = control.control(
+        space, codes[:3], wanted[:3], CLASSES, CLASSES, steps=20, rate=0.05, noise=0.0
+    )
     np.testing.assert_allclose(alone.codes, made.codes[:3], rtol=1e-4, atol=1e-5)
 
 
