@@ -239,10 +239,9 @@ def test_eight_devices_and_micro_batches_equal_one(rng):
         cut = batch.reshape(2, parts, -1, 32, 32, 3) if parts > 1 else batch
         state, _ = step(state, jax.device_put({"image": cut}, sharding))
         states.append(jax.device_get(state))
-    for name in system.networks():
-        for a, b in zip(*(jax.tree.leaves(s.params[name]) for s in states), strict=True):
-            # Adam makes full steps of gradients that are rounding: few are.
-            assert np.mean(np.abs(a - b) > 1e-5) < 0.02
+    # Adam's first steps are signs of gradients, of rounding, too: its moments are what is compared.
+    for a, b in zip(*(jax.tree.leaves(s.opt) for s in states), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.max(np.abs(a)))
 
 
 def test_uses_mark_regions_and_redraw_one_of_them(state, rng):
