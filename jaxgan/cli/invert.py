@@ -50,6 +50,9 @@ class Searching(Opening):
     """Take the run's best checkpoint (train --evaluate.every), not the newest."""
 
 
+_MASKS = ("mask", "perceptual_mask", "style", "style_mask")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Searching):
     """What counts, and where to."""
@@ -61,6 +64,11 @@ class Options(Searching):
     """Image that is white where pixels count; None: everywhere."""
     perceptual_mask: Path | None = None
     """Image that is white where the perceptual distance looks; None: as --mask."""
+    style: Path | None = None
+    """Image whose style is taken on (Gram matrices of VGG16's conv3_3), where --style-mask is
+    white; give --mask, too, so that there pixels count elsewhere."""
+    style_mask: Path | None = None
+    """Image that is white where style is taken on; None: everywhere."""
 
 
 def main(argv: list[str]) -> int:
@@ -81,12 +89,13 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--out is {options.out}: give a folder")
     check_out(options.out, {})
     photos = files(names)
-    for mask in (options.mask, options.perceptual_mask):
+    masks = {name: getattr(options, name) for name in _MASKS}
+    for mask in masks.values():
         if mask is not None and not mask.is_file():
             raise UserError(f"{mask} is no file: give an image")
     keep_compilations()
     run = Run(folder, best=options.best, trust_code=options.trust_code)
-    found = search(run, photos, options, mask=options.mask, perceptual_mask=options.perceptual_mask)
+    found = search(run, photos, options, **masks)
     apart = looks(found)
     _write(options.out, found, photos, apart)
     by = "" if apart is None else f", LPIPS {apart[1].mean():.3f} ({apart[0]})"

@@ -31,6 +31,7 @@ from jaxgan.latent.recipes import (
     adam,
     autocorrelation,
     compared,
+    gram,
     whitened,
 )
 from jaxgan.latent.space import Space
@@ -112,6 +113,8 @@ def invert(
     noise: Count = 0,
     mask: Photo | None = None,
     perceptual_mask: Photo | None = None,
+    style: Photo | None = None,
+    style_mask: Photo | None = None,
     start: Float[np.ndarray, "n ..."] | None = None,
     seed: Seed = 0,
     report: Report | None = None,
@@ -128,14 +131,17 @@ def invert(
         noise: steps in which, after codes, the maps of noise move.
         mask: white where pixels count; None: everywhere.
         perceptual_mask: white where the perceptual distance looks; None: as `mask`.
+        style: whose Gram matrix images come near to, where `style_mask` is white.
+        style_mask: white where images, and the style, count for that; None: everywhere.
         start: codes to start from; None: the mean code.
         seed: of maps of noise, of what else is drawn, and of the recipe's wobble.
         report: is told now and then.
         given: what else the space's use takes, such as a label.
 
     Raises:
-        UserError: a run without the space; no such recipe; a distance without its weights; noise
-            where the generator takes none; a mask that marks nothing.
+        UserError: a run without the space; no such recipe; a distance without its weights, or, for
+            a style, without styles; noise where the generator takes none; a mask that marks
+            nothing.
     """
     where = Space.of(run, space)
     chosen = _recipe(recipe)
@@ -155,6 +161,10 @@ def invert(
         given = {**given, "noise": True}
     search = _Search(where, chosen, how, seed, given, len(images))
     search.aim(images, counts, np.broadcast_to(seen, counts.shape))
+    if style is not None:
+        search.aim_at_style(style, style_mask)
+    elif style_mask is not None:
+        raise UserError("a mask of style needs a style: give the image that has it")
     codes = np.broadcast_to(np.asarray(start, np.float32), (len(images), *where.shape))
     return search.run(codes, noise, report)
 
@@ -251,6 +261,20 @@ class _Search:
         x, mask, sees = self._placed((images, counts, seen))
         maps = [] if self.distance is None else jax.jit(self.distance.maps)(self.params, sees * x)
         self.target = Target(images=x, mask=mask, seen=sees, maps=maps)
+
+    def aim_at_style(self, style: Photo, mask: Photo | None) -> None:
+        """Takes the image whose style is wanted, and where."""
+        if self.distance is None or self.distance.style is None:
+            name = "none" if self.distance is None else self.distance.name
+            raise UserError(f"the distance {name} knows no styles: take vgg")
+        where = fitted_mask(self.space.image, mask, self.count)
+        image = np.repeat(fitted(self.space.image, [style]), self.count, 0)
+        x, styled = self._placed((image, where))
+        features = self.distance.style
+        found = jax.jit(lambda params, x: gram(features(params, x)))
+        self.target = dataclasses.replace(
+            self.target, styled=styled, gram=found(self.params, styled * x)
+        )
 
     def run(self, codes: Float[np.ndarray, "n ..."], noise: int, report: Report | None) -> Inverted:
         """Moves codes, then the maps of noise."""

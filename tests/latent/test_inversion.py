@@ -174,3 +174,30 @@ def test_photos_of_any_size_are_fitted(run, rng):
     )
     assert found.photos.shape == (1, 16, 16, 1)
     assert Space.of(run, "w").shape == found.codes.shape[1:]
+
+
+def test_style_is_taken_on_where_a_mask_is_white(run, own):
+    """The term is the mean squared difference of Gram matrices, of what masks leave."""
+    known = dataclasses.replace(CONV, style=lambda kernel, x: _maps(kernel, x)[0])
+    mask = np.zeros((16, 16, 1), np.uint8)
+    mask[:, :8] = 255
+    short = dataclasses.replace(QUICK, steps=60, style=2.0)
+    how = {"recipe": short, "distance": known, "style": own[1], "style_mask": mask}
+    found = invert(run, [own[0]], "w+", mask=255 - mask, **how)
+    terms = found.curves["codes"]
+    assert terms["style"][-1] < terms["style"][0] / 5
+
+    def style(image):
+        x = np.float64(_maps(KERNEL, (image * (mask == 255)).astype(np.float32))[0])
+        return np.einsum("byxu,byxv->uv", x, x) / 256
+
+    start = found.space.images(np.stack([found.space.mean(10_000)]))
+    other = found.space.image.to_network(own[1:2])
+    want = np.square(style(start) - style(other)).mean()
+    np.testing.assert_allclose(terms["style"][0], want, rtol=1e-3)
+    parts = terms["pixels"] + terms["perceptual"] + 2 * terms["style"]
+    np.testing.assert_allclose(terms["loss"], parts, rtol=1e-5)
+    with pytest.raises(UserError, match="knows no styles: take vgg"):
+        invert(run, [own[0]], "w+", recipe=short, distance=CONV, style=own[1])
+    with pytest.raises(UserError, match="needs a style"):
+        invert(run, [own[0]], "w+", recipe=short, distance=CONV, style_mask=mask)
