@@ -123,6 +123,8 @@ def main(argv: list[str]) -> int:
             flat = images.reshape(-1, *images.shape[2:])
             pictures.grid(flat, images.shape[1]).save(path)
     _report(found, attributes.names, entangled)
+    if options.method in _ONLY["count"] and len(found) < options.count:
+        say(f"there are {len(found)} directions, not {options.count}: others would change nothing")
     say(f"{options.out}: {len(found)} directions in {found.space} of {folder}, by {found.method}")
     return 0
 

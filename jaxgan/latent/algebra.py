@@ -74,7 +74,8 @@ def principal(x: Float[np.ndarray, "n d"], count: Positive, seed: Seed = 0) -> C
 
     Args:
         x: at least two rows.
-        count: components; there are at most as many as dimensions, or rows less one.
+        count: components; there are at most as many as dimensions, or rows less one, and those that
+            carry less than a millionth of the variance, which may be rounding, are left out.
         seed: of the subspace iteration's start.
     """
     rows, size = x.shape
@@ -94,6 +95,8 @@ def principal(x: Float[np.ndarray, "n d"], count: Positive, seed: Seed = 0) -> C
         vectors, values = (turned @ basis.T)[:count], values[:count] ** 2 / (rows - 1)
     values = np.maximum(values, 0)
     whole = max(float(np.square(centred, dtype=np.float64).sum() / (rows - 1)), _TINY)
+    kept = max(1, int(np.sum(values > 1e-6 * whole)))
+    vectors, values = vectors[:kept], values[:kept]
     return Components(mean, signed(vectors), np.sqrt(values), values / whole)
 
 

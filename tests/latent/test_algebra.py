@@ -95,3 +95,9 @@ def test_conditioned_directions_are_orthogonal(rng):
     np.testing.assert_allclose(one, algebra.unit(normal - (normal @ first) * first))
     with pytest.raises(UserError, match="nothing is left"):
         algebra.conditioned(first, others)
+
+
+def test_components_that_carry_nothing_are_left_out(rng):
+    x = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 8))
+    assert len(algebra.principal(x.astype(np.float32), 6).vectors) == 3
+    assert len(algebra.principal(np.zeros((5, 4)), 2).vectors) == 1
