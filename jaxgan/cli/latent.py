@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
@@ -13,9 +15,10 @@ from jaxgan.cli.invert import Searching, recipe_of, search
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.console import say
 from jaxgan.errors import UserError, nearest
+from jaxgan.fields import Field
 from jaxgan.files import refuse_bucket, writing
 from jaxgan.latent import editing
-from jaxgan.latent.space import Space, read_codes, write_codes
+from jaxgan.latent.space import Kept, Space, noisy, read_codes, write_codes
 from jaxgan.ranges import Count, Number, Positive
 from jaxgan.run import Run
 
@@ -49,20 +52,6 @@ class Options(Searching):
     (inpaint)."""
     layer: str | None = None
     """Path of the generator's module whose activations blend copies: see `jaxgan info RUN`."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Input:
-    """A code, and what else goes with it, one row each."""
-
-    code: np.ndarray
-    others: dict[str, np.ndarray]
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """What the use takes beside the code."""
-        noisy = {"noise": True} if "noise0" in self.others else {}
-        return {**{name: x[None] for name, x in self.others.items()}, **noisy}
 
 
 def main(argv: list[str]) -> int:
@@ -122,21 +111,21 @@ def _check(task: str, options: Options) -> None:
         raise UserError(f"{task} {needs if task == 'blend' else 'takes no --layer'}")
 
 
-def _inputs(names: Sequence[str], space: Space, options: Options) -> list[_Input]:
+def _inputs(names: Sequence[str], space: Space, options: Options) -> list[Kept]:
     """Codes of files, and of photographs, which are all inverted at once."""
-    found: list[_Input | None] = [_coded(name, space) for name in names]
+    found: list[Kept | None] = [_coded(name, space) for name in names]
     photos = [Path(name) for name, each in zip(names, found, strict=True) if each is None]
     if photos:
         made = search(space.run, photos, options)
         rows = (
-            _Input(code=code, others={name: x[row] for name, x in made.others.items()})
+            Kept(code=code, others={name: x[row] for name, x in made.others.items()})
             for row, code in enumerate(made.codes)
         )
         found = [next(rows) if each is None else each for each in found]
     return [each for each in found if each is not None]
 
 
-def _coded(name: str, space: Space) -> _Input | None:
+def _coded(name: str, space: Space) -> Kept | None:
     """The code of an .npz, or of a row of it; None for photographs."""
     path, _, row = name.rpartition(":") if not Path(name).exists() else (name, "", "")
     file = Path(path or name)
@@ -144,24 +133,50 @@ def _coded(name: str, space: Space) -> _Input | None:
         if not Path(name).is_file():
             raise UserError(f"{name} is no file: give codes (.npz) or an image")
         return None
-    _, codes, others = read_codes(space.run, file, space.name)
+    _, codes = read_codes(space.run, file, space.name)
     if row and not (row.isdigit() and 1 <= int(row) <= len(codes)):
         raise UserError(f"{name}: {file} holds codes 1 to {len(codes)}")
     if not row and len(codes) > 1:
         raise UserError(f"{file} holds {len(codes)} codes: say which, such as {file}:1")
-    at = int(row or 1) - 1
-    takes = space.run.takes(space.use, _options(space, others))
-    kept = {each: x[at] for each, x in others.items() if each in takes and len(x) == len(codes)}
-    return _Input(code=codes[at], others=kept)
+    return codes[int(row or 1) - 1]
 
 
-def _options(space: Space, others: dict[str, Any]) -> Any:
-    return space.run.split(space.use, {"noise": True} if "noise0" in others else {})[1]
+def _beside(
+    task: str, inputs: Sequence[Kept], space: Space, share: Float[np.ndarray, " f"]
+) -> dict[str, Any]:
+    """What else the images are made of: what inputs have in common, or what lies in between.
+
+    Raises:
+        UserError: labels, or what else has nothing in between, that differ.
+    """
+    made: dict[str, Any] = {}
+    everything = {name: None for each in inputs for name in each.others}
+    options = space.run.split(space.use, noisy(everything))[1]
+    takes = space.run.takes(space.use, options)
+    for name in everything:
+        values = [each.others[name] for each in inputs if name in each.others]
+        if len(values) < len(inputs):
+            say(f"{name} is left out: not all inputs have it")
+        elif all(np.array_equal(x, values[0]) for x in values):
+            made[name] = np.repeat(values[0][None], len(share), 0)
+        elif type(takes[name]).between is Field.between:
+            raise UserError(
+                f"the inputs differ in their {name}: {task} is for inputs of one; invert them with "
+                f"the same --{name}"
+            )
+        elif task == "morph":
+            ends = [jnp.asarray(np.repeat(x[None], len(share), 0)) for x in values]
+            made[name] = np.asarray(takes[name].between(ends[0], ends[1], jnp.asarray(share)))
+        else:
+            say(f"{name} is that of {_INPUTS[task][0]}")
+            made[name] = values[0][None]
+    return {**made, **noisy(made)}
 
 
-def _by_codes(task: str, folder: str, inputs: list[_Input], space: Space, options: Options) -> int:
-    codes, first = [each.code for each in inputs], inputs[0]
-    given: dict[str, Any] = first.given
+def _by_codes(task: str, folder: str, inputs: list[Kept], space: Space, options: Options) -> int:
+    codes = [each.code for each in inputs]
+    share = np.linspace(0, 1, options.frames if task == "morph" else 1, dtype=np.float32)
+    given = _beside(task, inputs, space, share)
     if task == "blend":
         assert options.mask is not None
         assert options.layer is not None
@@ -169,24 +184,12 @@ def _by_codes(task: str, folder: str, inputs: list[_Input], space: Space, option
         return _show(task, folder, inputs, space, options, blended[None])
     if task == "morph":
         made = editing.morph(space, codes[0], codes[1], options.frames)
-        if all("noise0" in each.others for each in inputs):
-            share = np.linspace(0, 1, len(made), dtype=np.float32)[:, None, None, None]
-            for name in (name for name in first.others if name.startswith("noise")):
-                a, b = (each.others[name] for each in inputs)
-                given[name] = (1 - share) * a + share * b
-        elif any("noise0" in each.others for each in inputs):
-            say("one input has maps of noise, the other none: they are left out")
-            given = {name: x for name, x in given.items() if not name.startswith("noise")}
     elif task == "transfer":
         made = editing.transfer(space, codes[0], codes[1], options.layers)[None]
     else:
         made = editing.express(space, codes[0], codes[1], codes[2], options.strength)[None]
     if options.out.suffix == ".npz":
-        rows = {
-            name: np.broadcast_to(x, (len(made), *x.shape[1:]))
-            for name, x in given.items()
-            if name != "noise"
-        }
+        rows = {name: x for name, x in given.items() if name != "noise"}
         write_codes(options.out, space, made, **rows)
         say(f"{options.out}: {len(made)} codes, {task} by {folder}")
         return 0
@@ -197,7 +200,7 @@ def _by_codes(task: str, folder: str, inputs: list[_Input], space: Space, option
 def _show(
     task: str,
     folder: str,
-    inputs: list[_Input],
+    inputs: list[Kept],
     space: Space,
     options: Options,
     made: np.ndarray,
@@ -233,7 +236,10 @@ def _by_photo(task: str, folder: str, names: Sequence[str], space: Space, option
         image, found = editing.inpaint(space.run, str(photo), options.mask, space.name, **how)
     else:
         (original,) = _inputs(names[:1], space, dataclasses.replace(options, noise=0))
-        image, found = editing.scribble(space.run, original.code, str(photo), space.name, **how)
+        beside = {name: x[None] for name, x in original.others.items()}
+        image, found = editing.scribble(
+            space.run, original.code, str(photo), space.name, **{**beside, **how}
+        )
     before = space.image.from_network(found.photos)
     with writing(options.out):
         pictures.grid(np.concatenate([before, image[None]]), 2).save(options.out)

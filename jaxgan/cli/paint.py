@@ -130,7 +130,8 @@ def _photo(
     """Edits a photograph: photograph, reconstruction, edit, edit by the adapted generator."""
     photo = read(options.photo)
     if options.code is not None:
-        space, codes, others = read_codes(run, options.code)
+        space, codes = read_codes(run, options.code)
+        code, taken = codes[0].code, codes[0].given | given
     else:
         found = invert(
             run,
@@ -142,16 +143,16 @@ def _photo(
             report=lambda what, done, of, loss: say(f"{what} {done}/{of}: loss {loss:.5f}"),
             **given,
         )
-        space, codes, others = found.space, found.codes, found.others
+        space, code = found.space, found.codes[0]
+        taken = {name: each[:1] for name, each in found.others.items()}
     assert space.image.extent is not None
     distance = perceptual(options.perceptual, space.image.extent) if options.steps else None
-    taken = {name: each[:1] for name, each in others.items()} | given
     made: Manipulated = manipulate(
         run,
         units,
         photo,
         space,
-        codes[0],
+        code,
         erase=options.erase,
         draw=options.draw,
         at=at,

@@ -34,7 +34,7 @@ from jaxgan.latent.recipes import (
     gram,
     whitened,
 )
-from jaxgan.latent.space import Space
+from jaxgan.latent.space import Space, noisy
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.lpips import NETWORKS, lpips
 from jaxgan.parallel.mesh import batch_sharding
@@ -155,9 +155,10 @@ def invert(
     counts = fitted_mask(where.image, mask, len(images))
     seen = counts if perceptual_mask is None else fitted_mask(where.image, perceptual_mask, 1)
     if start is None:
-        start = np.stack([where.mean(_STYLES, seed, **of_styles)])
+        start = _means(where, seed, of_styles, len(images))
     if noise:
         _check_noise(where)
+    if noise or noisy(given):
         given = {**given, "noise": True}
     search = _Search(where, chosen, how, seed, given, len(images))
     search.aim(images, counts, np.broadcast_to(seen, counts.shape))
@@ -180,6 +181,18 @@ def _sorted(space: Space, given: Mapping[str, Any]) -> tuple[dict[str, Any], dic
         {name: x for name, x in given.items() if name in known},
         {name: x for name, x in given.items() if name not in known},
     )
+
+
+def _means(
+    space: Space, seed: int, given: Mapping[str, Any], count: int
+) -> Float[np.ndarray, "n ..."]:
+    """The mean code, or that of each photograph, such as of its class."""
+    rows = {name: x for name, x in given.items() if np.ndim(x) and len(x) == count > 1}
+    if not rows:
+        return np.stack([space.mean(_STYLES, seed, **given)])
+    each = [{name: [x[n]] for name, x in rows.items()} for n in range(count)]
+    means = {repr(own): space.mean(_STYLES, seed, **{**given, **own}) for own in each}
+    return np.stack([means[repr(own)] for own in each])
 
 
 def _recipe(recipe: str | Recipe) -> Recipe:
@@ -361,7 +374,9 @@ class _Search:
             fade = jnp.square(jnp.maximum(0.0, 1 - done / steps / 0.75))
             codes += self.recipe.wobble * self.spread * fade * self._wobble(done, codes.shape[1:])
         images = self._images(state, codes, taken)
-        found = compared(self.recipe, self.distance, params, images, target)
+        # Image2StyleGAN++ moves noise by pixels alone, the projector by what it has.
+        alone = what == "noise" and self.recipe.pixels > 0
+        found = compared(self.recipe, None if alone else self.distance, params, images, target)
         if self.space.name == "z" and self.recipe.prior:
             found["prior"] = jnp.square(codes).reshape(len(codes), -1).mean(1)
             found["loss"] += self.recipe.prior * found["prior"]

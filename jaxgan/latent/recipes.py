@@ -132,8 +132,7 @@ def compared(
         ]
         found["perceptual"] = sum(each, jnp.zeros(len(images)))
         found["loss"] += recipe.perceptual * found["perceptual"]
-    if target.styled is not None:
-        assert perceptual is not None
+    if perceptual is not None and target.styled is not None:
         assert perceptual.style is not None
         assert target.gram is not None
         own = gram(perceptual.style(params, target.styled * images))

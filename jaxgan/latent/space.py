@@ -13,7 +13,7 @@ On disk codes are an .npz whose arrays have the names of what a use takes (`styl
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,6 +26,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Normal
 from jaxgan.files import writing
 from jaxgan.latent.needs import require
+from jaxgan.metrics.base import warn
 from jaxgan.ranges import Positive, Seed, checked
 from jaxgan.run.open import Run
 from jaxgan.system import use_of
@@ -233,10 +234,33 @@ def write_codes(path: Path, space: Space, codes: Float[np.ndarray, "n ..."], **o
         np.savez(path, **arrays)
 
 
-def read_codes(
-    run: Run, path: Path, name: str | None = None
-) -> tuple[Space, Float[np.ndarray, "n ..."], dict[str, np.ndarray]]:
-    """The codes in an .npz, their space, and what else is there for them.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Kept:
+    """A code, and what else its image is made of.
+
+    Attributes:
+        code: of the space's shape.
+        others: an item of each take that lies beside it, such as a label, or maps of noise.
+    """
+
+    code: Float[np.ndarray, "..."]
+    others: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the space's use is given beside the code, for one image."""
+        return {**{name: x[None] for name, x in self.others.items()}, **noisy(self.others)}
+
+
+def noisy(names: Iterable[str]) -> dict[str, bool]:
+    """The option with which maps of noise are taken, where there are some."""
+    return {"noise": True} if any(name.startswith("noise") for name in names) else {}
+
+
+def read_codes(run: Run, path: Path, name: str | None = None) -> tuple[Space, list[Kept]]:
+    """The codes in an .npz, with what else is there for them; and their space.
+
+    What the space's use does not take is left out, and that is said.
 
     Args:
         run: whose codes.
@@ -244,7 +268,7 @@ def read_codes(
         name: of the space; None: w+ for styles, z for latents.
 
     Raises:
-        UserError: no codes of this run.
+        UserError: no codes of this run; other arrays that are neither for each code nor for all.
     """
     arrays = npz.read(path, "codes")
     name = name or ("w+" if _STYLE in arrays else "z")
@@ -254,15 +278,42 @@ def read_codes(
         raise UserError(
             f"{path} holds {held}: codes of {run.name} in {name} are called {space.take}"
         )
-    codes = np.asarray(arrays.pop(space.take), np.float32)
-    if space.layers and codes.ndim == 3 and name == "w":
+    codes = _shaped(space, np.asarray(arrays.pop(space.take), np.float32), path)
+    takes = run.takes(space.use, run.split(space.use, noisy(arrays))[1])
+    if unknown := [each for each in arrays if each not in takes]:
+        warn(f"{path}: {', '.join(unknown)} left out, which {space.use} does not take")
+    others = {each: x for each, x in arrays.items() if each in takes}
+    for each, x in others.items():
+        if x.ndim == 0 or len(x) not in (1, len(codes)):
+            raise UserError(
+                f"{path} holds {each} of {'x'.join(map(str, x.shape)) or 'one number'} for "
+                f"{len(codes)} codes: keep one for each, or one for all"
+            )
+    rows = [
+        Kept(code=code, others={each: x[n if len(x) > 1 else 0] for each, x in others.items()})
+        for n, code in enumerate(codes)
+    ]
+    return space, rows
+
+
+def _shaped(space: Space, codes: np.ndarray, path: Path) -> np.ndarray:
+    """Codes as the space has them.
+
+    Raises:
+        UserError: they are not the run's; numbers that are not finite.
+    """
+    if space.layers and codes.ndim == 3 and space.name == "w":
         if (codes != codes[:, :1]).any():
             raise UserError(f"{path} has styles that differ between layers: they are of space w+")
         codes = codes[:, 0]
-    elif space.layers and codes.ndim == 2 and name == "w+":
+    elif space.layers and codes.ndim == 2 and space.name == "w+":
         codes = np.repeat(codes[:, None], space.layers, 1)
     if codes.shape[1:] != space.shape or not len(codes):
         want = "x".join(map(str, ("n", *space.shape)))
         found = "x".join(map(str, codes.shape))
-        raise UserError(f"{path} holds codes of {found}: {name} of {run.name} has {want}")
-    return space, codes, arrays
+        raise UserError(
+            f"{path} holds codes of {found}: {space.name} of {space.run.name} has {want}"
+        )
+    if not np.isfinite(codes).all():
+        raise UserError(f"{path} holds codes with numbers that are not finite")
+    return codes

@@ -64,6 +64,11 @@ def test_photos_to_codes_and_back(folder, capsys):
     assert main([*latent, "transfer", "found/codes.npz:1", "1.png", *QUICK, "--out", "t.png"]) == 0
     assert pixels("t.png").shape == (16, 3 * 16 + 4)
     mask = ["--mask", "mask.png"]
+    # Of a code with its maps of noise, that is what is drawn at a morph's end.
+    assert main([*latent, "morph", "found/codes.npz:1", "found/codes.npz:2", "--out", "m.npz"]) == 0
+    with np.load("m.npz") as made, np.load("found/codes.npz") as ends:
+        for name in ("style", "noise4"):
+            np.testing.assert_allclose(made[name][[0, -1]], ends[name], atol=1e-6)
     blend = ["blend", "found/codes.npz:1", "found/codes.npz:2", *mask, "--layer", "synthesis/conv2"]
     assert main([*latent, *blend, "--out", "b.png"]) == 0
     assert main([*latent, "inpaint", "0.png", *mask, *QUICK, "--out", "i.png"]) == 0

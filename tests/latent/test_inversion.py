@@ -11,7 +11,7 @@ from jaxgan.latent.inversion import invert, psnr
 from jaxgan.latent.perceptual import Perceptual
 from jaxgan.latent.recipes import RECIPES, Recipe, Target, autocorrelation, compared, pace, whitened
 from jaxgan.latent.space import Space
-from tests.latent.runs import MLP, STYLED, untrained
+from tests.latent.runs import LABELLED, MLP, STYLED, untrained
 
 KERNEL = np.random.default_rng(1).normal(size=(3, 3, 1, 4)).astype(np.float32)
 
@@ -59,6 +59,7 @@ def test_noise_moves_after_codes_and_leaves_them_alone(run, own):
     np.testing.assert_array_equal(noisy.codes, plain.codes)
     curve = noisy.curves["noise"]["pixels"]
     assert (curve[-1] < 0.9 * curve[0]).all()
+    assert list(noisy.curves["noise"]) == ["loss", "pixels"]
     maps = {name: x for name, x in noisy.others.items() if name.startswith("noise")}
     assert [maps[f"noise{n}"].shape for n in (0, 4)] == [(3, 4, 4, 1), (3, 16, 16, 1)]
     again = noisy.space.images(noisy.codes, noise=True, **maps)
@@ -201,3 +202,14 @@ def test_style_is_taken_on_where_a_mask_is_white(run, own):
         invert(run, [own[0]], "w+", recipe=short, distance=CONV, style=own[1])
     with pytest.raises(UserError, match="needs a style"):
         invert(run, [own[0]], "w+", recipe=short, distance=CONV, style_mask=mask)
+
+
+def test_each_photograph_starts_from_the_mean_of_its_class(tmp_path):
+    run = untrained(LABELLED, tmp_path / "labelled")
+    photos = list(run.sample(3, seed=1))
+    short = Recipe(steps=1, rate=1e-9)
+    found = invert(run, photos, "w", recipe=short, distance="none", label=[2, 0, 2])
+    space = Space.of(run, "w")
+    means = [space.mean(10_000, label=[label]) for label in (2, 0, 2)]
+    np.testing.assert_allclose(found.codes, means, atol=1e-5)
+    assert np.abs(found.codes[0] - found.codes[1]).max() > 1e-3

@@ -65,16 +65,30 @@ def test_noise_is_taken_where_it_is_asked_for(run):
     assert np.abs(drawn - fixed).max() > 1e-3
 
 
-def test_codes_on_disk(run, tmp_path):
+def test_codes_on_disk(run, tmp_path, caplog):
     for name in NAMES:
         space = Space.of(run, name)
         codes = space.draw(2)
         write_codes(tmp_path / "codes.npz", space, codes, label=np.array([0, 1]))
-        _, back, others = read_codes(run, tmp_path / "codes.npz", name)
-        np.testing.assert_array_equal(back, codes)
-        assert list(others) == ["label"]
+        _, back = read_codes(run, tmp_path / "codes.npz", name)
+        np.testing.assert_array_equal([each.code for each in back], codes)
+    # This run has no classes; each line is said once.
+    assert "codes.npz: label left out, which generate does not take" in caplog.text
     np.savez(tmp_path / "bad.npz", style=np.zeros((1, 3, 8), np.float32))
     with pytest.raises(UserError, match=r"codes of 1x3x8: w\+ of .* has nx6x8"):
+        read_codes(run, tmp_path / "bad.npz")
+    style = np.zeros((2, 6, 8), np.float32)
+    maps = {f"noise{n}": x for n, x in enumerate(np.zeros((5, 1, 4, 4, 1), np.float32))}
+    np.savez(tmp_path / "codes.npz", style=style, **maps)
+    _, rows = read_codes(run, tmp_path / "codes.npz")
+    assert rows[1].given["noise"] is True
+    assert rows[1].given["noise0"].shape == (1, 4, 4, 1)
+    for bad, said in ((np.zeros((3, 4, 4, 1)), "of 3x4x4x1 for 2 codes"), (0.0, "of one number")):
+        np.savez(tmp_path / "bad.npz", style=style, noise0=bad)
+        with pytest.raises(UserError, match=said):
+            read_codes(run, tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.npz", style=style * np.nan)
+    with pytest.raises(UserError, match="not finite"):
         read_codes(run, tmp_path / "bad.npz")
 
 
