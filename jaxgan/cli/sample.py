@@ -140,9 +140,9 @@ def main(argv: list[str]) -> int:
         how: dict[str, Any] = {"numbers": rows, "seed": options.seed, "options": chosen}
         how["truncation"] = options.truncation
         if options.best_of > 1:
-            mine = best_of(run, options.best_of, mine, by=options.by, **how)
+            mine = best_of(run, options.best_of, mine, by=options.by, state=state, **how)
         if options.refine:
-            mine = refine(run, mine, steps=options.refine, **how)
+            mine = refine(run, mine, steps=options.refine, state=state, **how)
         if moves:
             applied = apply_moves(run, moves, mine, state=state, **how)
         else:

@@ -28,6 +28,9 @@ from jaxgan.view import View
 _COPIES = 4
 """Of each image, with noise, over which gradients are averaged."""
 
+_SPREAD = 2_000
+"""Drawn codes, by whose variance steps in w are scaled."""
+
 _CODE, _CLASS, _SAYS = "moved code", "wanted class", "log probability"
 """Names of rows that no use takes."""
 
@@ -67,7 +70,7 @@ def control(
     """Moves codes until a classifier sees a class.
 
     Networks are in evaluation mode. In w, which has no norm to keep, steps are scaled by the
-    variance of the codes.
+    variance of drawn codes.
 
     Args:
         space: of the codes, z or w.
@@ -88,7 +91,9 @@ def control(
     if not (classifier.pure and guard.pure):
         raise UserError("a Python function has no gradients: give --scores classes")
     others, options = space.others(len(codes), seed=seed, **(given if space.name == "z" else {}))
-    pace = rate if space.name == "z" else rate * max(float(codes.var(0).mean()), 1e-12)
+    pace = rate
+    if space.name != "z":
+        pace *= float(space.draw(_SPREAD, seed, **given).var(0).mean())
     way = _Way(space, tuple(others), options, classifier, guard, np.float32(pace), noise)
     rows = {**others, _CODE: codes.astype(np.float32), _CLASS: classes.astype(np.int32)}
     first = {**rows, _SAYS: np.zeros(len(codes), np.float32)}

@@ -117,16 +117,25 @@ class Layer:
 
     @property
     def later(self) -> list[Place]:
-        """Layers beside it in the same module that are called after it, but for those that make
-        images."""
+        """Layers beside it in the same module that are called after it and have kernels, but for
+        those that make images. Others, such as those that add noise, change the maps of the layer
+        before them, which may be this one."""
         found = layers(self.run, self.use, self.options)
         places = list(found)
         parent, channels = _parent(self.place), self.image[1].shape[-1]
         return [
             place
             for place in places[places.index(self.place) + 1 :]
-            if _parent(place) == parent and found[place][-1] != channels
+            if _parent(place) == parent
+            and found[place][-1] != channels
+            and self._has_kernels(place)
         ]
+
+    def _has_kernels(self, place: Place) -> bool:
+        tree: Any = self.run.stored.params[place[0]]
+        for name in place[1].split("/"):
+            tree = tree.get(name, {})
+        return any(leaf.ndim > 1 for leaf in jax.tree.leaves(tree))
 
     def drawn(
         self, num: int, seed: int, first: int = 0

@@ -34,6 +34,7 @@ def repeat(
     steps: int = 1,
     numbers: np.ndarray | None = None,
     seed: int = 0,
+    state: State | None = None,
     each: Callable[[int, dict[str, np.ndarray]], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Rows after a body has been applied to them so many times.
@@ -48,9 +49,10 @@ def repeat(
         steps: how often.
         numbers: of the rows; None: 0, 1, ...
         seed: of their keys.
+        state: another State of the system than the run's.
         each: is shown, after each step of each chunk, the first row's number and the rows.
     """
-    state = dataclasses.replace(run.stored, opt={})
+    state = dataclasses.replace(state or run.stored, opt={})
     mesh = _mesh_of(state)
     resolution, system = run.resolution, run.system
 

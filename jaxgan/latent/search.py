@@ -20,6 +20,7 @@ from jaxgan.latent.scores import Attributes, classes
 from jaxgan.latent.space import Space
 from jaxgan.ranges import Positive, Rate, Seed, checked
 from jaxgan.run.open import Run
+from jaxgan.state import State
 from jaxgan.system import use_of
 from jaxgan.view import View
 
@@ -39,6 +40,7 @@ def best_of(
     seed: Seed = 0,
     options: Any = None,
     truncation: Rate | None = None,
+    state: State | None = None,
 ) -> dict[str, Any]:
     """What "generate" takes for the best of several candidates in place of each sample.
 
@@ -55,6 +57,7 @@ def best_of(
         seed: of what is drawn.
         options: of "generate".
         truncation: of latents; None: none.
+        state: another State of the system than the run's, such as with standing statistics.
 
     Returns [n, ...] by name.
 
@@ -72,10 +75,14 @@ def best_of(
             name: x if len(x) == 1 else np.repeat(x[start : start + size], of, 0)
             for name, x in items.items()
         }
-        applied = run.apply(
-            "generate", given, numbers=rows, seed=seed, options=options, truncation=truncation
-        )
-        scores = _scores(run, attributes, applied).reshape(-1, of)
+        how: dict[str, Any] = {
+            "numbers": rows,
+            "seed": seed,
+            "options": options,
+            "truncation": truncation,
+        }
+        applied = run.apply("generate", given, state=state, **how)
+        scores = _scores(run, attributes, applied, state).reshape(-1, of)
         chosen = np.arange(len(mine)) * of + scores.argmax(1)
         for name, x in applied.taken.items():
             taken.setdefault(name, []).append(x[chosen])
@@ -93,13 +100,15 @@ def _judge(run: Run, by: str) -> Attributes | None:
     return None
 
 
-def _scores(run: Run, attributes: Attributes | None, applied: Any) -> Float[np.ndarray, " n"]:
+def _scores(
+    run: Run, attributes: Attributes | None, applied: Any, state: State | None
+) -> Float[np.ndarray, " n"]:
     name = next(iter(run.gives("generate")))
     images = applied.made[name]
     if attributes is None:
         takes = run.takes("judge")
         given = {"image": images, **{n: x for n, x in applied.taken.items() if n in takes}}
-        return run.apply("judge", given, numbers=len(images)).made["logit"]
+        return run.apply("judge", given, state=state, numbers=len(images)).made["logit"]
     says = attributes.of(images)
     label = applied.taken.get("label")
     if label is None or not isinstance(run.takes("generate").get("label"), Label):
@@ -118,6 +127,7 @@ def refine(
     seed: Seed = 0,
     options: Any = None,
     truncation: Rate | None = None,
+    state: State | None = None,
 ) -> dict[str, Any]:
     """What "generate" takes after Langevin steps in latents by the discriminator (DDLS).
 
@@ -136,6 +146,7 @@ def refine(
         seed: of what is drawn, and of the noise.
         options: of "generate".
         truncation: of the latents at the start; None: none.
+        state: as of `best_of`.
 
     Raises:
         UserError: a run without these, or without a discriminator.
@@ -171,4 +182,4 @@ def refine(
         )(keys)
         return {space.take: z - rate / 2 * jax.grad(energy)(z) + math.sqrt(rate) * fresh}
 
-    return repeat(run, body, (), taken, steps=steps, numbers=numbers, seed=seed)
+    return repeat(run, body, (), taken, steps=steps, numbers=numbers, seed=seed, state=state)

@@ -340,9 +340,10 @@ class ReDO(System):
     """Adam's decay rates."""
     ema_decay: DecayRate = 0.0
     """What averages of the mask network and the generators keep in an iteration; 0: none."""
-    least_region: Share = 0.1
-    """Mean size of the smaller region, as a share of the images, below which a run has collapsed
-    and is stopped; the authors' option autoRestart."""
+    least_region: Share = 0.05
+    """Share of a batch's pixels in the smaller region, by masks cut at a half, below which a run
+    has collapsed and is stopped. The authors' option autoRestart begins anew by itself; there it is
+    off by default, and looks at two batches every 500 iterations."""
     watched: Stretch = (500, 7000)
     """Iterations between which it is: before, masks are nothing yet, and after, training is
     stable."""
@@ -509,7 +510,7 @@ class ReDO(System):
         adversarial = losses.hinge.generator(logits)
         found = view("recogniser", drawn.sum(1)).reshape(z.shape)
         recovery = jnp.square(found - z).mean()
-        sizes = masks.mean((0, 1, 2))
+        sizes = (masks >= 0.5).mean((0, 1, 2))
         loss = adversarial + self.recovery * recovery
         metrics = {"adversarial": adversarial, "recovery": recovery, "region_min": sizes.min()}
         return loss, metrics

@@ -12,6 +12,7 @@ from jaxgan.latent.concepts import of_function
 from jaxgan.latent.dissection import Dissection, dissect, picture, pooled
 from jaxgan.latent.layers import Layer, layers
 from tests.latent.painters import SIDE, UNITS, Painting, painted
+from tests.latent.runs import STYLED, untrained
 
 NUM, CUT = 200, 2.5758
 
@@ -134,3 +135,9 @@ def test_layers_are_listed_and_named(run):
     with pytest.raises(UserError, match=r"there is no layer 'mapz' .* it has maps, paint") as error:
         Layer.of(run, "mapz")
     assert "\n" not in str(error.value)
+
+
+def test_what_adds_noise_belongs_to_the_layer_before_it(tmp_path):
+    layer = Layer.of(untrained(STYLED, tmp_path / "run"), "synthesis/conv2", "synthesize")
+    paths = [path for _, path in layer.later]
+    assert paths == ["synthesis/conv3", "synthesis/conv4"]
