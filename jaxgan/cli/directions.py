@@ -124,7 +124,10 @@ def main(argv: list[str]) -> int:
             pictures.grid(flat, images.shape[1]).save(path)
     _report(found, attributes.names, entangled)
     if options.method in _ONLY["count"] and len(found) < options.count:
-        say(f"there are {len(found)} directions, not {options.count}: others would change nothing")
+        say(
+            f"there are {len(found)} directions, not {options.count}: others carry nothing in "
+            f"{options.num or 'so many'} samples"
+        )
     say(f"{options.out}: {len(found)} directions in {found.space} of {folder}, by {found.method}")
     return 0
 

@@ -128,11 +128,7 @@ def files(names: Sequence[str]) -> list[Path]:
 def search(run: Run, photos: Sequence[Path], options: Searching, **how: Any) -> Inverted:
     """Inverts files as options of the command say, and prints how it goes."""
     space = options.space or Space.finest(run).name
-    height, width = Space.of(run, space).image.extent or (0, 0)
-    images = [read(path) for path in photos]
-    for path, image in zip(photos, images, strict=True):
-        if image.shape[:2] != (height, width):
-            say(f"{path}: {image.shape[1]}x{image.shape[0]}, fitted to {width}x{height}")
+    images = [opened(path, Space.of(run, space)) for path in photos]
     labels: dict[str, Any] = {} if options.label is None else {"label": list(options.label)}
     if labels and len(labels["label"]) not in (1, len(photos)):
         raise UserError(
@@ -152,6 +148,21 @@ def search(run: Run, photos: Sequence[Path], options: Searching, **how: Any) -> 
         **labels,
         **how,
     )
+
+
+def opened(path: Path, space: Space) -> np.ndarray:
+    """A photograph, which is fitted to the space's images; where it is not as large, that is said.
+
+    Raises:
+        UserError: it is no image.
+    """
+    if not path.is_file() or path.suffix == ".npz":
+        raise UserError(f"{path} is no image: give a photograph")
+    image = read(path)
+    height, width = space.image.extent or (0, 0)
+    if image.shape[:2] != (height, width):
+        say(f"{path}: {image.shape[1]}x{image.shape[0]}, fitted to {width}x{height}")
+    return image
 
 
 def recipe_of(options: Searching) -> Recipe:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.invert import Searching, recipe_of, search
+from jaxgan.cli.invert import Searching, opened, recipe_of, search
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.console import say
 from jaxgan.errors import UserError, nearest
@@ -220,8 +220,7 @@ def _show(
 
 def _by_photo(task: str, folder: str, names: Sequence[str], space: Space, options: Options) -> int:
     photo = Path(names[_PHOTOS[task]])
-    if not photo.is_file():
-        raise UserError(f"{photo} is no file: give an image")
+    image = opened(photo, space)
     how: dict[str, Any] = {
         "recipe": recipe_of(options),
         "distance": options.perceptual,
@@ -233,15 +232,19 @@ def _by_photo(task: str, folder: str, names: Sequence[str], space: Space, option
         how["label"] = list(options.label)
     if task == "inpaint":
         assert options.mask is not None
-        image, found = editing.inpaint(space.run, str(photo), options.mask, space.name, **how)
+        made, found = editing.inpaint(space.run, image, options.mask, space.name, **how)
+        before = []
     else:
-        (original,) = _inputs(names[:1], space, dataclasses.replace(options, noise=0))
+        # --steps are those of the scribbles: the original's code is sought as by `jaxgan invert`.
+        own = dataclasses.replace(options, noise=0, steps=None)
+        (original,) = _inputs(names[:1], space, own)
         beside = {name: x[None] for name, x in original.others.items()}
-        image, found = editing.scribble(
-            space.run, original.code, str(photo), space.name, **{**beside, **how}
+        made, found = editing.scribble(
+            space.run, original.code, image, space.name, **{**beside, **how}
         )
-    before = space.image.from_network(found.photos)
+        before = [space.images(original.code[None], numbers=np.zeros(1, int), **original.given)]
+    shown = space.image.from_network(np.concatenate([*before, found.photos]))
     with writing(options.out):
-        pictures.grid(np.concatenate([before, image[None]]), 2).save(options.out)
+        pictures.grid(np.concatenate([shown, made[None]]), len(shown) + 1).save(options.out)
     say(f"{options.out}: {task} of {photo} by {folder}")
     return 0

@@ -119,7 +119,8 @@ def main(argv: list[str]) -> int:
     for name, (before, after) in made.shares.items():
         say(f"{name}: {before:.3f} of the pixels before, {after:.3f} after")
     if made.elsewhere is not None:
-        say(f"elsewhere pixels changed by {made.elsewhere:.4f} of their range")
+        first = (*options.erase, *options.draw)[0]
+        say(f"where {first} is neither before nor after, pixels changed by {made.elsewhere:.4f}")
     say(f"{options.out}: {options.num} painted by {folder}")
     return 0
 

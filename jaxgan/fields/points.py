@@ -18,7 +18,7 @@ class Points(Field):
 
     def text(self) -> str:
         """How many numbers there are."""
-        return f"points of {self._size()} numbers"
+        return f"points of {self._size() or 'several'} numbers"
 
     def plural(self) -> str:
         """How many numbers each has."""

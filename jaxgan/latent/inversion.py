@@ -141,7 +141,7 @@ def invert(
     Raises:
         UserError: a run without the space; no such recipe; a distance without its weights, or, for
             a style, without styles; noise where the generator takes none; a mask that marks
-            nothing.
+            nothing; steps so large that images are not finite.
     """
     where = Space.of(run, space)
     chosen = _recipe(recipe)
@@ -301,6 +301,11 @@ class _Search:
             )
             others |= maps
         images = jax.jit(self._images)(self.state, moving["codes"], others)
+        if not np.isfinite(self._host(images)).all():
+            raise UserError(
+                f"images of the codes are not finite after {self.recipe.steps} steps: give a "
+                "smaller --rate"
+            )
         return Inverted(
             space=self.space,
             codes=self._host(moving["codes"]),

@@ -97,6 +97,11 @@ def classes(run: Run, half: int = 0, *, steps: int = 800) -> Attributes:
         UserError: the data are not at hand, or have no classes.
     """
     source, label = _labelled(run)
+    if (channels := source.columns["image"].shape[-1]) not in (1, 3):
+        raise UserError(
+            f"{run.name} has images of {channels} channels, and classifiers see grey or RGB: score "
+            "them by colours, or by a function of your own (--scores FILE.py:NAME)"
+        )
     mine = _half(source, half)
 
     def learn() -> classifier.Extractor:

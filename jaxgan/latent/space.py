@@ -91,7 +91,9 @@ class Space:
     def _image(self) -> tuple[str, Field]:
         name, field = next(iter(self.run.gives(self.use).items()))
         if not isinstance(field, Image):
-            raise UserError(f"{self.run.name} draws {field.text()}: spaces are for images")
+            raise UserError(
+                f"{self.run.name} draws {field.text()}: give a run that draws images of latents"
+            )
         return name, field
 
     @checked
@@ -278,6 +280,8 @@ def read_codes(run: Run, path: Path, name: str | None = None) -> tuple[Space, li
         raise UserError(
             f"{path} holds {held}: codes of {run.name} in {name} are called {space.take}"
         )
+    if arrays[space.take].dtype.kind not in "fiu":
+        raise UserError(f"{path}: {space.take} holds {arrays[space.take].dtype}: give real numbers")
     codes = _shaped(space, np.asarray(arrays.pop(space.take), np.float32), path)
     takes = run.takes(space.use, run.split(space.use, noisy(arrays))[1])
     if unknown := [each for each in arrays if each not in takes]:

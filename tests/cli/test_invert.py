@@ -76,6 +76,7 @@ def test_photos_to_codes_and_back(folder, capsys):
     outside = pixels("mask.png") == 0
     np.testing.assert_array_equal(after[outside], before[outside])
     assert main([*latent, "scribble", "found/codes.npz:1", "1.png", *QUICK, "--out", "s.png"]) == 0
+    assert pixels("s.png").shape == (16, 3 * 16 + 4)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_photos_to_codes_and_back(folder, capsys):
         ("latent styled morph 0.png 1.png --out x.jpg", "morph writes a .gif or .png or .npz"),
         ("latent styled blend 0.png 1.png --out x.png", "blend needs --mask"),
         ("latent styled inpaint 0.png --out x.png", "inpaint needs --mask"),
+        ("latent styled inpaint a.npz --mask mask.png --out x.png", "a.npz is no image"),
         ("latent styled transfer 0.png no.npz:1 --out x.png", "no.npz: no such file"),
     ],
 )

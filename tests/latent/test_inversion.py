@@ -66,6 +66,12 @@ def test_noise_moves_after_codes_and_leaves_them_alone(run, own):
     np.testing.assert_allclose(again, noisy.images, atol=1e-5)
 
 
+def test_steps_that_are_too_large_are_said(run, own):
+    wild = Recipe(steps=3, rate=1e30)
+    with pytest.raises(UserError, match="not finite after 3 steps: give a smaller --rate"):
+        invert(run, list(own), "w", recipe=wild, distance="none")
+
+
 def test_images_do_not_see_each_other(run, own):
     short = dataclasses.replace(QUICK, steps=5, wobble=0.05)
     every, one = (

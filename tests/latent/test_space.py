@@ -87,6 +87,9 @@ def test_codes_on_disk(run, tmp_path, caplog):
         np.savez(tmp_path / "bad.npz", style=style, noise0=bad)
         with pytest.raises(UserError, match=said):
             read_codes(run, tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.npz", style=style.astype(str))
+    with pytest.raises(UserError, match="style holds <U32: give real numbers"):
+        read_codes(run, tmp_path / "bad.npz")
     np.savez(tmp_path / "bad.npz", style=style * np.nan)
     with pytest.raises(UserError, match="not finite"):
         read_codes(run, tmp_path / "bad.npz")
@@ -99,6 +102,6 @@ def test_what_is_missing_is_said(tmp_path):
     assert Space.finest(run).name == "z"
     with pytest.raises(UserError, match="no space 'v'"):
         Space.of(run, "v")
-    with pytest.raises(UserError, match="spaces are for images"):
+    with pytest.raises(UserError, match="give a run that draws images"):
         _ = Space.of(untrained(TinyGAN(), tmp_path / "toy", source="moons"), "z").image
     assert "StyleGAN2" in having("style", "synthesize")
