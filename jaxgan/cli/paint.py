@@ -95,6 +95,8 @@ def main(argv: list[str]) -> int:
     for path in (options.at, options.photo, options.code):
         if path is not None and not path.is_file():
             raise UserError(f"{path} is no file: give one that is there")
+    if options.photo is not None and options.at is None:
+        raise UserError("--photo needs --at: an image that is white where to edit; all else stays")
     given = one(Given.of(run, USE, options, Options))
     units = Dissection.load(options.units)
     at = None if options.at is None else read(options.at)
