@@ -21,7 +21,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -94,6 +94,23 @@ def gather(path: Path) -> Code:
         for module in imports(files[name], _package(name), root / name):
             left += _files_of(root, module)
     return Code(root, main, files)
+
+
+def function(word: str) -> Callable[..., Any]:
+    """The function that `FILE.py:NAME` names; the file is run.
+
+    Raises:
+        UserError: another word, no such file or no such function.
+    """
+    file, _, name = word.rpartition(":")
+    if not file.endswith(".py") or not name:
+        raise UserError(f"{word!r} names no function: give FILE.py:NAME")
+    if not Path(file).is_file():
+        raise UserError(f"{file} is no file: give FILE.py:NAME")
+    found = getattr(gather(Path(file)).run(), name, None)
+    if not callable(found):
+        raise UserError(f"{file} has no function {name!r}: give FILE.py:NAME")
+    return found  # type: ignore[no-any-return]
 
 
 def read(path: Path) -> bytes:

@@ -232,6 +232,13 @@ class System(Ranged, ABC):
             stats[name] = variables
         return params, stats
 
+    def transparent(self) -> "System":
+        """The same system, of whose modules inputs can be seen from without, in their traces.
+
+        For systems that compute modules again in backpropagation, which hides what is inside.
+        """
+        return self
+
     def failed(self, step: int, metrics: Mapping[str, float]) -> str:
         """Why training should stop, by a row {"player/metric": value}; "": it goes on.
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.options import Given, with_use
+from jaxgan.cli.options import Given, only, with_use
 from jaxgan.cli.out import check_out
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.console import Plain, say
@@ -41,7 +41,8 @@ class Options(Opening):
     count: Positive = 10
     """Directions of sefa and ganspace."""
     num: Positive | None = None
-    """Samples: 10,000 for ganspace and boundary, 64 a class for classifier."""
+    """Samples: 10,000 for ganspace and boundary, 64 a class for classifier; 2,000 for sefa, which
+    measures sigma alone by them."""
     layer: str | None = None
     """Of ganspace in z: path of the generator's module whose activations are taken, as `jaxgan
     info` has them; None: the first that takes the latent."""
@@ -66,6 +67,8 @@ class Options(Opening):
     """Samples in each picture."""
     seed: Seed = 0
     """Of the samples."""
+    best: bool = False
+    """Take the run's best checkpoint (train --evaluate.every), not the newest."""
 
 
 _ONLY = {
@@ -102,13 +105,9 @@ def main(argv: list[str]) -> int:
     if options.out.suffix:
         raise UserError(f"--out is {options.out}: give a folder")
     check_out(options.out, {})
-    for name, methods in _ONLY.items():
-        default = next(f.default for f in dataclasses.fields(Options) if f.name == name)
-        if options.method not in methods and getattr(options, name) != default:
-            raise UserError(
-                f"--{name.replace('_', '-')} is for {' and '.join(methods)}: leave it out"
-            )
+    only(options, Options, _ONLY, [options.method])
     keep_compilations()
+    run = Run(folder, best=True, trust_code=options.trust_code) if options.best else run
     given = Given.of(run, "generate", options, Options)
     if given.count > 1:
         raise UserError("directions are of samples of one kind: give one value, not several")
@@ -189,12 +188,15 @@ def _found(run: Run, options: Any, how: dict[str, Any]) -> tuple[Directions, sco
 def _report(found: Directions, names: tuple[str, ...], entangled: np.ndarray) -> None:
     """How far every attribute moves with a sigma of each direction."""
     shown = names[:12]
-    table = Table(found.space, "strength", "sigma", *shown, box=None)
-    for name, strength, sigma, row in zip(
-        found.names, found.strength, found.sigma, entangled, strict=True
-    ):
-        cells = [f"{x:.2f}" for x in row[: len(shown)]]
-        table.add_row(name, f"{strength:.3f}", f"{sigma:.2f}", *cells)
+    more = ["rest"] if found.rest else []
+    table = Table(found.space, "strength", *more, "sigma", *shown, box=None)
+    for index, name in enumerate(found.names):
+        measured = [each[index] for each in (found.strength, found.rest) if each]
+        cells = [f"{x:.2f}" for x in (found.sigma[index], *entangled[index, : len(shown)])]
+        table.add_row(name, *(f"{x:.3f}" for x in measured), *cells)
     Plain().print(table)
     rest = f", the first {len(shown)} of {len(names)}" if len(names) > len(shown) else ""
     say(f"how far attributes move with 1 sigma, in their own deviations{rest}")
+    if found.method == "boundary":
+        all_ = ", rest on all samples that are no extremes" if found.rest else ""
+        say(f"strength is the boundary's accuracy on extremes that were held out{all_}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.options import Given, with_use
+from jaxgan.cli.options import Given, only, with_use
 from jaxgan.cli.out import check_out
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.console import say
@@ -33,7 +33,7 @@ class Options(Opening):
     """Path of a module that gives maps, such as block3; a wrong one lists all."""
     concepts: str
     """alpha: what is opaque in RGBA; colours:K: K clusters of colours; the folder of a run that
-    segments; or FILE.py:FUNCTION, yours, from images [b, h, w, x] in [-1, 1] to masks
+    segments; or FILE.py:NAME, a function of yours, from images [b, h, w, x] in [-1, 1] to masks
     [b, h, w, c]."""
     out: Path
     """New folder for dissection.json, dissection.npz, units.csv and a picture of each concept."""
@@ -46,7 +46,7 @@ class Options(Opening):
     effect: bool = False
     """Find the strengths with which units cause each concept, and their causal effect."""
     steps: Count = 200
-    """Of the optimisation of strengths."""
+    """Of --effect: of the optimisation of strengths."""
     best: bool = False
     """Take the run's best checkpoint (train --evaluate.every), not the newest."""
 
@@ -68,6 +68,7 @@ def main(argv: list[str]) -> int:
     )
     if options.out.suffix:
         raise UserError(f"--out is {options.out}: give a new folder")
+    only(options, Options, {"steps": ["--effect"]}, ["--effect"] if options.effect else [])
     check_out(options.out, {})
     given = one(Given.of(run, USE, options, Options))
     keep_compilations()
@@ -109,13 +110,14 @@ def one(given: Given) -> dict[str, Any]:
 def with_effects(
     run: Run, found: Dissection, concepts: Concepts, steps: int, given: dict[str, Any]
 ) -> Dissection:
-    """The dissection with strengths and effects; of concepts that are nowhere, none."""
-    strengths, effects = np.zeros_like(found.level), np.zeros_like(found.present)
+    """The dissection with strengths and effects; NaN of concepts of which there is none."""
+    strengths, effects = np.full_like(found.level, np.nan), np.full_like(found.present, np.nan)
+    if not concepts.traced and steps:
+        steps = 0
+        say(f"{concepts.word} is no function of JAX, so without gradients: overlaps are strengths")
     for n, name in enumerate(found.about.names):
         try:
-            made = effect(
-                run, found, concepts, name, steps=steps if concepts.traced else 0, **given
-            )
+            made = effect(run, found, concepts, name, steps=steps, **given)
         except UserError as error:
             say(f"{name}: {error}")
             continue

@@ -65,6 +65,28 @@ def with_use(base: type, run: Run, use: str, *, known: Iterable[str] = ()) -> ty
     return dataclasses.make_dataclass("Options", added, bases=(base,), frozen=True, kw_only=True)
 
 
+def only(
+    options: Any, base: type, table: Mapping[str, Sequence[str]], chosen: Iterable[str]
+) -> None:
+    """Refuses options that go with what was not chosen.
+
+    Args:
+        options: that were parsed.
+        base: their dataclass, whose defaults count as not given.
+        table: names of options, and what they go with, as a person writes it.
+        chosen: what was chosen, in the same words.
+
+    Raises:
+        UserError: names the first, and what it is for.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(base)}
+    for name, owners in table.items():
+        if not set(owners) & set(chosen) and getattr(options, name) != defaults[name]:
+            raise UserError(
+                f"--{name.replace('_', '-')} is for {' and '.join(owners)}: leave it out"
+            )
+
+
 def _option(name: str, taken: set[str]) -> str:
     return f"take_{name}" if name in taken else name
 

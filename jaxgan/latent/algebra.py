@@ -178,14 +178,14 @@ class Boundary(NamedTuple):
     """A hyperplane between codes with high and with low scores.
 
     normal: [d], unit, towards high scores.
-    intercept: normal code + intercept is a code's distance.
+    offset: where it lies along the normal: normal code - offset is a code's distance.
     held: accuracy on the extremes that were held out.
     rest: accuracy on all codes that are no extremes, split half way between the least and the
         largest score; NaN where there are none.
     """
 
     normal: Float[np.ndarray, " d"]
-    intercept: float
+    offset: float
     held: float
     rest: float
 
@@ -195,6 +195,7 @@ def boundary(
     codes: Float[np.ndarray, "n d"],
     scores: Float[np.ndarray, " n"],
     *,
+    others: Float[np.ndarray, "k d"] | None = None,
     extremes: Annotated[float, Within(0, 0.5, above=True)] = 0.02,
     split: Share = 0.7,
     c: Rate = 1.0,
@@ -205,6 +206,10 @@ def boundary(
     Args:
         codes: of samples.
         scores: of the same, of one attribute.
+        others: normals of boundaries that the normal is then conditioned on (`conditioned`). The
+            plane turns about the point in which the line along the new normal from the codes' mean
+            meets it: codes that are like the mean in all else are parted where they were. What is
+            measured is measured of that plane.
         extremes: share of the codes with the highest scores, and as many with the lowest, that it
             learns from.
         split: share of these for training; the others are held out.
@@ -212,7 +217,7 @@ def boundary(
         seed: of which are held out.
 
     Raises:
-        UserError: too few codes, or equal scores.
+        UserError: too few codes, equal scores, or a normal that is made of the others.
     """
     chosen = int(len(codes) * extremes)
     trained = int(chosen * split)
@@ -233,17 +238,21 @@ def boundary(
     taken = np.concatenate([side[:trained] for side in sides])
     held = np.concatenate([side[trained:] for side in sides])
     middle = (float(scores.max()) + float(scores.min())) / 2
-    normal, intercept = machine(codes[taken], np.repeat([False, True], trained), c=c)
+    found, intercept = machine(codes[taken], np.repeat([False, True], trained), c=c)
+    normal, offset = unit(found), -intercept / max(float(np.linalg.norm(found)), _TINY)
+    if others is not None:
+        turned, mean = conditioned(normal, others), codes.mean(0, dtype=np.float64)
+        offset = float(mean @ turned + (offset - mean @ normal) / (turned @ normal))
+        normal = turned
 
     def accuracy(rows: Int[np.ndarray, " r"], positive: np.ndarray) -> float:
         if not len(rows):
             return float("nan")
-        return float(((codes[rows] @ normal + intercept > 0) == positive).mean())
+        return float(((codes[rows] @ normal > offset) == positive).mean())
 
-    norm = float(np.linalg.norm(normal))
     return Boundary(
-        unit(normal),
-        intercept / max(norm, _TINY),
+        normal,
+        offset,
         accuracy(held, np.repeat([False, True], chosen - trained)),
         accuracy(rest, scores[rest] > middle),
     )

@@ -27,8 +27,8 @@ from jaxtyping import Array, Float, Int
 from jaxgan.errors import UserError
 from jaxgan.fields import Resolution
 from jaxgan.latent.concepts import Concepts
-from jaxgan.latent.dissection import Dissection, check_about, pooled
-from jaxgan.latent.layers import Layer, intervene
+from jaxgan.latent.dissection import Dissection, check_about
+from jaxgan.latent.layers import Layer, intervene, pooled
 from jaxgan.parallel.sharding import gathered
 from jaxgan.ranges import Count, Positive, Rate, Weight, checked
 from jaxgan.run.open import Run

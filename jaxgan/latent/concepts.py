@@ -8,12 +8,11 @@ each of its names. `read` makes them of a word:
 | `alpha`              | what is opaque, of generators that draw RGBA                            |
 | `colours:K`          | clusters of colours: k-means in CIELAB of what the run draws            |
 | `RUN`                | what a run finds that has the use "segment", or one that gives a mask   |
-| `FILE.py:FUNCTION`   | what a function of one's own gives; its attribute `names` is optional   |
+| `FILE.py:NAME`       | what a function of one's own gives; its attribute `names` is optional   |
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,6 +24,7 @@ from jaxgan import code
 from jaxgan.errors import UserError
 from jaxgan.fields import Image, Mask, Resolution
 from jaxgan.latent.layers import image_of
+from jaxgan.latent.perceptual import on_white
 from jaxgan.ranges import Positive, Seed, checked
 from jaxgan.run.folder import is_run
 from jaxgan.run.open import Run
@@ -50,6 +50,7 @@ class Concepts:
         function: makes the masks, in JAX, so that there are gradients.
         arrays: what it is given.
         word: that they were made of, as `read` takes it.
+        kept: what `restored` needs to find them again, by name.
         traced: whether the function can be part of a program of JAX, and has gradients.
     """
 
@@ -58,6 +59,7 @@ class Concepts:
     arrays: PyTree = ()
     word: str = ""
     traced: bool = True
+    kept: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __call__(self, images: Float[Array, "b h w x"]) -> Float[Array, "b h w c"]:
         """Masks of images.
@@ -119,12 +121,12 @@ def read(word: str, run: Run, *, trust_code: bool = False, **given: Any) -> Conc
             raise UserError(f"concepts are {word!r}: give colours:K for K clusters, 2 to 99")
         return colours(run, int(rest), **given)
     if ".py" in word:
-        return of_file(word, run)
+        return of_function(code.function(word), run, word=word)
     if is_run(word):
         return segmented(Run(word, trust_code=trust_code), word)
     raise UserError(
         f"concepts are {word!r}: give alpha, colours:K, the folder of a run that segments, or "
-        "FILE.py:FUNCTION"
+        "FILE.py:NAME"
     )
 
 
@@ -135,7 +137,7 @@ def restored(
     if word == "alpha":
         return Concepts(names, _alpha, word=word)
     if word.startswith("colours:") and "centres" in arrays:
-        return Concepts(names, _nearest_colour, jnp.asarray(arrays["centres"]), word)
+        return _coloured(names, arrays["centres"], word)
     return None
 
 
@@ -143,13 +145,13 @@ def restored(
 
 
 def alpha(run: Run) -> Concepts:
-    """What is opaque in the images of a generator of RGBA.
+    """What is opaque in the images of a generator of RGBA, or of grey with alpha.
 
     Raises:
         UserError: it draws other images.
     """
     _, field = image_of(run, "generate")
-    if field.shape[-1] != 4:
+    if field.shape[-1] not in (2, 4):
         raise UserError(
             f"{run.name} draws images of {field.shape[-1]} channels, without alpha: take a run of "
             "RGBA, such as of the config stylegan2_emoji, or --concepts colours:6"
@@ -157,9 +159,9 @@ def alpha(run: Run) -> Concepts:
     return Concepts(("alpha",), _alpha, word="alpha")
 
 
-def _alpha(images: Float[Array, "b h w 4"], arrays: Any) -> Float[Array, "b h w 1"]:
+def _alpha(images: Float[Array, "b h w x"], arrays: Any) -> Float[Array, "b h w 1"]:
     del arrays
-    return jnp.clip((images[..., 3:] + 1) / 2, 0, 1)
+    return jnp.clip((images[..., -1:] + 1) / 2, 0, 1)
 
 
 # --- colours
@@ -186,7 +188,12 @@ def colours(run: Run, count: Positive, *, seed: Seed = 0, **given: Any) -> Conce
         pixels = pixels[rng.choice(len(pixels), _PIXELS, replace=False)]
     centres = k_means(pixels, count, rng)
     names = tuple(f"colour{n + 1}" for n in range(count))
-    return Concepts(names, _nearest_colour, jnp.asarray(centres), f"colours:{count}")
+    return _coloured(names, centres, f"colours:{count}")
+
+
+def _coloured(names: tuple[str, ...], centres: Float[np.ndarray, "k 3"], word: str) -> Concepts:
+    kept = {"centres": centres}
+    return Concepts(names, _nearest_colour, jnp.asarray(centres), word, kept=kept)
 
 
 def k_means(
@@ -227,12 +234,8 @@ def _nearest_colour(
 
 
 def rgb(images: Float[Array, "b h w x"]) -> Float[Array, "b h w 3"]:
-    """Grey, RGB or RGBA in [-1, 1] as RGB in [0, 1]; what is transparent is on white."""
-    pixels = jnp.clip((jnp.asarray(images) + 1) / 2, 0, 1)
-    if pixels.shape[-1] == 4:
-        covered = pixels[..., 3:]
-        return pixels[..., :3] * covered + 1 - covered
-    return jnp.broadcast_to(pixels, (*pixels.shape[:-1], 3))
+    """Images as networks see them as RGB in [0, 1]; what is transparent is on white."""
+    return (on_white(jnp.clip(jnp.asarray(images), -1, 1)) + 1) / 2
 
 
 @jax.jit
@@ -385,20 +388,3 @@ class _Own:
     def __call__(self, images: Any, arrays: Any) -> Any:
         del arrays
         return self.function(images if self.traced else np.asarray(images))
-
-
-def of_file(word: str, run: Run) -> Concepts:
-    """The function that `FILE.py:FUNCTION` names; the file is run.
-
-    Raises:
-        UserError: no such file or function.
-    """
-    file, _, name = word.rpartition(":")
-    if not file.endswith(".py") or not name:
-        raise UserError(f"concepts are {word!r}: give FILE.py:FUNCTION")
-    if not Path(file).is_file():
-        raise UserError(f"{file} is no file: give FILE.py:FUNCTION")
-    module = code.gather(Path(file)).run()
-    if not hasattr(module, name):
-        raise UserError(f"{file} has no {name}: give FILE.py:FUNCTION")
-    return of_function(getattr(module, name), run, word=word)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxgan.errors import UserError
 from jaxgan.latent import algebra
-from jaxgan.latent.directions import Directions, drawn, space_of
+from jaxgan.latent.directions import Directions, check_moved, space_of
 from jaxgan.latent.rows import repeat
 from jaxgan.latent.scores import Attributes
 from jaxgan.latent.space import Space
@@ -215,12 +215,13 @@ def class_directions(
         given: what else codes are drawn of.
 
     Raises:
-        UserError: no such space or classes, or a classifier without gradients.
+        UserError: no such space, layers or classes, or a classifier without gradients.
     """
     where = space_of(run, space)
-    wanted = tuple(names) or classifier.names
-    numbers = [classifier.index(name) for name in wanted]
-    codes = drawn(where, num, seed, given)
+    check_moved(where, layers)
+    numbers = [classifier.index(name) for name in names] or list(range(len(classifier.names)))
+    wanted = tuple(classifier.names[number] for number in numbers)
+    codes = where.draw(num, seed, **given)
     went = {
         name: control(
             where,
@@ -237,7 +238,7 @@ def class_directions(
         for name, number in zip(wanted, numbers, strict=True)
     }
     ways = [algebra.unit(each.codes.astype(np.float64) - codes).mean(0) for each in went.values()]
-    many = drawn(where, max(num, 2_000), seed, given)
+    many = where.draw(max(num, 2_000), seed, **given)
     vectors = algebra.unit(np.stack(ways))
     found = Directions(
         method="classifier",
@@ -246,7 +247,6 @@ def class_directions(
         names=wanted,
         vectors=vectors.astype(np.float32),
         sigma=algebra.spread(many, vectors).astype(np.float32),
-        mean=many.mean(0),
         strength=tuple(float((each.turned & each.agreed).mean()) for each in went.values()),
         layers=layers,
     )

@@ -44,12 +44,14 @@ class Directions:
         names: of each.
         vectors: [k, d].
         sigma: [k], deviation of drawn codes along each.
-        mean: [d], mean of drawn codes.
         strength: of each, what the method says of it: SeFa's eigenvalue, GANSpace's share of the
-            variance, the boundary's accuracy on what was held out, the share of samples that
-            became the class by the classifier and by its guard.
+            variance, the boundary's accuracy on extremes that were held out, the share of samples
+            that became the class by the classifier and by its guard.
         layers: of the generator that are moved; None: all.
-        absolute: whether a move says where codes are to lie, not how far they go.
+        offset: [k], of boundaries: where each lies along its vector, vector code = offset.
+        rest: of boundaries: accuracy of each on all samples that are no extremes; (): all are.
+        absolute: whether a move says at which distance from the boundary codes are to lie, not how
+            far they go.
     """
 
     method: str
@@ -58,9 +60,10 @@ class Directions:
     names: tuple[str, ...]
     vectors: Float[np.ndarray, "k d"]
     sigma: Float[np.ndarray, " k"]
-    mean: Float[np.ndarray, " d"]
     strength: tuple[float, ...]
     layers: tuple[int, int] | None = None
+    offset: Float[np.ndarray, " k"] | None = None
+    rest: tuple[float, ...] = ()
     absolute: bool = False
 
     def __len__(self) -> int:
@@ -77,6 +80,7 @@ class _Facts:
     space: Literal["z", "w"]
     names: tuple[str, ...]
     strength: tuple[float, ...]
+    rest: tuple[float, ...] = ()
     layers: tuple[int, int] | None = None
     absolute: bool = False
     attributes: tuple[str, ...] = ()
@@ -113,11 +117,6 @@ def space_of(run: Run, name: str | None = None) -> Space:
     return Space.of(run, name)
 
 
-def drawn(space: Space, num: int, seed: int, given: Mapping[str, Any]) -> np.ndarray:
-    """Codes [num, d] of drawn latents."""
-    return space.draw(num, seed, **given)
-
-
 def images_at(
     space: Space, codes: np.ndarray, numbers: np.ndarray, seed: int, given: Mapping[str, Any]
 ) -> Float[np.ndarray, "n h w c"]:
@@ -144,6 +143,19 @@ def check_layers(run: Run, layers: tuple[int, int], count: int) -> None:
         )
 
 
+def check_moved(space: Space, layers: tuple[int, int] | None) -> None:
+    """Refuses layers that moves in a space cannot have.
+
+    Raises:
+        UserError: says why.
+    """
+    if layers is None:
+        return
+    if space.name == "z":
+        raise UserError("layers of directions are for the space w, in which each takes a style")
+    check_layers(space.run, layers, space.layers)
+
+
 def moved(codes: Float[np.ndarray, "n ..."], moves: Sequence[Move]) -> Float[np.ndarray, "n ..."]:
     """Codes after moves, one after the other.
 
@@ -156,7 +168,10 @@ def moved(codes: Float[np.ndarray, "n ..."], moves: Sequence[Move]) -> Float[np.
         of, vector = move.directions, move.directions.vectors[move.index]
         by = np.full(len(codes), move.by * of.sigma[move.index], np.float32)
         if codes.ndim == 2:
-            codes += ((by - (codes - of.mean) @ vector) if of.absolute else by)[:, None] * vector
+            if of.absolute:
+                assert of.offset is not None
+                by += of.offset[move.index] - codes @ vector
+            codes += by[:, None] * vector
             continue
         first, last = move.layers or of.layers or (0, codes.shape[1] - 1)
         codes[:, first : last + 1] += by[:, None, None] * vector
@@ -167,7 +182,8 @@ def check_moves(run: Run, moves: Sequence[Move]) -> Space:
     """The space that moves are in.
 
     Raises:
-        UserError: the run has no such space, codes or layers; or moves are in several spaces.
+        UserError: directions of another system; the run has no such space, codes or layers; or
+            moves are in several spaces.
     """
     names = {move.directions.space for move in moves}
     if len(names) > 1:
@@ -175,17 +191,18 @@ def check_moves(run: Run, moves: Sequence[Move]) -> Space:
     space = space_of(run, names.pop())
     for move in moves:
         (size,) = space.shape
-        of = move.directions
+        of, system = move.directions, type(run.system).__name__
+        if of.system != system:
+            raise UserError(
+                f"directions are of {of.system}, {run.name} is of {system}: give directions of "
+                "this run"
+            )
         if of.vectors.shape[1] != size:
             raise UserError(
-                f"directions of {of.system} have {of.vectors.shape[1]} numbers, codes of "
-                f"{run.name} have {size}: give directions of this run"
+                f"directions have {of.vectors.shape[1]} numbers, codes of {run.name} have {size}: "
+                "give directions of this run"
             )
-        layers = move.layers or of.layers
-        if layers is not None and space.name == "z":
-            raise UserError("layers of a move are for the space w, in which each takes a style")
-        if layers is not None:
-            check_layers(run, layers, space.layers)
+        check_moved(space, move.layers or of.layers)
     return space
 
 
@@ -235,7 +252,7 @@ def strip(
     by = np.linspace(-reach, reach, columns)
     moves = [Move(directions, index, float(each)) for each in by]
     space = check_moves(run, moves)
-    codes = _wide(space, drawn(space, rows, seed, given))
+    codes = _wide(space, space.draw(rows, seed, **given))
     numbers = np.arange(rows)
     made = [images_at(space, moved(codes, [move]), numbers, seed, given) for move in moves]
     return space.image.from_network(np.stack(made, 1))
@@ -273,7 +290,7 @@ def entanglement(
     """
     relative = dataclasses.replace(directions, absolute=False)
     space = check_moves(run, [Move(relative, 0, by)])
-    codes, numbers = _wide(space, drawn(space, num, seed, given)), np.arange(num)
+    codes, numbers = _wide(space, space.draw(num, seed, **given)), np.arange(num)
     before = attributes.of(images_at(space, codes, numbers, seed, given))
     scale = np.maximum(before.std(0), 1e-6)
     rows = []
@@ -301,6 +318,7 @@ def write(
         space=directions.space,  # type: ignore[arg-type]
         names=directions.names,
         strength=tuple(round(each, 6) for each in directions.strength),
+        rest=tuple(round(each, 6) for each in directions.rest),
         layers=directions.layers,
         absolute=directions.absolute,
         attributes=tuple(attributes),
@@ -308,15 +326,13 @@ def write(
         if entangled is None
         else tuple(tuple(round(float(x), 4) for x in row) for row in entangled),
     )
+    arrays: dict[str, Any] = {"vectors": directions.vectors, "sigma": directions.sigma}
+    if directions.offset is not None:
+        arrays["offset"] = directions.offset
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ARRAYS, "wb") as file:
-            np.savez(
-                file,
-                vectors=directions.vectors,
-                sigma=directions.sigma,
-                mean=directions.mean,
-            )
+            np.savez(file, **arrays)
         write_whole(folder / FACTS, json.dumps(dataclasses.asdict(facts), indent=1) + "\n")
 
 
@@ -338,12 +354,15 @@ def read(folder: str | Path) -> Directions:
     arrays = npz.read(folder / ARRAYS, "directions")
     count = len(facts.names)
     shapes = {name: each.shape for name, each in arrays.items()}
-    size = shapes.get("mean", ())
+    size = shapes.get("vectors", ())[1:]
+    want = {"vectors": (count, *size), "sigma": (count,)}
+    want |= {"offset": (count,)} if facts.absolute or "offset" in shapes else {}
     if (
         len(size) != 1
         or not count
         or len(facts.strength) != count
-        or shapes != {"vectors": (count, *size), "sigma": (count,), "mean": size}
+        or len(facts.rest) not in (0, count)
+        or shapes != want
     ):
         raise UserError(f"{folder / ARRAYS} holds {shapes}, not {count} directions: {mend}")
     numbers = {name: np.asarray(each, np.float32) for name, each in arrays.items()}
@@ -356,10 +375,11 @@ def read(folder: str | Path) -> Directions:
         names=facts.names,
         strength=facts.strength,
         layers=facts.layers,
+        rest=facts.rest,
         absolute=facts.absolute,
         vectors=numbers["vectors"],
         sigma=numbers["sigma"],
-        mean=numbers["mean"],
+        offset=numbers.get("offset"),
     )
 
 

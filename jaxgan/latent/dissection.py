@@ -29,7 +29,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields.pixels import channels
 from jaxgan.files import read_text
 from jaxgan.latent.concepts import Concepts, hexadecimal, index_of
-from jaxgan.latent.layers import Layer, maps_of
+from jaxgan.latent.layers import Layer, maps_of, pooled
 from jaxgan.latent.needs import require
 from jaxgan.ranges import Count, Positive, Seed, Within, checked
 from jaxgan.run.open import Run
@@ -74,8 +74,9 @@ class Dissection:
             covers [c, u].
         present: share of all pixels that a concept covers [c].
         peak: highest activation in each image [n, u]; for pictures.
-        strength: how strongly units act on a concept, optimised [c, u]; None: not computed.
-        effect: their causal effect [c]; None: not computed.
+        strength: how strongly units act on a concept, optimised [c, u]; None: not computed. NaN
+            where it was tried in vain.
+        effect: their causal effect [c]; None: not computed. NaN as `strength`.
         arrays: what the concepts need to be found again, such as centres of colours.
     """
 
@@ -265,12 +266,8 @@ def dissect(
         level=(weighted / np.maximum(weight, 1e-6)[:, None]).astype(np.float32),
         present=(area / pixels).astype(np.float32),
         peak=np.concatenate(peaks),
-        arrays={"centres": np.asarray(concepts.arrays)} if _has_centres(concepts) else {},
+        arrays=concepts.kept,
     )
-
-
-def _has_centres(concepts: Concepts) -> bool:
-    return concepts.word.startswith("colours:")
 
 
 def _thresholds(layer: Layer, num: int, seed: int, quantile: float) -> Float[np.ndarray, " u"]:
@@ -310,21 +307,6 @@ def _overlaps(
     weighted = jnp.einsum("bhwc,bhwu->cu", cells, maps, precision="highest")
     count = jnp.float32(np.prod(masks.shape[:3]))
     return both, high.sum((0, 1, 2)), there.sum((0, 1, 2)), weighted, cells.sum((0, 1, 2)), count
-
-
-def pooled(masks: Float[Array, "b y x c"], size: tuple[int, int]) -> Float[Array, "b h w c"]:
-    """Means over the pixels of each cell of a grid; cells overlap where sizes do not divide."""
-    rows, columns = (_cells(n, cells) for n, cells in zip(masks.shape[1:3], size, strict=True))
-    return jnp.einsum("hy,wx,byxc->bhwc", rows, columns, masks, precision="highest")
-
-
-def _cells(pixels: int, cells: int) -> Float[np.ndarray, "cells pixels"]:
-    """Weights of pixels in the mean of each cell: PyTorch's adaptive pooling."""
-    weights = np.zeros((cells, pixels), np.float32)
-    for cell in range(cells):
-        first, last = cell * pixels // cells, -(-(cell + 1) * pixels // cells)
-        weights[cell, first:last] = 1 / (last - first)
-    return weights
 
 
 @checked
@@ -387,11 +369,17 @@ def _marked(
 
 
 def check_about(found: Dissection, layer: Layer) -> None:
-    """Refuses units of another layer or system.
+    """Refuses units of another system, or another number of them.
 
     Raises:
         UserError: says which.
     """
+    system = type(layer.run.system).__name__
+    if found.about.system != system:
+        raise UserError(
+            f"the dissection is of {found.about.system}, {layer.run.name} is of {system}: dissect "
+            "this run"
+        )
     if len(found.threshold) != layer.shape[-1]:
         raise UserError(
             f"the dissection has {len(found.threshold)} units, {layer.path} of {layer.run.name} "

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxgan.errors import UserError
 from jaxgan.latent.inversion import Inverted, Photo, fitted_mask, invert
+from jaxgan.latent.layers import Layer, maps_of, pooled
 from jaxgan.latent.space import Space
 from jaxgan.ranges import Count, Number, Positive, checked
 from jaxgan.run.open import Run
@@ -127,35 +128,16 @@ def blend(
     Returns the image as networks see it.
 
     Raises:
-        UserError: no such layer, or one that gives no maps; a mask that marks nothing.
+        UserError: no such layer that gives maps; a mask that marks nothing.
     """
     _check(space, first, second)
-    place = ("generator", layer)
-    number = np.zeros(1, int)
+    at = Layer.of(space.run, layer, space.use, **given)
+    place, number = at.place, np.zeros(1, int)
     source = space.apply(second[None], numbers=number, captures=[place], **given).captured[place]
-    maps = np.asarray(source[0] if isinstance(source, tuple) else source)
-    if maps.ndim != 4:
-        raise UserError(f"{layer} of the generator gives no maps, but {maps.shape}: give another")
-    marked = fitted_mask(space.image, mask, 1)[0]
-    cells = _cells(marked, (maps.shape[1], maps.shape[2]))
+    maps = np.asarray(maps_of(source))
+    cells = np.clip(pooled(jnp.asarray(fitted_mask(space.image, mask, 1)), at.shape[:2]), 0, 1)
     edits = {(place, pasted): (maps, cells)}
     return space.images(first[None], numbers=number, edits=edits, **given)[0]
-
-
-def _cells(mask: Float[np.ndarray, "h w 1"], size: tuple[int, int]) -> Float[np.ndarray, "1 y x 1"]:
-    """The share of each cell of a grid that a mask marks; where it is larger, the nearest pixel."""
-    rows, columns = (_shares(have, want) for have, want in zip(mask.shape[:2], size, strict=True))
-    return np.clip(np.einsum("yh,hwc,xw->yxc", rows, mask, columns), 0, 1)[None].astype(np.float32)
-
-
-def _shares(pixels: int, cells: int) -> Float[np.ndarray, "cells pixels"]:
-    """How much each pixel of a line counts in each cell; rows sum to 1."""
-    edges = np.arange(cells + 1) * pixels / cells
-    at = np.arange(pixels)
-    low = np.maximum(edges[:-1, None], at)
-    high = np.minimum(edges[1:, None], at + 1)
-    shares = np.maximum(high - low, 0)
-    return np.asarray(shares / shares.sum(1, keepdims=True))
 
 
 @checked

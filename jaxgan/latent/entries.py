@@ -156,10 +156,7 @@ def _follow(
         answers[name] = y[len(x) :]
         return jax.lax.stop_gradient(y[: len(x)])
 
-    system = space.run.system
-    if any(field.name == "remat" for field in dataclasses.fields(system)):
-        # What is computed again in backpropagation cannot be looked into.
-        system = dataclasses.replace(system, remat=False)  # type: ignore[call-arg]
+    system = space.run.system.transparent()
     view = evaluation_view(system, state, space.run.resolution)
     keys = call_keys(0, jnp.arange(len(codes), dtype=jnp.uint32))
     with nn.intercept_methods(intercept):

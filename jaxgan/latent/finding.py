@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,8 +14,16 @@ from jaxtyping import Float
 
 from jaxgan.errors import UserError
 from jaxgan.latent import algebra
-from jaxgan.latent.directions import Directions, Layers, check_layers, drawn, images_at, space_of
+from jaxgan.latent.directions import (
+    Directions,
+    Layers,
+    check_layers,
+    check_moved,
+    images_at,
+    space_of,
+)
 from jaxgan.latent.entries import Entry, entries
+from jaxgan.latent.layers import activations, maps_of, place_of
 from jaxgan.latent.scores import Attributes
 from jaxgan.latent.space import Space
 from jaxgan.ranges import Positive, Rate, Seed, Within, checked
@@ -33,7 +42,6 @@ def _made(
         space=space.name,
         vectors=vectors.astype(np.float32),
         sigma=algebra.spread(codes, vectors).astype(np.float32),
-        mean=codes.mean(0),
         **{"names": tuple(str(index + 1) for index in range(len(vectors))), **facts},
     )
 
@@ -80,7 +88,7 @@ def sefa(
         where,
         "sefa",
         vectors,
-        drawn(where, num, seed, given),
+        where.draw(num, seed, **given),
         strength=tuple(values.tolist()),
         layers=layers if where.name == "w" else None,
     )
@@ -139,12 +147,11 @@ def ganspace(
         UserError: no such space or layer; more activations than memory holds.
     """
     where = space_of(run, space)
-    codes = drawn(where, num, seed, given)
+    check_moved(where, layers)
+    if where.name == "w" and layer is not None:
+        raise UserError("--layer is for the space z: in w components are those of styles")
+    codes = where.draw(num, seed, **given)
     if where.name == "w":
-        if layer is not None:
-            raise UserError("--layer is for the space z: in w components are those of styles")
-        if layers is not None:
-            check_layers(run, layers, where.layers)
         found = algebra.principal(codes, count, seed)
         return _made(
             run,
@@ -155,28 +162,32 @@ def ganspace(
             strength=tuple(found.share.tolist()),
             layers=layers,
         )
-    if layers is not None:
-        raise UserError("layers of directions are for the space w, in which each takes a style")
-    x = _activations(where, layer or entries(where)[0].path, codes, seed, given)
+    x = _activations(where, layer, codes, seed, given)
     found = algebra.principal(x, count, seed)
     coordinates = (x - found.mean) @ found.vectors.T / np.maximum(found.sigma, 1e-12)
     vectors = algebra.regression(coordinates, codes)
-    fresh = drawn(where, min(num, 5_000), (seed + 1) % 2**32, given)
+    fresh = where.draw(min(num, 5_000), (seed + 1) % 2**32, **given)
     return _made(run, where, "ganspace", vectors, fresh, strength=tuple(found.share.tolist()))
 
 
 def _activations(
-    space: Space, path: str, codes: np.ndarray, seed: int, given: Mapping[str, Any]
+    space: Space, path: str | None, codes: np.ndarray, seed: int, given: Mapping[str, Any]
 ) -> Float[np.ndarray, "n a"]:
-    """What the generator's module at a path makes of latents."""
-    place, num = ("generator", path), len(codes)
+    """What the generator's module at a path makes of latents; None: the first that takes them."""
+    options, num = space.run.split(space.use, given)[1], len(codes)
+    if path is None:
+        path = entries(space)[0].path
+        found = activations(space.run, space.use, options)
+        place = next(place for place in found if place[1] == path)
+    else:
+        place = place_of(activations(space.run, space.use, options), path, space.run, space.use)
     one = space.apply(codes[:1], captures=[place], **given)
-    if (needed := 4 * num * one.captured[place].size) > _LARGEST:
+    if (needed := 4 * num * maps_of(one.captured[place]).size) > _LARGEST:
         raise UserError(
             f"{num:,} activations at {path} take {needed / 1e9:.0f} GB: give a smaller --num"
         )
     made = space.apply(codes, captures=[place], seed=seed, **given)
-    return np.asarray(made.captured[place], np.float32).reshape(num, -1)
+    return np.asarray(maps_of(made.captured[place]), np.float32).reshape(num, -1)
 
 
 @checked
@@ -196,7 +207,9 @@ def boundaries(
 ) -> Directions:
     """Normals of the boundaries between samples with high and low scores (InterFaceGAN).
 
-    A latent is moved to a distance from its boundary, as in the paper; a style by one.
+    A latent is moved to a distance from its boundary, as in the paper; a style by one. A direction
+    with conditions has a boundary of its own (`algebra.boundary`): it, too, parts samples where the
+    attribute changes, as far as they are like the mean in all else.
 
     Args:
         run: of any system that draws images of a latent.
@@ -215,28 +228,26 @@ def boundaries(
         UserError: no such space, layers or attributes; scores that do not vary.
     """
     where = space_of(run, space)
-    if layers is not None:
-        check_layers(run, layers, where.layers)
-    wanted = tuple(names) or tuple(n for n in attributes.names if n not in conditions)
-    columns = {name: attributes.index(name) for name in (*wanted, *conditions)}
-    codes = drawn(where, num, seed, given)
+    check_moved(where, layers)
+    held = [attributes.index(name) for name in conditions]
+    wanted = [attributes.index(name) for name in names]
+    wanted = wanted or [index for index in range(len(attributes.names)) if index not in held]
+    codes = where.draw(num, seed, **given)
     scores = _scores(where, attributes, codes, seed, given)
-    found = {
-        name: algebra.boundary(codes, scores[:, column], extremes=extremes, c=c, seed=seed)
-        for name, column in columns.items()
-    }
-    vectors = np.stack([found[name].normal for name in wanted])
-    if conditions:
-        others = np.stack([found[name].normal for name in conditions])
-        vectors = np.stack([algebra.conditioned(vector, others) for vector in vectors])
+    part = partial(algebra.boundary, codes, extremes=extremes, c=c, seed=seed)
+    others = np.stack([part(scores[:, n]).normal for n in held]) if held else None
+    found = [part(scores[:, index], others=others) for index in wanted]
+    rest = tuple(each.rest for each in found)
     return _made(
         run,
         where,
         "boundary",
-        vectors,
+        np.stack([each.normal for each in found]),
         codes,
-        names=wanted,
-        strength=tuple(found[name].held for name in wanted),
+        names=tuple(attributes.names[index] for index in wanted),
+        strength=tuple(each.held for each in found),
+        rest=rest if np.isfinite(rest).all() else (),
+        offset=np.array([each.offset for each in found], np.float32),
         layers=layers,
         absolute=where.name == "z",
     )

@@ -93,17 +93,8 @@ class Layer:
         items, options = run.split(use, given)
         options = use_of(run.system, use).options if options is None else options
         found = layers(run, use, options)
-        named = {"/".join(place): place for place in found}
-        places = [place for place in found if place[1] == path]
-        places += [named[path]] if path in named else []
-        if len(places) != 1:
-            known = _distinct(found)
-            what = f"{len(places)} networks have a layer" if places else "there is no layer"
-            raise UserError(
-                f"{what} {path!r} in {use} of {run.name}: it has {', '.join(known)}"
-                f"{nearest(path, known)}"
-            )
-        return cls(run, use, items, options, places[0], found[places[0]])
+        place = place_of(found, path, run, use)
+        return cls(run, use, items, options, place, found[place])
 
     @property
     def image(self) -> tuple[str, Image]:
@@ -192,14 +183,27 @@ def layers(run: Run, use: str = "generate", options: Any = None) -> dict[Place, 
     Their values are height, width and units.
     """
     image_of(run, use, options)
+    found = activations(run, use, options)
+    return {
+        place: shape
+        for place, shape in found.items()
+        if len(shape) == 3 and shape[0] * shape[1] > 1
+    }
+
+
+def activations(run: Run, use: str = "generate", options: Any = None) -> dict[Place, tuple]:
+    """Modules that a use applies and that give arrays [b, ...], in the order of their calls.
+
+    Their values are the arrays' shapes, but for the rows.
+    """
     chosen = use_of(run.system, use)
     options = chosen.options if options is None else options
     view = evaluation_view(run.system, run.stored, run.resolution)
     found: dict[Place, tuple] = {}
 
     def observe(place: Place, outputs: Any) -> None:
-        maps = outputs[0] if isinstance(outputs, tuple) else outputs
-        if place[1] and getattr(maps, "ndim", 0) == 4 and maps.shape[1] * maps.shape[2] > 1:
+        maps = maps_of(outputs)
+        if place[1] and getattr(maps, "ndim", 0) > 1:
             found.pop(place, None)  # of several calls, the last
             found[place] = tuple(maps.shape[1:])
 
@@ -210,10 +214,44 @@ def layers(run: Run, use: str = "generate", options: Any = None) -> dict[Place, 
     return found
 
 
+def place_of(found: Mapping[Place, Any], path: str, run: Run, use: str) -> Place:
+    """The place, of those that a use of a run has, that a path names.
+
+    Raises:
+        UserError: none, or several.
+    """
+    named = {"/".join(place): place for place in found}
+    places = [place for place in found if place[1] == path]
+    places += [named[path]] if path in named else []
+    if len(places) != 1:
+        known = _distinct(found)
+        what = f"{len(places)} networks have a layer" if places else "there is no layer"
+        raise UserError(
+            f"{what} {path!r} in {use} of {run.name}: it has {', '.join(known)}"
+            f"{nearest(path, known)}"
+        )
+    return places[0]
+
+
 def _distinct(places: Mapping[Place, Any]) -> list[str]:
     """Paths, after the network's name where several networks have layers."""
     several = len({network for network, _ in places}) > 1
     return ["/".join(place) if several else place[1] for place in places]
+
+
+def pooled(masks: Float[Array, "b y x c"], size: tuple[int, int]) -> Float[Array, "b h w c"]:
+    """Means over the pixels of each cell of a grid; cells overlap where sizes do not divide."""
+    rows, columns = (_cells(n, cells) for n, cells in zip(masks.shape[1:3], size, strict=True))
+    return jnp.einsum("hy,wx,byxc->bhwc", rows, columns, masks, precision="highest")
+
+
+def _cells(pixels: int, cells: int) -> Float[np.ndarray, "cells pixels"]:
+    """Weights of pixels in the mean of each cell: PyTorch's adaptive pooling."""
+    weights = np.zeros((cells, pixels), np.float32)
+    for cell in range(cells):
+        first, last = cell * pixels // cells, -(-(cell + 1) * pixels // cells)
+        weights[cell, first:last] = 1 / (last - first)
+    return weights
 
 
 def _parent(place: Place) -> tuple[str, str]:

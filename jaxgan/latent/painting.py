@@ -123,7 +123,7 @@ def strengths(
     """How strongly each unit is set for a concept: 0 but for its `top` units.
 
     Raises:
-        UserError: no such concept or ranking, or effects that were not computed.
+        UserError: no such concept or ranking, or effects that are not known.
     """
     if ranking not in get_args(Ranking):
         raise UserError(f"ranking is {ranking!r}: give one of {', '.join(get_args(Ranking))}")
@@ -136,6 +136,11 @@ def strengths(
             "the dissection has no effects: dissect the run with --effect, or rank by iou"
         )
     found = units.strength[units.index(concept)]
+    if not np.isfinite(found).all() or not found.any():
+        raise UserError(
+            f"no unit of {units.about.layer} is known to cause {concept}: its effect could not be "
+            "found; rank by iou, or dissect the run with more images"
+        )
     best = np.argsort(-found, kind="stable")[:top]
     strength[best] = found[best]
     return strength

@@ -113,11 +113,18 @@ def perceptual(name: str, sides: tuple[int, int]) -> Perceptual | None:
     return found
 
 
+def on_white(images: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
+    """Images in [-1, 1] as RGB: grey is repeated, and alpha, of 2 or 4 channels, is on white."""
+    colour = images
+    if images.shape[-1] in (2, 4):
+        alpha = (images[..., -1:] + 1) / 2
+        colour = images[..., :-1] * alpha + (1 - alpha)
+    return jnp.broadcast_to(colour, (*images.shape[:-1], 3))
+
+
 def _seen(images: Float[Array, "b h w c"]) -> Float[Array, "b y x 3"]:
     """Images as VGG16 sees them: RGB, alpha on white, halved by means until 256 pixels at most."""
-    if images.shape[-1] == 4:
-        alpha = (images[..., 3:] + 1) / 2
-        images = images[..., :3] * alpha + (1 - alpha)
+    images = on_white(images)
     while images.shape[1] > _LARGEST:
         images = downsample(images)
     return ((images + 1) / 2 - vgg.MEAN) / vgg.STD

@@ -8,14 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
-from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, PyTree
 
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import gathered
 from jaxgan.run.open import Run
 from jaxgan.state import State
-from jaxgan.training.apply import call_keys, evaluation_view
+from jaxgan.training.apply import call_keys, evaluation_view, mesh_of
 from jaxgan.view import View
 
 CHUNK = 64
@@ -53,7 +52,7 @@ def repeat(
         each: is shown, after each step of each chunk, the first row's number and the rows.
     """
     state = dataclasses.replace(state or run.stored, opt={})
-    mesh = _mesh_of(state)
+    mesh = mesh_of(state)
     resolution, system = run.resolution, run.system
 
     @jax.jit
@@ -90,13 +89,6 @@ def repeat(
                 each(start, _host(now, own))
         parts.append(_host(now, own))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _mesh_of(state: State) -> Mesh | None:
-    """The devices that a state lies on, if several."""
-    layout = getattr(state.step, "sharding", None)
-    several = isinstance(layout, NamedSharding) and layout.mesh.size > 1
-    return layout.mesh if several else None  # type: ignore[union-attr]
 
 
 def _host(rows: dict[str, Array], count: int) -> dict[str, np.ndarray]:

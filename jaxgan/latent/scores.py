@@ -9,7 +9,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -52,13 +51,15 @@ class Attributes:
         return np.concatenate([np.asarray(function(self.arrays, part)) for part in parts])
 
     def index(self, name: str) -> int:
-        """Which number has a name; a number's place from 0, as digits, too.
+        """Which number has a name, or, where none has it, the place from 0 that its digits say.
 
         Raises:
             UserError: none.
         """
         if name in self.names:
             return self.names.index(name)
+        if name.isdecimal() and int(name) < len(self.names):
+            return int(name)
         raise UserError(
             f"no attribute {name!r}: there are {', '.join(self.names)}{nearest(name, self.names)}"
         )
@@ -196,13 +197,8 @@ def by_function(spec: str) -> Attributes:
     Raises:
         UserError: no such file or function; from `of`: it returns something else.
     """
-    file, _, name = spec.rpartition(":")
-    if not Path(file).is_file():
-        raise UserError(f"{file} is no file: --scores takes FILE.py:NAME, a function of images")
-    function = getattr(code.gather(Path(file)).run(), name, None)
-    if not callable(function):
-        raise UserError(f"{file} has no function {name!r}: --scores takes FILE.py:NAME")
-    names = tuple(map(str, getattr(function, "names", (name,))))
+    function: Any = code.function(spec)
+    names = tuple(map(str, getattr(function, "names", (spec.rpartition(":")[2],))))
 
     def of(arrays: PyTree, images: Float[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b k"]:
         del arrays

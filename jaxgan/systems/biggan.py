@@ -558,6 +558,10 @@ class BigGAN(Attentive, Classifying):
         seen = sizes(self.shape[0], blocks)
         return tuple(k for k, n in enumerate(seen, 1) if n in self.discriminator_attention)
 
+    def transparent(self) -> "BigGAN":
+        """Without `remat`."""
+        return dataclasses.replace(self, remat=False)
+
     def _generator_channels(self) -> tuple[int, ...]:
         return tuple(self.channels * m for m in GENERATOR[self.shape[0]])
 

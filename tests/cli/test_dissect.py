@@ -105,6 +105,10 @@ def test_a_photograph_is_edited(capsys):
             "holds files already",
         ),
         ("dissect rgba --layer synthesis/conv2 --concepts alpha --out x.png", "give a new folder"),
+        (
+            "dissect rgba --layer synthesis/conv2 --concepts alpha --steps 9 --out x",
+            "--steps is for --effect: leave it out",
+        ),
         ("dissect points --layer out --concepts alpha --out x", "give a run that draws images"),
         ("paint rgba --units . --erase alpha --out x.png", "holds no dissection.json"),
         ("paint rgba --units units --out x.png", "nothing to paint"),

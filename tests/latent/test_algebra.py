@@ -76,6 +76,38 @@ def test_the_boundary_of_linear_scores_is_their_direction(rng):
     np.testing.assert_array_equal(found.normal, algebra.boundary(codes, codes @ direction).normal)
 
 
+def test_a_boundary_lies_where_scores_change(rng):
+    codes = rng.standard_normal((20_000, 6)) + 3
+    direction = algebra.unit(rng.standard_normal(6))
+    middle = codes.mean(0) @ direction
+    found = algebra.boundary(codes, codes @ direction)
+    assert found.offset == pytest.approx(middle, abs=0.3)
+    raised = codes @ direction > middle + 1
+    found = algebra.boundary(codes, raised.astype(float), extremes=0.1)
+    assert found.offset == pytest.approx(middle + 1, abs=0.3)
+    assert ((codes @ found.normal > found.offset) == raised).mean() > 0.9
+
+
+def test_a_conditioned_boundary_is_measured_as_it_is(rng):
+    codes = rng.normal([3, -1, 0, 0], 1, (20_000, 4))
+    whole = algebra.boundary(codes, codes[:, 0])
+    others = algebra.unit(np.array([[1, 0.1, 0, 0]]))
+    found = algebra.boundary(codes, codes[:, 0], others=others)
+    np.testing.assert_allclose(found.normal, algebra.conditioned(whole.normal, others))
+    # From the mean along the new normal to the new plane: there the old one is.
+    mean = codes.mean(0)
+    there = mean + (found.offset - mean @ found.normal) * found.normal
+    assert there @ whole.normal == pytest.approx(whole.offset)
+    # Little of the attribute is left: 0.1 of 2.4 sigma, against 1 sigma of all else.
+    assert whole.held > 0.95
+    assert 0.5 < found.held < 0.75
+    assert found.rest < whole.rest - 0.2
+    same = algebra.boundary(codes, codes[:, 0], others=np.array([[0.0, 0, 0, 0]]))
+    assert same.offset == pytest.approx(whole.offset)
+    with pytest.raises(UserError, match="nothing is left"):
+        algebra.boundary(codes, codes[:, 0], others=whole.normal[None])
+
+
 def test_boundaries_that_cannot_be(rng):
     codes = rng.standard_normal((200, 4))
     with pytest.raises(UserError, match="draw more"):

@@ -36,6 +36,20 @@ class LinearGenerator(nn.Module):
         return Dense(64, use_bias=False, name="dense")(z).reshape(-1, 8, 8, 1)
 
 
+class Pair(nn.Module):
+    """Several things, of which the first counts."""
+
+    @nn.compact
+    def __call__(self, x):
+        return Dense(64, use_bias=False, name="dense")(x), 1.0
+
+
+class PairGenerator(nn.Module):
+    @nn.compact
+    def __call__(self, z, *, train):
+        return Pair(name="pair")(z)[0].reshape(-1, 8, 8, 1)
+
+
 class LinearDiscriminator(nn.Module):
     """Brighter is more real."""
 
@@ -53,7 +67,14 @@ class Linear(TinyGAN):
         return {"generator": LinearGenerator(), "discriminator": LinearDiscriminator()}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paired(Linear):
+    def networks(self):
+        return {**super().networks(), "generator": PairGenerator()}
+
+
 SYSTEMS = {
+    "pair": Paired(),
     "linear": Linear(),
     "dcgan": DCGAN(shape=(8, 8, 1), width=4, latent=5),
     "sngan": SNGAN(
@@ -179,8 +200,35 @@ def test_boundaries_of_a_linear_generator(runs):
     # A latent goes to its distance, wherever it was.
     z = Space.of(run, "z").draw(5)
     there = moved(z, [Move(found, 0, 2.0)])
-    at = (there - found.mean) @ found.vectors[0]
-    np.testing.assert_allclose(at, 2 * found.sigma[0], rtol=1e-5)
+    at = there @ found.vectors[0] - found.offset[0]
+    np.testing.assert_allclose(at, 2 * found.sigma[0], rtol=1e-4)
+    assert len(found.rest) == 2
+    # At 0 it is on the boundary of what is asked for, which need not go through the mean.
+    spread = np.linalg.norm(kernel.sum(1))
+    high = scores.Attributes(("high",), lambda _, x: (x.sum((1, 2, 3)) > spread)[:, None] * 1.0)
+    found = finding.boundaries(run, high, num=3000, extremes=0.1)
+    on = Space.of(run, "z").images(moved(z, [Move(found, 0, 0.0)])).sum((1, 2, 3))
+    np.testing.assert_allclose(on.mean() / spread, 1, atol=0.3)
+    (named,) = finding.boundaries(run, linear, names=["1"], num=1000).names
+    assert named == "first"
+    assert finding.boundaries(run, linear, conditions=["1"], num=1000).names == ("sum",)
+
+
+def test_absolute_moves_are_to_a_distance_from_the_boundary(rng):
+    codes = rng.standard_normal((4, 5), np.float32)
+    found = some(5, absolute=True, offset=np.array([0.5, -3], np.float32))
+    there = moved(codes, [Move(found, 1, 2.0)])
+    np.testing.assert_allclose(there[:, 1], -3 + 2, rtol=1e-5)
+    np.testing.assert_array_equal(there[:, [0, 2, 3, 4]], codes[:, [0, 2, 3, 4]])
+    np.testing.assert_allclose(moved(codes, [Move(found, 0, 0.0)])[:, 0], 0.5, rtol=1e-5)
+
+
+def test_activations_of_a_module_that_gives_several_things(runs):
+    run = runs("pair")
+    found = finding.ganspace(run, layer="pair", num=200, count=2)
+    np.testing.assert_allclose(found.vectors, finding.ganspace(run, num=200, count=2).vectors)
+    with pytest.raises(UserError, match="there is no layer 'pear' in generate of pair: it has"):
+        finding.ganspace(run, layer="pear", num=200)
 
 
 def test_moves_in_layers(runs):
@@ -198,15 +246,17 @@ def test_moves_in_layers(runs):
         apply_moves(run, [Move(found, 0, 1.0, (3, 9))], {}, numbers=1)
     with pytest.raises(UserError, match="for the space w"):
         apply_moves(runs("dcgan"), [Move(some(5), 0, 1.0, (0, 1))], {}, numbers=1)
-    with pytest.raises(UserError, match="of this run"):
+    with pytest.raises(UserError, match="have 6 numbers, codes of dcgan have 5"):
         apply_moves(runs("dcgan"), [Move(some(6), 0, 1.0)], {}, numbers=1)
+    with pytest.raises(UserError, match="are of BigGAN, dcgan is of DCGAN: give directions of"):
+        apply_moves(runs("dcgan"), [Move(some(5, system="BigGAN"), 0, 1.0)], {}, numbers=1)
 
 
 def some(size, **facts):
     given = {"method": "sefa", "system": "DCGAN", "space": "z", "names": ("a", "b")}
     return Directions(
         vectors=np.eye(size, dtype=np.float32)[:2], sigma=np.ones(2, np.float32),
-        mean=np.zeros(size, np.float32), strength=(2.0, 1.0), **{**given, **facts},
+        strength=(2.0, 1.0), **{**given, **facts},
     )  # fmt: skip
 
 
@@ -224,8 +274,16 @@ def test_directions_are_kept(tmp_path):
     ):  # fmt: skip
         with pytest.raises(UserError, match=told):
             ways.parse_move(text)
+    bounds = some(5, absolute=True, offset=np.ones(2, np.float32), rest=(0.75, 0.5))
+    ways.write(tmp_path / "bounds", bounds)
+    back = ways.read(tmp_path / "bounds")
+    assert (back.absolute, back.rest, list(back.offset)) == (True, (0.75, 0.5), [1, 1])
+    assert again.offset is None
     facts = json.loads((tmp_path / "d" / "directions.json").read_text())
-    for changed in ({"extra": 1}, {"names": ["a"]}, {"format": 2}, {"space": "x"}):
+    for changed in (
+        {"extra": 1}, {"names": ["a"]}, {"format": 2}, {"space": "x"}, {"absolute": True},
+        {"rest": [1.0]},
+    ):  # fmt: skip
         (tmp_path / "d" / "directions.json").write_text(json.dumps({**facts, **changed}))
         with pytest.raises(UserError, match="jaxgan directions"):
             ways.read(tmp_path / "d")
@@ -262,6 +320,17 @@ def test_classes_have_directions(runs):
     found, went = control.class_directions(runs("style"), CLASSES, CLASSES, num=8, steps=3)
     assert (found.space, found.names, set(went)) == ("w", ("dark", "bright"), {"dark", "bright"})
     assert found.vectors[0] @ found.vectors[1] < -0.5
+
+
+def test_layers_are_refused_before_any_work(runs, monkeypatch):
+    monkeypatch.setattr(control, "control", None)
+    monkeypatch.setattr(Space, "draw", None)
+    with pytest.raises(UserError, match="has 4 that take codes, 0-3"):
+        control.class_directions(runs("style"), CLASSES, CLASSES, layers=(2, 4))
+    for find in (finding.boundaries, finding.ganspace):
+        more = (CLASSES,) if find is finding.boundaries else ()
+        with pytest.raises(UserError, match="for the space w"):
+            find(runs("dcgan"), *more, layers=(0, 1))
 
 
 def test_devices_change_nothing(runs):
@@ -331,9 +400,15 @@ def test_colours_and_functions(runs, tmp_path):
         ("colors", "did you mean colours"),
         ("none.py:a", "no file"),
         (f"{tmp_path / 'mine.py'}:inc", "no function 'inc'"),
+        (f"{tmp_path / 'mine.py'}:", "names no function"),
     ):
         with pytest.raises(UserError, match=told):
             scores.attributes(run, spec)
+    pets = scores.Attributes(("cat", "7", "dog"), ink.function)
+    assert [pets.index(name) for name in ("dog", "7", "0", "2")] == [2, 1, 0, 2]
+    for name in ("3", "-1", "dig"):
+        with pytest.raises(UserError, match="no attribute"):
+            pets.index(name)
     with pytest.raises(UserError, match="returns an array"):
         scores.attributes(run, f"{tmp_path / 'mine.py'}:wrong").of(images)
     with pytest.raises(UserError, match="no gradients"):
@@ -378,6 +453,9 @@ def test_systems_that_lack_what_is_needed(runs, tmp_path, capsys):
     assert main(["directions", str(runs("style").folder), "--method", "sefa", "--layer", "x",
                  "--out", str(tmp_path / "a")]) == 2  # fmt: skip
     assert "--layer is for ganspace" in capsys.readouterr().err
+    assert main(["directions", str(runs("dcgan").folder), "--method", "sefa", "--best",
+                 "--out", str(tmp_path / "a")]) == 2  # fmt: skip
+    assert "best" in capsys.readouterr().err
     with pytest.raises(UserError, match="shipped systems that can"):
         ways.space_of(runs("dcgan"), "w")
     at = tmp_path / "one"

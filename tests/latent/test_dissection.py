@@ -1,16 +1,20 @@
 """Dissection of a generator whose units are known; thresholds, tables, causal effects."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxgan import UserError
+from jaxgan.cli.dissect import with_effects
 from jaxgan.latent import dissection
 from jaxgan.latent.causal import effect
 from jaxgan.latent.concepts import of_function
-from jaxgan.latent.dissection import Dissection, dissect, picture, pooled
-from jaxgan.latent.layers import Layer, layers
+from jaxgan.latent.dissection import Dissection, check_about, dissect, picture
+from jaxgan.latent.layers import Layer, layers, pooled
+from jaxgan.latent.painting import strengths
 from tests.latent.painters import SIDE, UNITS, Painting, painted
 from tests.latent.runs import STYLED, untrained
 
@@ -117,6 +121,34 @@ def test_tables_are_written_and_read(found, tmp_path):
         Dissection.load(tmp_path / "units")
     with pytest.raises(UserError, match="holds no dissection"):
         Dissection.load(tmp_path)
+
+
+def test_units_are_of_a_system(run, found):
+    other = dataclasses.replace(found, about=dataclasses.replace(found.about, system="DCGAN"))
+    with pytest.raises(UserError, match="the dissection is of DCGAN, painting is of Painting"):
+        check_about(other, Layer.of(run, "maps"))
+
+
+def test_an_effect_that_is_not_found_is_not_zero(run, tmp_path, capsys):
+    def masks(images):
+        return np.stack([np.asarray(images)[..., 0] > 1, np.asarray(images)[..., 0] > 99], -1)
+
+    concepts = of_function(masks, run, ("there", "nowhere"))
+    assert not concepts.traced
+    first = dissect(run, "maps", concepts, num=30)
+    with_effects(run, first, concepts, 5, {}).save(tmp_path)
+    out = capsys.readouterr().out
+    assert "is no function of JAX" in out
+    assert "nowhere has no place in 30 images" in out
+    again = Dissection.load(tmp_path)
+    assert np.isnan(again.strength[1]).all()
+    assert np.isnan(again.effect[1])
+    assert strengths(again, "there", ranking="effect").max() > 0
+    with pytest.raises(UserError, match="no unit of generator/maps is known to cause nowhere"):
+        strengths(again, "nowhere", ranking="effect")
+    nothing = dataclasses.replace(again, strength=0 * again.level)
+    with pytest.raises(UserError, match="is known to cause there"):
+        strengths(nothing, "there", ranking="effect")
 
 
 def test_pictures_are_bright_where_units_are_high(run, found):

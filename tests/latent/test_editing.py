@@ -5,7 +5,6 @@ import pytest
 
 from jaxgan import UserError
 from jaxgan.latent.editing import (
-    _cells,
     blend,
     express,
     inpaint,
@@ -14,6 +13,7 @@ from jaxgan.latent.editing import (
     scribble,
     transfer,
 )
+from jaxgan.latent.layers import pooled
 from jaxgan.latent.recipes import Recipe
 from jaxgan.latent.space import Space
 from tests.latent.runs import MLP, STYLED, untrained
@@ -71,10 +71,10 @@ def test_expressions(plus, codes):
 
 
 def test_cells_of_a_mask():
-    mask = np.zeros((4, 4, 1), np.float32)
-    mask[:2, :3] = 1
-    np.testing.assert_allclose(_cells(mask, (2, 2))[0, ..., 0], [[1, 0.5], [0, 0]])
-    np.testing.assert_array_equal(_cells(mask, (8, 8))[0], mask.repeat(2, 0).repeat(2, 1))
+    mask = np.zeros((1, 4, 4, 1), np.float32)
+    mask[:, :2, :3] = 1
+    np.testing.assert_allclose(pooled(mask, (2, 2))[0, ..., 0], [[1, 0.5], [0, 0]])
+    np.testing.assert_array_equal(pooled(mask, (8, 8)), mask.repeat(2, 1).repeat(2, 2))
 
 
 def test_activations_are_copied_where_a_mask_marks_them(run, plus, codes, rng):
@@ -99,9 +99,9 @@ def test_activations_are_copied_where_a_mask_marks_them(run, plus, codes, rng):
     assert np.abs(mixed[:2, :2] - first[:2, :2]).max() > 1e-3
     whole = blend(plus, codes[0], codes[1], everywhere, "synthesis")
     close(whole, second)
-    with pytest.raises(UserError, match="generator calls no module at 'synthesis/conv9'"):
+    with pytest.raises(UserError, match="there is no layer 'synthesis/conv9'"):
         blend(plus, codes[0], codes[1], corner, "synthesis/conv9")
-    with pytest.raises(UserError, match="gives no maps"):
+    with pytest.raises(UserError, match="there is no layer 'synthesis/conv3/affine'"):
         blend(plus, codes[0], codes[1], corner, "synthesis/conv3/affine")
 
 

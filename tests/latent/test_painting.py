@@ -10,7 +10,7 @@ from jaxgan.latent import concepts as c
 from jaxgan.latent.dissection import dissect
 from jaxgan.latent.layers import Layer, intervene
 from jaxgan.latent.painting import cells, paint
-from jaxgan.latent.perceptual import Perceptual
+from jaxgan.latent.perceptual import Perceptual, _seen
 from jaxgan.latent.photo import Terms, manipulate
 from jaxgan.latent.space import Space
 from tests.latent.painters import SIDE, UNITS, Painting, painted
@@ -154,6 +154,18 @@ def test_colours_are_those_of_lab():
     assert c.hexadecimal(color.rgb2lab([[[1.0, 0.5, 0.0]]])[0, 0]) == "#ff8000"
 
 
+def test_alpha_is_on_white():
+    grey = np.random.default_rng(0).uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32)
+    rgba = grey[..., [0, 0, 0, 1]]
+    for function in (c.rgb, _seen):
+        seen = np.asarray(function(grey))
+        assert seen.shape == (2, 4, 4, 3)
+        np.testing.assert_allclose(seen, function(rgba), atol=1e-6)
+        np.testing.assert_allclose(function(grey[..., :1]), function(rgba[..., :3]), atol=1e-6)
+    shade, cover = (grey[..., 0] + 1) / 2, (grey[..., 1] + 1) / 2
+    np.testing.assert_allclose(c.rgb(grey)[..., 2], shade * cover + 1 - cover, atol=1e-6)
+
+
 def test_k_means_finds_clusters_the_largest_first():
     rng = np.random.default_rng(0)
     middles = np.array([[0, 0, 0], [30, 0, 0], [0, 40, 10]])
@@ -171,7 +183,7 @@ def test_colours_of_a_run(run):
     images = jnp.asarray(Space.of(run, "z").images(Space.of(run, "z").draw(2)))
     masks = found(images)
     np.testing.assert_allclose(masks.sum(-1), 1, atol=1e-5)
-    again = c.restored("colours:3", found.names, {"centres": np.asarray(found.arrays)})
+    again = c.restored("colours:3", found.names, found.kept)
     np.testing.assert_array_equal(again(images), masks)
 
 
@@ -188,7 +200,7 @@ def test_functions_of_ones_own(run, tmp_path):
     assert found(jnp.ones((1, 2, 2, 4))).shape == (1, 2, 2, 1)
     for word, said in (
         (f"{file}:flat", "makes masks of"),
-        (f"{file}:dark", "has no dark"),
+        (f"{file}:dark", "has no function 'dark'"),
         (f"{tmp_path}/no.py:f", "is no file"),
         ("colours:1", "give colours:K for K clusters"),
         ("shapes", "give alpha, colours:K"),
