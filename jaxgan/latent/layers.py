@@ -202,7 +202,7 @@ def activations(run: Run, use: str = "generate", options: Any = None) -> dict[Pl
     found: dict[Place, tuple] = {}
 
     def observe(place: Place, outputs: Any) -> None:
-        maps = maps_of(outputs)
+        maps = outputs[0] if isinstance(outputs, tuple) else outputs
         if place[1] and getattr(maps, "ndim", 0) > 1:
             found.pop(place, None)  # of several calls, the last
             found[place] = tuple(maps.shape[1:])
