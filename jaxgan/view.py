@@ -160,13 +160,13 @@ class View:
         options: dict,
         mutable: list[str],
         wanted: Sequence[str] = (),
-    ) -> tuple[Any, Any, dict[str, Array]]:
+    ) -> tuple[Any, Any, dict[str, Any]]:
         """A network's outputs, what it wrote, and the outputs of modules that were asked for."""
         self.applied.add(network)
         module, variables, train = self._module(network)
         options = {"train": train, **options}
         asked = {path for name, path in self._captures if name == network}
-        found: dict[str, Array] = {}
+        found: dict[str, Any] = {}
         if paths := [*asked, *wanted]:
             options["capture_intermediates"] = _at(paths)
             mutable = [*mutable, "intermediates"]
@@ -225,7 +225,7 @@ def _at(paths: Sequence[str]) -> Callable[[nn.Module, str], bool]:
     return lambda module, method: method == "__call__" and "/".join(module.path) in paths
 
 
-def _outputs(paths: Sequence[str], intermediates: PyTree) -> dict[str, Array]:
+def _outputs(paths: Sequence[str], intermediates: PyTree) -> dict[str, Any]:
     """{path: output} of what Flax captured; a network may be applied in parts, by its methods."""
     flat = flatten_dict(intermediates, sep="/")
     found = {}

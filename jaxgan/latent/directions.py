@@ -191,11 +191,10 @@ def check_moves(run: Run, moves: Sequence[Move]) -> Space:
     space = space_of(run, names.pop())
     for move in moves:
         (size,) = space.shape
-        of, system = move.directions, type(run.system).__name__
-        if of.system != system:
+        of = move.directions
+        if of.system != type(run.system).__name__:
             raise UserError(
-                f"directions are of {of.system}, {run.name} is of {system}: give directions of "
-                "this run"
+                f"directions are of {of.system}, not of {run.name}: give directions of this run"
             )
         if of.vectors.shape[1] != size:
             raise UserError(

@@ -374,11 +374,9 @@ def check_about(found: Dissection, layer: Layer) -> None:
     Raises:
         UserError: says which.
     """
-    system = type(layer.run.system).__name__
-    if found.about.system != system:
+    if found.about.system != type(layer.run.system).__name__:
         raise UserError(
-            f"the dissection is of {found.about.system}, {layer.run.name} is of {system}: dissect "
-            "this run"
+            f"the dissection is of {found.about.system}, not of {layer.run.name}: dissect this run"
         )
     if len(found.threshold) != layer.shape[-1]:
         raise UserError(

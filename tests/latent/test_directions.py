@@ -227,7 +227,7 @@ def test_activations_of_a_module_that_gives_several_things(runs):
     run = runs("pair")
     found = finding.ganspace(run, layer="pair", num=200, count=2)
     np.testing.assert_allclose(found.vectors, finding.ganspace(run, num=200, count=2).vectors)
-    with pytest.raises(UserError, match="there is no layer 'pear' in generate of .*pair: it has"):
+    with pytest.raises(UserError, match="there is no layer 'pear' in generate of Paired"):
         finding.ganspace(run, layer="pear", num=200)
 
 
@@ -246,9 +246,9 @@ def test_moves_in_layers(runs):
         apply_moves(run, [Move(found, 0, 1.0, (3, 9))], {}, numbers=1)
     with pytest.raises(UserError, match="for the space w"):
         apply_moves(runs("dcgan"), [Move(some(5), 0, 1.0, (0, 1))], {}, numbers=1)
-    with pytest.raises(UserError, match="have 6 numbers, codes of .*dcgan have 5"):
+    with pytest.raises(UserError, match="have 6 numbers, codes of DCGAN in"):
         apply_moves(runs("dcgan"), [Move(some(6), 0, 1.0)], {}, numbers=1)
-    with pytest.raises(UserError, match="are of BigGAN, .*dcgan is of DCGAN: give directions"):
+    with pytest.raises(UserError, match="are of BigGAN, not of DCGAN in"):
         apply_moves(runs("dcgan"), [Move(some(5, system="BigGAN"), 0, 1.0)], {}, numbers=1)
 
 
