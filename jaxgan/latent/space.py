@@ -293,11 +293,11 @@ def read_codes(run: Run, path: Path, name: str | None = None) -> tuple[Space, li
                 f"{path} holds {each} of {'x'.join(map(str, x.shape)) or 'one number'} for "
                 f"{len(codes)} codes: keep one for each, or one for all"
             )
-    rows = [
-        Kept(code=code, others={each: x[n if len(x) > 1 else 0] for each, x in others.items()})
-        for n, code in enumerate(codes)
+    rows = range(len(codes))
+    beside = [
+        {each: np.asarray(x[n if len(x) > 1 else 0]) for each, x in others.items()} for n in rows
     ]
-    return space, rows
+    return space, [Kept(code=codes[n], others=beside[n]) for n in rows]
 
 
 def _shaped(space: Space, codes: np.ndarray, path: Path) -> np.ndarray:

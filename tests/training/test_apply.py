@@ -284,7 +284,7 @@ def test_edits_with_other_arrays_share_a_compilation():
 @pytest.mark.parametrize(
     ("use", "options", "message"),
     [
-        ("generat", {}, "TinyGAN cannot 'generat': it has generate; did you mean generate"),
+        ("generat", {}, "TinyGAN cannot 'generat': it has generate, judge; did you mean generate"),
         ("generate", {"given": {"label": [1]}}, "generate takes z, not label"),
         ("generate", {"given": {"z": np.zeros((3, 4))}, "numbers": 5}, "z has 3 items for 5 rows"),
         (
