@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
+from jaxgan.cli.options import only
 from jaxgan.cli.out import check_out
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.console import say
@@ -88,6 +89,7 @@ def main(argv: list[str]) -> int:
     if options.out.suffix:
         raise UserError(f"--out is {options.out}: give a folder")
     check_out(options.out, {})
+    only(options, Options, {"noise_rate": ("--noise",)}, ["--noise"] if options.noise else [])
     photos = files(names)
     masks = {name: getattr(options, name) for name in _MASKS}
     for mask in masks.values():

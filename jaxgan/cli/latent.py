@@ -12,6 +12,7 @@ from jaxtyping import Float
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.invert import Searching, opened, recipe_of, search
+from jaxgan.cli.options import only
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.console import say
 from jaxgan.errors import UserError, nearest
@@ -32,6 +33,8 @@ _INPUTS = {
 }
 _PHOTOS = {"inpaint": 0, "scribble": 1}
 """Which input has to be a photograph."""
+_ONLY = {"frames": ("morph",), "layers": ("transfer",), "strength": ("express",)}
+"""Options, and the tasks that they are for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ def main(argv: list[str]) -> int:
     )
     if len(names) != len(wanted):
         raise UserError(f"{task} takes {' '.join(wanted)}, not {len(names)} inputs")
+    only(options, Options, _ONLY, [task])
     _check(task, options)
     keep_compilations()
     run = Run(folder, best=options.best, trust_code=options.trust_code)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.dissect import one
-from jaxgan.cli.options import Given, with_use
+from jaxgan.cli.options import Given, only, with_use
 from jaxgan.cli.out import check_out
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.console import say
@@ -95,6 +95,9 @@ def main(argv: list[str]) -> int:
     for path in (options.at, options.photo, options.code):
         if path is not None and not path.is_file():
             raise UserError(f"{path} is no file: give one that is there")
+    of_photos = ("code", "code_steps", "adapt", "perceptual", "steps")
+    table = {**dict.fromkeys(of_photos, ("--photo",)), "num": ("drawn images",)}
+    only(options, Options, table, ["drawn images" if options.photo is None else "--photo"])
     if options.photo is not None and options.at is None:
         raise UserError("--photo needs --at: an image that is white where to edit; all else stays")
     given = one(Given.of(run, USE, options, Options))

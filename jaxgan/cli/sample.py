@@ -12,7 +12,7 @@ import tyro
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.options import Given, with_use
+from jaxgan.cli.options import Given, only, with_use
 from jaxgan.cli.out import check_out, write
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.console import say
@@ -124,6 +124,7 @@ def main(argv: list[str]) -> int:
     columns = columns or (given.count if 1 < given.count <= 16 else None)
     items, chosen = run.split(use, {**turns, **static})
     takes, gives = run.takes(use, chosen), run.gives(use, chosen)
+    only(options, Options, {"by": ("--best-of",)}, ["--best-of"] if options.best_of > 1 else [])
     moves = [parse_move(each) for each in options.move]
     if moves:
         check_moves(run, moves)

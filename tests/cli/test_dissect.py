@@ -117,6 +117,7 @@ def test_a_photograph_is_edited(capsys):
         ("paint rgba --units units --erase alpha --at no.png --out x.png", "no.png is no file"),
         ("paint rgba --units units --erase alpha --photo no.png --out x.png", "no.png is no file"),
         ("paint rgba --units units --erase alpha --photo photo.png --out x.png", "needs --at"),
+        ("paint rgba --units units --erase alpha --adapt x --out x.png", "--adapt is for --photo"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(line, said, capsys):

@@ -91,6 +91,8 @@ def test_photos_to_codes_and_back(folder, capsys):
         ("latent styled morph 0.png --out x.png", "morph takes FIRST SECOND, not 1 inputs"),
         ("latent styled morph 0.png 1.png --out x.jpg", "morph writes a .gif or .png or .npz"),
         ("latent styled blend 0.png 1.png --out x.png", "blend needs --mask"),
+        ("latent styled blend 0.png 1.png --frames 3 --out x.png", "--frames is for morph"),
+        ("invert styled 0.png --noise-rate 0.1 --out x", "--noise-rate is for --noise"),
         ("latent styled inpaint 0.png --out x.png", "inpaint needs --mask"),
         ("latent styled inpaint a.npz --mask mask.png --out x.png", "a.npz is no image"),
         ("latent styled transfer 0.png no.npz:1 --out x.png", "no.npz: no such file"),
