@@ -2,7 +2,9 @@
 
 3,346 pictures of nine tenths of the names (`jaxgan/data/emoji.py` says how to get them). Their
 masks are exact, and used for scores alone. To mark everything has an IoU of 0.55 on the 440 others.
-Results and minutes: not measured yet.
+Of seeds 0 to 4 two collapsed and stopped by iteration 500; the three others reach an IoU of 0.591,
+0.568 and 0.524 by one polarity for all images, 0.561 on average. Longer training lets the smaller
+region shrink (0.600 after 1,500 iterations, stopped after 1,800).
 
     jaxgan train configs/redo_emoji64.py --data emoji:FOLDER:google:textures:train
     jaxgan apply runs/redo_emoji64 segment --data emoji:FOLDER:google:textures:test --out masks
@@ -31,7 +33,7 @@ config = Experiment(
     ),
     data=Data(source="emoji:emoji:google:textures:train", flip=True),
     batch=16,
-    steps=4000,
-    checkpoint=Checkpoint(every=1000),
+    steps=1000,
+    checkpoint=Checkpoint(every=500),
     log=Log(every=50, samples=500, grid=64),
 )
