@@ -69,7 +69,7 @@ class Manipulated:
     edited: UInt8[np.ndarray, "h w c"]
     adapted: UInt8[np.ndarray, "h w c"]
     marked: Bool[np.ndarray, "h w"]
-    added: dict[str, Float[np.ndarray, "1 h w u"]]
+    added: dict[str, Float[np.ndarray, "1 _ _ _"]]
     curve: Float[np.ndarray, " s"]
 
     def outside(self) -> tuple[float, float]:
@@ -159,7 +159,7 @@ def manipulate(
 def _manipulated(
     images: list[UInt8[np.ndarray, "h w c"]],
     marked: Bool[np.ndarray, "h w"],
-    added: dict[Place, Float[np.ndarray, "1 h w u"]],
+    added: dict[Place, Float[np.ndarray, "1 _ _ _"]],
     curve: Float[np.ndarray, " s"],
 ) -> Manipulated:
     photo, reconstruction, edited, adapted = images

@@ -318,7 +318,7 @@ def test_images_go_round_the_first_sentences_of_the_data():
     firsts = [*firsts, run.data.items("caption", [3])[0]]
     expected = np.array(firsts)[[*order, *order, order[0]]]
     np.testing.assert_allclose(batch["text"], expected, rtol=1e-6)
-    found = np.asarray(drawn.latents(jax.random.key(0), 50)["caption"])
+    found = np.asarray(drawn.walk.latents(jax.random.key(0), 50)["caption"])
     assert {tuple(row) for row in found} == {tuple(row) for row in expected}
 
 

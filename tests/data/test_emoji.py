@@ -150,7 +150,10 @@ def test_what_cannot_be_read_is_told_in_a_line(tmp_path, rng):
     folder = package(tmp_path / "p", "google", rng)
     refused(f"emoji:{folder}:twitter", "holds google, expected the npm package.*-twitter")
     refused(f"emoji:{folder}:gogle:train", "'gogle' is none of google.*did you mean google")
-    refused(f"emoji:{folder}:valid", "'valid' is none of google, twitter, train, test, which may")
+    refused(
+        f"emoji:{folder}:valid",
+        "'valid' is none of google, twitter, train, test, textures, which may",
+    )
     Image.new("RGB", (8, 9)).save(folder / "img/google/64/1f03.png")
     refused(f"emoji:{folder}", "1f03.png is 9x8, expected 64x64")
     (folder / "img/google/64/1f03.png").unlink()

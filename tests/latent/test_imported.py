@@ -35,6 +35,7 @@ def imported(request, tmp_path_factory):
     return folder, request.param
 
 
+@pytest.mark.slow
 def test_tools_take_imported_runs(imported, monkeypatch):
     folder, name = imported
     monkeypatch.chdir(folder)

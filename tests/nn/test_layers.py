@@ -50,6 +50,8 @@ def test_an_inert_bias_is_added_and_never_moved():
 def test_default_initialisers_have_the_limits_of_torch(layer, module):
     x = np.zeros((1, 4, 4, 128), np.float32)
     params = layer.init(jax.random.key(0), x)["params"]
+    torch.manual_seed(0)
+    module.reset_parameters()
     for mine, theirs in ((params["kernel"], module.weight), (params["bias"], module.bias)):
         limit = float(theirs.detach().abs().max())
         np.testing.assert_allclose(np.abs(mine).max(), limit, rtol=0.06)

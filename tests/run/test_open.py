@@ -47,7 +47,7 @@ def test_sampling_mistakes_are_told(finished, tmp_path):
     with pytest.raises(UserError, match="takes z, not label"):
         finished.sample(4, label=1)
     with pytest.raises(
-        UserError, match=r"cannot .generat.: it has generate; did you mean generate"
+        UserError, match=r"cannot .generat.: it has generate, judge; did you mean generate"
     ):
         finished.use("generat")
     with pytest.raises(UserError, match=r"z: 'a' is no normal 4: give its numbers with commas"):
