@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, PyTree
 
 from jaxgan.errors import UserError
@@ -42,7 +41,7 @@ from jaxgan.parallel.sharding import gathered, replicated
 from jaxgan.pretrained.weights import find_weights
 from jaxgan.ranges import Count, Seed, checked
 from jaxgan.run.open import Run
-from jaxgan.training.apply import call_keys, evaluation_view
+from jaxgan.training.apply import call_keys, evaluation_view, mesh_of
 
 _CHUNK = 50
 """Steps a call of the compiled program."""
@@ -253,9 +252,7 @@ class _Search:
         self.space, self.recipe, self.distance, self.seed = space, recipe, distance, seed
         self.count = count
         self.state = dataclasses.replace(space.run.stored, opt={})
-        layout = getattr(self.state.step, "sharding", None)
-        several = isinstance(layout, NamedSharding) and layout.mesh.size > 1
-        self.mesh = layout.mesh if several else None  # type: ignore[union-attr]
+        self.mesh = mesh_of(self.state)
         self.resolution = space.run.resolution
         size = 1 if self.mesh is None else self.mesh.size
         # Rows that fill up the devices repeat the last one.
