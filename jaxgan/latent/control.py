@@ -243,6 +243,7 @@ def class_directions(
     found = Directions(
         method="classifier",
         system=type(run.system).__name__,
+        networks=run.networks_sha256,
         space=where.name,
         names=wanted,
         vectors=vectors.astype(np.float32),

@@ -20,6 +20,7 @@ from jaxtyping import Float, UInt8
 from jaxgan import npz, schema
 from jaxgan.errors import UserError, listed, nearest
 from jaxgan.files import write_whole, writing
+from jaxgan.latent.needs import tell_of_others
 from jaxgan.latent.scores import Attributes
 from jaxgan.latent.space import Space
 from jaxgan.ranges import Count, Number, Positive, Seed, checked
@@ -52,6 +53,7 @@ class Directions:
         rest: of boundaries: accuracy of each on all samples that are no extremes; (): all are.
         absolute: whether a move says at which distance from the boundary codes are to lie, not how
             far they go.
+        networks: digest of those that they were found in; "": not known.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Directions:
     offset: Float[np.ndarray, " k"] | None = None
     rest: tuple[float, ...] = ()
     absolute: bool = False
+    networks: str = ""
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -83,6 +86,7 @@ class _Facts:
     rest: tuple[float, ...] = ()
     layers: tuple[int, int] | None = None
     absolute: bool = False
+    networks: str = ""
     attributes: tuple[str, ...] = ()
     entanglement: tuple[tuple[float, ...], ...] = ()
 
@@ -202,6 +206,7 @@ def check_moves(run: Run, moves: Sequence[Move]) -> Space:
                 "give directions of this run"
             )
         check_moved(space, move.layers or of.layers)
+        tell_of_others(run, of.networks, "directions")
     return space
 
 
@@ -320,6 +325,7 @@ def write(
         rest=tuple(round(each, 6) for each in directions.rest),
         layers=directions.layers,
         absolute=directions.absolute,
+        networks=directions.networks,
         attributes=tuple(attributes),
         entanglement=()
         if entangled is None
@@ -376,6 +382,7 @@ def read(folder: str | Path) -> Directions:
         layers=facts.layers,
         rest=facts.rest,
         absolute=facts.absolute,
+        networks=facts.networks,
         vectors=numbers["vectors"],
         sigma=numbers["sigma"],
         offset=numbers.get("offset"),

@@ -30,7 +30,7 @@ from jaxgan.fields.pixels import channels
 from jaxgan.files import read_text
 from jaxgan.latent.concepts import Concepts, hexadecimal, index_of
 from jaxgan.latent.layers import Layer, maps_of, pooled
-from jaxgan.latent.needs import require
+from jaxgan.latent.needs import require, tell_of_others
 from jaxgan.ranges import Count, Positive, Seed, Within, checked
 from jaxgan.run.open import Run
 from jaxgan.schema import LARGEST, parse_json, structure
@@ -59,6 +59,8 @@ class About:
     num: int
     seed: int
     quantile: float
+    networks: str = ""
+    """Digest of the networks that were dissected."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -257,6 +259,7 @@ def dissect(
         num=num,
         seed=seed,
         quantile=quantile,
+        networks=run.networks_sha256,
     )
     return Dissection(
         about=about,
@@ -383,3 +386,4 @@ def check_about(found: Dissection, layer: Layer) -> None:
             f"the dissection has {len(found.threshold)} units, {layer.path} of {layer.run.name} "
             f"has {layer.shape[-1]}: dissect this run"
         )
+    tell_of_others(layer.run, found.about.networks, "units")

@@ -39,6 +39,7 @@ def _made(
     return Directions(
         method=method,
         system=type(run.system).__name__,
+        networks=run.networks_sha256,
         space=space.name,
         vectors=vectors.astype(np.float32),
         sigma=algebra.spread(codes, vectors).astype(np.float32),

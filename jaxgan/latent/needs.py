@@ -2,6 +2,7 @@
 
 from jaxgan import config
 from jaxgan.errors import UserError
+from jaxgan.metrics.base import warn
 from jaxgan.run.open import Run
 
 
@@ -25,6 +26,21 @@ def require(run: Run, what: str, *uses: str) -> None:
         f"{run.name} cannot {what} ({' and '.join(missing)} missing): it has {', '.join(has)}; "
         f"shipped systems that can: {known}"
     )
+
+
+def tell_of_others(run: Run, digest: str, what: str) -> None:
+    """Says that something was found in other networks than the run's, where it was.
+
+    Args:
+        run: that it is used on.
+        digest: of the networks that it was found in (`Run.networks_sha256`); "": not known.
+        what: it is.
+    """
+    if digest and digest != run.networks_sha256:
+        warn(
+            f"{what} were found in another run, or at another step, than {run.name}: they may mean "
+            "nothing here"
+        )
 
 
 def having(*uses: str) -> list[str]:

@@ -38,6 +38,7 @@ from jaxgan.training.apply import (
     resolution_at,
 )
 from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.digest import state_sha256
 from jaxgan.training.show import kept
 from jaxgan.training.standing import standing_statistics
 from jaxgan.training.step import drawn, state_shapes, undrawn, with_pretrained
@@ -107,6 +108,11 @@ class Run:
         with Checkpoints(self._checkpoints) as reader:
             state = reader.restore(state_shapes(self.system, mesh))
         return with_pretrained(self.system, state, mesh)
+
+    @functools.cached_property
+    def networks_sha256(self) -> str:
+        """A digest of the networks as they are trained so far, their averages and statistics."""
+        return state_sha256(dataclasses.replace(self.stored, opt={}, pretrained={}))
 
     def applied(self, use: str, options: Any = None) -> set[str]:
         """Names of the networks that a use applies, published ones included.

@@ -260,9 +260,19 @@ def some(size, **facts):
     )  # fmt: skip
 
 
+def test_directions_of_other_networks_are_told(runs, caplog):
+    run = runs("linear")
+    found = finding.sefa(run, num=10)
+    ways.check_moves(run, [Move(found, 0, 1.0)])
+    assert "another run" not in caplog.text
+    ways.check_moves(run, [Move(dataclasses.replace(found, networks="another"), 0, 1.0)])
+    assert "directions were found in another run, or at another step" in caplog.text
+
+
 def test_directions_are_kept(tmp_path):
-    ways.write(tmp_path / "d", some(5, layers=(1, 2)), ("x",), np.ones((2, 1)))
+    ways.write(tmp_path / "d", some(5, layers=(1, 2), networks="n"), ("x",), np.ones((2, 1)))
     again = ways.read(tmp_path / "d")
+    assert again.networks == "n"
     assert (again.names, again.layers, again.strength) == (("a", "b"), (1, 2), (2.0, 1.0))
     np.testing.assert_array_equal(again.vectors, np.eye(5)[:2])
     move = ways.parse_move(f"{tmp_path / 'd'}:b:-1.5:4-7")
