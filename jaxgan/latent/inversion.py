@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.multihost_utils import process_allgather
 from jaxtyping import Array, Float, PyTree
 
 from jaxgan.errors import UserError
@@ -36,12 +35,11 @@ from jaxgan.latent.recipes import (
 from jaxgan.latent.space import Space, noisy
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.lpips import NETWORKS, lpips
-from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import gathered, replicated
 from jaxgan.pretrained.weights import find_weights
 from jaxgan.ranges import Count, Seed, checked
 from jaxgan.run.open import Run
-from jaxgan.training.apply import call_keys, evaluation_view, mesh_of
+from jaxgan.training.apply import call_keys, evaluation_view, mesh_of, on_host, placed
 
 _CHUNK = 50
 """Steps a call of the compiled program."""
@@ -298,17 +296,18 @@ class _Search:
             )
             others |= maps
         images = jax.jit(self._images)(self.state, moving["codes"], others)
-        if not np.isfinite(self._host(images)).all():
+        images, found, others = on_host((images, moving["codes"], others), self.count)
+        if not np.isfinite(images).all():
             raise UserError(
                 f"images of the codes are not finite after {self.recipe.steps} steps: give a "
                 "smaller --rate"
             )
         return Inverted(
             space=self.space,
-            codes=self._host(moving["codes"]),
-            others={name: self._host(x) for name, x in others.items()},
+            codes=found,
+            others=others,
             photos=self.photos,
-            images=self._host(images),
+            images=images,
             mask=self.mask,
             curves=curves,
             recipe=self.recipe,
@@ -402,11 +401,7 @@ class _Search:
 
     def _placed(self, tree: Any) -> Any:
         """Rows of the host on the devices, split over them."""
-        layout = None if self.mesh is None else batch_sharding(self.mesh, leading=0)
-        return jax.tree.map(lambda x: jax.device_put(np.asarray(x)[self.rows], layout), tree)
-
-    def _host(self, x: Array) -> np.ndarray:
-        return np.asarray(process_allgather(x, tiled=True))[: self.count]
+        return placed(jax.tree.map(lambda x: np.asarray(x)[self.rows], tree), self.mesh)
 
 
 def looks(found: Inverted) -> tuple[str, Float[np.ndarray, " n"]] | None:

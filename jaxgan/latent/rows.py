@@ -2,19 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental.multihost_utils import process_allgather
 from jaxtyping import Array, PyTree
 
 from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import gathered
 from jaxgan.run.open import Run
 from jaxgan.state import State
-from jaxgan.training.apply import call_keys, evaluation_view, mesh_of
+from jaxgan.training.apply import call_keys, evaluation_view, mesh_of, on_host, placed
 from jaxgan.view import View
 
 CHUNK = 64
@@ -72,24 +70,15 @@ def repeat(
     numbers = np.arange(count) if numbers is None else numbers
     size = 1 if mesh is None else mesh.size
     chunk = -(-min(count, CHUNK) // size) * size
-    place = (
-        partial(jax.device_put)
-        if mesh is None
-        else partial(jax.device_put, device=batch_sharding(mesh, leading=0))
-    )
     parts = []
     for start in range(0, count, chunk):
         taken = np.minimum(np.arange(start, start + chunk), count - 1)
         own = min(chunk, count - start)
-        now = place({name: np.asarray(x)[taken] for name, x in rows.items()})
-        where = place(numbers[taken].astype(np.uint32))
+        own_rows = {name: np.asarray(x)[taken] for name, x in rows.items()}
+        now, where = placed((own_rows, numbers[taken].astype(np.uint32)), mesh)
         for turn in range(steps):
             now = step(state, arrays, now, where, np.uint32(turn))
             if each is not None:
-                each(start, _host(now, own))
-        parts.append(_host(now, own))
+                each(start, on_host(now, own))
+        parts.append(on_host(now, own))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _host(rows: dict[str, Array], count: int) -> dict[str, np.ndarray]:
-    return {n: np.asarray(process_allgather(x, tiled=True))[:count] for n, x in rows.items()}

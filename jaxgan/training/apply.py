@@ -375,7 +375,7 @@ class _Plan:
                 taken = {name: self._given(name, padded) for name in self.given}
                 # Laid out like what is drawn: host arrays in one call and device arrays in another
                 # would be two compilations.
-                numbers, taken = _placed((self.numbers[padded], taken), mesh)
+                numbers, taken = placed((self.numbers[padded], taken), mesh)
                 drawn = _draw(numbers, np.uint32(self.seed), level, fields=fields, mesh=mesh)
                 yield part, numbers, {**taken, **drawn}, mesh
 
@@ -414,7 +414,7 @@ def mesh_of(state: State) -> Mesh | None:
     return layout.mesh if several else None  # type: ignore[union-attr]
 
 
-def _placed(tree: PyTree, mesh: Mesh | None) -> PyTree:
+def placed(tree: PyTree, mesh: Mesh | None) -> PyTree:
     """Host arrays [n, ...] on the devices, split over them; the same on every process."""
     if mesh is None:
         return jax.device_put(tree)
@@ -429,7 +429,7 @@ def _collected(parts: Iterator[tuple[list[int], PyTree]]) -> Any:
     rows, trees = [], []
     for part, tree in parts:
         rows.append(part)
-        trees.append(jax.tree.map(lambda x: np.asarray(x)[: len(part)], _on_host(tree)))  # noqa: B023
+        trees.append(on_host(tree, len(part)))
     order = np.argsort(np.concatenate([np.asarray(part, int) for part in rows]), kind="stable")
 
     def joined(*arrays: np.ndarray) -> Any:
@@ -442,5 +442,7 @@ def _collected(parts: Iterator[tuple[list[int], PyTree]]) -> Any:
     return jax.tree.map(joined, *trees)
 
 
-def _on_host(tree: PyTree) -> PyTree:
-    return process_allgather(tree, tiled=True)
+def on_host(tree: PyTree, count: int) -> PyTree:
+    """The first rows of arrays [n, ...] that lie on the devices, on the host of every process."""
+    whole = process_allgather(tree, tiled=True)
+    return jax.tree.map(lambda x: np.asarray(x)[:count], whole)
