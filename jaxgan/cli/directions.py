@@ -9,9 +9,9 @@ from rich.table import Table
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.options import Given, only, with_use
+from jaxgan.cli.options import Given, only, parse_with_use
 from jaxgan.cli.out import check_out
-from jaxgan.cli.parse import Opening, parse, take_target, trusts
+from jaxgan.cli.parse import Opening
 from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
 from jaxgan.files import writing
@@ -21,7 +21,6 @@ from jaxgan.latent.directions import Directions
 from jaxgan.latent.needs import require
 from jaxgan.ranges import Positive, Rate, Seed, Weight, Within
 from jaxgan.run import Run
-from jaxgan.run.folder import is_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,31 +86,22 @@ _ONLY = {
 
 def main(argv: list[str]) -> int:
     """Parses, finds, reports, draws."""
-    folder, rest = take_target(argv, "directions", "RUN")
-    run: Run | None = None
-    kind: type = Options
-    if is_run(folder) or not {"-h", "--help"} & set(rest):
-        run = Run(folder, trust_code=trusts(rest))
-        require(run, "draw images of codes, in which directions lie", "generate")
-        kind = with_use(Options, run, "generate")
-    options: Any = parse(
-        kind,
-        rest,
-        prog=f"jaxgan directions {folder}",
+    folder, run, options = parse_with_use(
+        argv,
+        "directions",
+        Options,
+        "generate",
+        lambda run: require(run, "draw images of codes, in which directions lie", "generate"),
         description="Finds directions in the codes of a trained generator. Move samples along them "
         "by `jaxgan sample RUN --move DIR:1:+2`.",
     )
-    assert run is not None
     if options.out.suffix:
         raise UserError(f"--out is {options.out}: give a folder")
     check_out(options.out, {})
     only(options, Options, _ONLY, [options.method])
     keep_compilations()
     run = Run(folder, best=True, trust_code=options.trust_code) if options.best else run
-    given = Given.of(run, "generate", options, Options)
-    if given.count > 1:
-        raise UserError("directions are of samples of one kind: give one value, not several")
-    how = {**given.items, **given.options}
+    how = Given.of(run, "generate", options, Options).one()
     found, attributes = _found(run, options, how)
     entangled = ways.entanglement(run, found, attributes, seed=options.seed, **how)
     ways.write(options.out, found, attributes.names, entangled)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.options import Given, only, with_use
+from jaxgan.cli.options import Given, only, parse_with_use
 from jaxgan.cli.out import check_out
-from jaxgan.cli.parse import Opening, parse, take_target, trusts
+from jaxgan.cli.parse import Opening
 from jaxgan.console import say
 from jaxgan.errors import UserError
 from jaxgan.files import writing
@@ -20,7 +20,6 @@ from jaxgan.latent.layers import Layer
 from jaxgan.latent.needs import require
 from jaxgan.ranges import Count, Positive, Seed
 from jaxgan.run import Run
-from jaxgan.run.folder import is_run
 
 USE = "generate"
 
@@ -53,24 +52,20 @@ class Options(Opening):
 
 def main(argv: list[str]) -> int:
     """Parses, dissects, writes."""
-    folder, rest = take_target(argv, "dissect", "RUN")
-    trust = trusts(rest)
-    kind: type = Options
-    if is_run(folder) or not {"-h", "--help"} & set(rest):
-        run = Run(folder, trust_code=trust)
-        require(run, "be dissected", USE)
-        kind = with_use(Options, run, USE)
-    options: Any = parse(
-        kind,
-        rest,
-        prog=f"jaxgan dissect {folder}",
+    folder, run, options = parse_with_use(
+        argv,
+        "dissect",
+        Options,
+        USE,
+        lambda run: require(run, "be dissected", USE),
         description="Compares the units of a generator's layer with concepts (GAN dissection).",
     )
     if options.out.suffix:
         raise UserError(f"--out is {options.out}: give a new folder")
     only(options, Options, {"steps": ["--effect"]}, ["--effect"] if options.effect else [])
     check_out(options.out, {})
-    given = one(Given.of(run, USE, options, Options))
+    given = Given.of(run, USE, options, Options).one()
+    trust = options.trust_code
     keep_compilations()
     run = Run(folder, best=True, trust_code=trust) if options.best else run
     Layer.of(run, options.layer, USE, **given)  # before the concepts, which take longer
@@ -93,18 +88,6 @@ def main(argv: list[str]) -> int:
     print(found.text())
     say(f"{options.out}: units.csv, dissection.npz and a picture of each concept")
     return 0
-
-
-def one(given: Given) -> dict[str, Any]:
-    """What serves all images, as Python has it.
-
-    Raises:
-        UserError: several values of something.
-    """
-    for name, items in given.items.items():
-        if len(items) != 1:
-            raise UserError(f"--{name} has {len(items)} values: give one, for all images")
-    return given.rows(range(1))
 
 
 def with_effects(

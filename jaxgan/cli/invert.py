@@ -18,7 +18,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields.pixels import extensions, read
 from jaxgan.files import writing
 from jaxgan.latent.inversion import Inverted, invert, looks
-from jaxgan.latent.recipes import RECIPES, Recipe
+from jaxgan.latent.recipes import RECIPES
 from jaxgan.latent.space import Name, Space, write_codes
 from jaxgan.ranges import Count, Positive, Rate, Seed
 from jaxgan.run import Run
@@ -131,25 +131,12 @@ def search(run: Run, photos: Sequence[Path], options: Searching, **how: Any) -> 
     """Inverts files as options of the command say, and prints how it goes."""
     space = options.space or Space.finest(run).name
     images = [opened(path, Space.of(run, space)) for path in photos]
-    labels: dict[str, Any] = {} if options.label is None else {"label": list(options.label)}
-    if labels and len(labels["label"]) not in (1, len(photos)):
+    if options.label is not None and len(options.label) not in (1, len(photos)):
         raise UserError(
-            f"--label has {len(labels['label'])} classes for {len(photos)} photos: give one each, "
+            f"--label has {len(options.label)} classes for {len(photos)} photos: give one each, "
             "or one"
         )
-    recipe = recipe_of(options)
-    return invert(
-        run,
-        images,
-        space,
-        recipe=recipe,
-        distance=options.perceptual,
-        noise=options.noise,
-        seed=options.seed,
-        report=lambda what, done, of, loss: say(f"{what} {done}/{of}: loss {loss:.5f}"),
-        **labels,
-        **how,
-    )
+    return invert(run, images, space, **searching(options), **how)
 
 
 def opened(path: Path, space: Space) -> np.ndarray:
@@ -167,11 +154,23 @@ def opened(path: Path, space: Space) -> np.ndarray:
     return image
 
 
-def recipe_of(options: Searching) -> Recipe:
-    """The recipe, with what the command changes in it."""
+def searching(options: Searching) -> dict[str, Any]:
+    """What `invert` is given, as options of the command say; it prints how it goes."""
     own = {name: getattr(options, name) for name in ("steps", "rate", "noise_rate")}
     changes = {name: value for name, value in own.items() if value is not None}
-    return dataclasses.replace(RECIPES[options.recipe], **changes)
+    return {
+        "recipe": dataclasses.replace(RECIPES[options.recipe], **changes),
+        "distance": options.perceptual,
+        "noise": options.noise,
+        "seed": options.seed,
+        "report": told,
+        **({} if options.label is None else {"label": list(options.label)}),
+    }
+
+
+def told(what: str, done: int, of: int, loss: float) -> None:
+    """Prints how a search for codes goes."""
+    say(f"{what} {done}/{of}: loss {loss:.5f}")
 
 
 def _write(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.invert import Searching, opened, recipe_of, search
+from jaxgan.cli.invert import Searching, opened, search, searching
 from jaxgan.cli.options import only
 from jaxgan.cli.parse import parse, take_target
 from jaxgan.console import say
@@ -225,15 +225,7 @@ def _show(
 def _by_photo(task: str, folder: str, names: Sequence[str], space: Space, options: Options) -> int:
     photo = Path(names[_PHOTOS[task]])
     image = opened(photo, space)
-    how: dict[str, Any] = {
-        "recipe": recipe_of(options),
-        "distance": options.perceptual,
-        "noise": options.noise,
-        "seed": options.seed,
-        "report": lambda what, done, of, loss: say(f"{what} {done}/{of}: loss {loss:.5f}"),
-    }
-    if options.label is not None:
-        how["label"] = list(options.label)
+    how = searching(options)
     if task == "inpaint":
         assert options.mask is not None
         made, found = editing.inpaint(space.run, image, options.mask, space.name, **how)

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +11,14 @@ import numpy as np
 import tyro
 
 from jaxgan import npz
+from jaxgan.cli.parse import parse, take_target, trusts
 from jaxgan.describe import WHENCE, uses
 from jaxgan.errors import UserError
 from jaxgan.fields import Field
 from jaxgan.fields.pixels import extensions
 from jaxgan.files import read_text
 from jaxgan.run import Run
+from jaxgan.run.folder import is_run
 from jaxgan.system import use_of
 
 _LARGEST = 2**24
@@ -63,6 +65,42 @@ def with_use(base: type, run: Run, use: str, *, known: Iterable[str] = ()) -> ty
             value = dataclasses.field(default=getattr(static, field.name))
             added.append((_option(field.name, taken), Annotated[field.type, mark], value))  # type: ignore[valid-type]
     return dataclasses.make_dataclass("Options", added, bases=(base,), frozen=True, kw_only=True)
+
+
+def parse_with_use(
+    argv: list[str],
+    command: str,
+    base: type,
+    use: str,
+    check: Callable[[Run], None],
+    *,
+    description: str,
+    known: Iterable[str] = (),
+) -> tuple[str, Run, Any]:
+    """The folder, the run and the options of a command that is about one use of a run.
+
+    Args:
+        argv: what was typed after the command.
+        command: its name.
+        base: its own options; those of the use are added (`with_use`).
+        use: the use.
+        check: refuses runs that the command is not for.
+        description: of the command.
+        known: as of `with_use`.
+
+    Raises:
+        UserError: no run, one that is refused, or options that cannot be.
+    """
+    folder, rest = take_target(argv, command, "RUN")
+    run: Run | None = None
+    kind = base
+    if is_run(folder) or not {"-h", "--help"} & set(rest):
+        run = Run(folder, trust_code=trusts(rest))
+        check(run)
+        kind = with_use(base, run, use, known=known)
+    options: Any = parse(kind, rest, prog=f"jaxgan {command} {folder}", description=description)
+    assert run is not None  # or --help has ended
+    return folder, run, options
 
 
 def only(
@@ -196,6 +234,17 @@ class Given:
             for name, each in self.items.items()
         }
         return {**items, **self.options}
+
+    def one(self) -> dict[str, Any]:
+        """What serves all rows, as `Run.split` takes it.
+
+        Raises:
+            UserError: several values of something.
+        """
+        for name, items in self.items.items():
+            if len(items) != 1:
+                raise UserError(f"--{name} has {len(items)} values: give one, for all images")
+        return self.rows(range(1))
 
 
 def _lines(file: Path, name: str) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ import numpy as np
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.dissect import one
-from jaxgan.cli.options import Given, only, with_use
+from jaxgan.cli.invert import told
+from jaxgan.cli.options import Given, only, parse_with_use
 from jaxgan.cli.out import check_out
-from jaxgan.cli.parse import Opening, parse, take_target, trusts
+from jaxgan.cli.parse import Opening
 from jaxgan.console import say
 from jaxgan.errors import UserError
 from jaxgan.fields import Image
@@ -27,7 +27,6 @@ from jaxgan.latent.recipes import RECIPES
 from jaxgan.latent.space import Space, read_codes
 from jaxgan.ranges import Count, Positive, Seed
 from jaxgan.run import Run
-from jaxgan.run.folder import is_run
 
 USE = "generate"
 
@@ -76,17 +75,12 @@ class Options(Opening):
 
 def main(argv: list[str]) -> int:
     """Parses, paints, writes."""
-    folder, rest = take_target(argv, "paint", "RUN")
-    trust = trusts(rest)
-    kind: type = Options
-    if is_run(folder) or not {"-h", "--help"} & set(rest):
-        run = Run(folder, trust_code=trust)
-        require(run, "be painted in", USE)
-        kind = with_use(Options, run, USE)
-    options: Any = parse(
-        kind,
-        rest,
-        prog=f"jaxgan paint {folder}",
+    folder, run, options = parse_with_use(
+        argv,
+        "paint",
+        Options,
+        USE,
+        lambda run: require(run, "be painted in", USE),
         description="Erases and draws concepts by the units that stand for them (jaxgan dissect).",
     )
     check_out(options.out, {"": Image()})
@@ -100,11 +94,11 @@ def main(argv: list[str]) -> int:
     only(options, Options, table, ["drawn images" if options.photo is None else "--photo"])
     if options.photo is not None and options.at is None:
         raise UserError("--photo needs --at: an image that is white where to edit; all else stays")
-    given = one(Given.of(run, USE, options, Options))
+    given = Given.of(run, USE, options, Options).one()
     units = Dissection.load(options.units)
     at = None if options.at is None else read(options.at)
     keep_compilations()
-    run = Run(folder, best=True, trust_code=trust) if options.best else run
+    run = Run(folder, best=True, trust_code=options.trust_code) if options.best else run
     if options.photo is not None:
         return _photo(run, units, options, at, given)
     made = paint(
@@ -146,7 +140,7 @@ def _photo(
             recipe=dataclasses.replace(RECIPES["image2stylegan"], steps=options.code_steps),
             distance=options.perceptual,
             seed=options.seed,
-            report=lambda what, done, of, loss: say(f"{what} {done}/{of}: loss {loss:.5f}"),
+            report=told,
             **given,
         )
         space, code = found.space, found.codes[0]

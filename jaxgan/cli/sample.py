@@ -12,9 +12,9 @@ import tyro
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.options import Given, only, with_use
+from jaxgan.cli.options import Given, only, parse_with_use
 from jaxgan.cli.out import check_out, write
-from jaxgan.cli.parse import Opening, parse, take_target, trusts
+from jaxgan.cli.parse import Opening
 from jaxgan.console import say
 from jaxgan.describe import next_command
 from jaxgan.errors import UserError
@@ -27,7 +27,6 @@ from jaxgan.latent.table import table
 from jaxgan.latent.walk import walk
 from jaxgan.ranges import Count, Number, Positive, Rate, Seed
 from jaxgan.run import Run
-from jaxgan.run.folder import is_run
 
 _PORTION = 1000
 """Rows in memory at a time, where they go to a folder."""
@@ -92,17 +91,15 @@ OWN = ("label", "psi", "size")
 
 def main(argv: list[str]) -> int:
     """Parses, draws, writes."""
-    folder, rest = take_target(argv, "sample", "RUN")
-    run: Run | None = None
-    kind: type = Options
-    if is_run(folder) or not {"-h", "--help"} & set(rest):
-        run = Run(folder, trust_code=trusts(rest))
-        _check_draws(run)
-        kind = with_use(Options, run, "generate", known=OWN)
-    options: Any = parse(
-        kind, rest, prog=f"jaxgan sample {folder}", description="Draws images from a run."
+    folder, run, options = parse_with_use(
+        argv,
+        "sample",
+        Options,
+        "generate",
+        _check_draws,
+        description="Draws images from a run.",
+        known=OWN,
     )
-    assert run is not None
     _check_out(options, run.gives("generate"))
     keep_compilations()
     run = Run(folder, best=True, trust_code=options.trust_code) if options.best else run
