@@ -22,7 +22,7 @@ from jaxgan.augment import parse_policy
 from jaxgan.errors import UserError, nearest, printable
 from jaxgan.fields import Framing
 from jaxgan.fields.pixels import MAX_PIXELS, Reading
-from jaxgan.ranges import AtLeast, Count, Positive, Ranged, Seed, Within
+from jaxgan.ranges import AtLeast, Count, Positive, Ranged, Rate, Seed, Within
 from jaxgan.system import System, data_fields, stages_of
 
 FREE = {"changes_result": False}
@@ -64,7 +64,8 @@ class Data(Ranged):
     source: Annotated[Any, _NAME, tyro.conf.arg(aliases=["--data"])]
     """mnist5k, digits, ring, grid, tfds:NAME[:SPLIT], hf:NAME[:SPLIT], or a folder of images (flat,
     or a sub-folder a class), or a .zip, .tar, .npz or .parquet file of them; image:FILE,
-    image:china or image:flower; photos:SET; emoji:FOLDER; for systems that translate,
+    image:china or image:flower; photos:SET; emoji:FOLDER; moving_digits, moving_shapes,
+    clips:FOLDER or frames:FOLDER for systems of clips; for systems that translate,
     pairs:FOLDER[:BtoA], edges:DATA, or unpaired:DATA,DATA. In Python also arrays, any
     `jaxgan.data.Source`, or a function of the step to its batch."""
     columns: tuple[str, ...] = ()
@@ -78,6 +79,10 @@ class Data(Ranged):
     jitter: Annotated[Positive | None, tyro.conf.arg(aliases=["--jitter"])] = None
     """Height to which images are brought first, pixels; the system's resolution is then cut out at
     a random place. None: do not."""
+    stride: Annotated[Positive, tyro.conf.arg(aliases=["--stride"])] = 1
+    """Which frames of longer clips are taken: every one, every second, ..."""
+    fps: Rate | None = None
+    """Frames a second that are taken of videos and animations; None: all that they have."""
     recursive: Annotated[bool, tyro.conf.arg(aliases=["--recursive"])] = False
     """Read folders within sub-folders too: the first level are the classes."""
     skip_broken: Annotated[bool, tyro.conf.arg(aliases=["--skip-broken"])] = False
@@ -95,13 +100,16 @@ class Data(Ranged):
     @property
     def framing(self) -> Framing:
         """How items of other sizes are brought to the system's."""
-        return Framing(resize=self.resize, crop=self.crop, jitter=self.jitter)
+        return Framing(resize=self.resize, crop=self.crop, jitter=self.jitter, stride=self.stride)
 
     @property
     def reading(self) -> Reading:
         """How files are read."""
         return Reading(
-            max_pixels=self.max_pixels, recursive=self.recursive, skip_broken=self.skip_broken
+            max_pixels=self.max_pixels,
+            recursive=self.recursive,
+            skip_broken=self.skip_broken,
+            fps=self.fps,
         )
 
     @property

@@ -47,10 +47,19 @@ def beside(left: Image.Image, right: Image.Image) -> Image.Image:
     return canvas
 
 
-def animate(frames: UInt8[np.ndarray, "f n h w c"], path: Path, milliseconds: int = 80) -> None:
-    """Writes an endless GIF, each frame a grid of n images shown for so long."""
-    first, *rest = (grid(images).convert("RGB") for images in frames)
-    first.save(path, save_all=True, append_images=rest, duration=milliseconds, loop=0)
+def animate(
+    frames: UInt8[np.ndarray, "f n h w c"],
+    path: Path,
+    milliseconds: int = 80,
+    columns: int | None = None,
+) -> None:
+    """Writes an endless GIF, or WebP without loss as the path ends, of grids of n images.
+
+    Each is shown for so long; `columns` as of `grid`.
+    """
+    first, *rest = (grid(images, columns).convert("RGB") for images in frames)
+    lossless: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {}
+    first.save(path, save_all=True, append_images=rest, duration=milliseconds, loop=0, **lossless)
 
 
 def attention(

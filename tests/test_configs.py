@@ -47,6 +47,16 @@ COUNTS = {
         "discriminator": 837_345,
         "recogniser": 34_958,
     },
+    "mocogan_actions": {  # of six categories in the published code, by hand
+        "generator": 3_298_836 - 2 * 8192,
+        "frame_discriminator": 663_296,
+        "clip_discriminator": 11_253_504 - 2 * 32_768,
+    },
+    "mocogan_ucf101": {
+        "generator": 3_298_836 + 95 * 8192,
+        "frame_discriminator": 663_296,
+        "clip_discriminator": 11_253_504 + 95 * 32_768,
+    },
     "singan": {  # of four scales, all 32 channels wide
         name: count
         for scale in range(4)

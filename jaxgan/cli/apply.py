@@ -30,8 +30,8 @@ class Options(Opening):
     """How many, and where to."""
 
     out: Path
-    """FILE.png: a picture; FILE.npz: arrays by name; FILE.gif: of clips; else a folder with a file
-    for each row, named as the files that were given."""
+    """FILE.png: a picture; FILE.npz: arrays by name; FILE.gif, .webp or .mp4: of clips; else a
+    folder with a file for each row, named as the files that were given."""
     num: Positive | None = None
     """Rows; None: as many as are given, or 16."""
     seed: Seed = 0

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgan import pictures
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
+from jaxgan.fields.video import FILMS, av_of, write_film
 from jaxgan.files import refuse_bucket, writing
 from jaxgan.training.apply import Applied
 from jaxgan.training.show import kept, picture, visible
 
-HOW = "give a .png, an .npz, a .gif of clips, or a folder"
+HOW = "give a .png, an .npz, of clips a .gif, .webp or .mp4, or a folder"
 
 
 def check_out(out: Path, gives: Mapping[str, Field]) -> None:
@@ -20,14 +20,17 @@ def check_out(out: Path, gives: Mapping[str, Field]) -> None:
 
     Raises:
         UserError: another ending, no folder to write to, or something that is there already; a
-            .gif where none of what the use gives is a clip.
+            .gif, .webp or .mp4 where nothing that the use gives moves; PyAV is not installed, for
+            an .mp4.
     """
     refuse_bucket(out)
     if out == Path():
         raise UserError(f"--out is empty: {HOW}")
-    clips = not gives or any(field.suffix == ".gif" for field in gives.values())
-    if out.suffix not in (".png", ".npz", "", *([".gif"] if clips else [])):
+    films = FILMS if any(field.moves for field in gives.values()) else ()
+    if out.suffix not in (".png", ".npz", "", *(films if gives else (".gif",))):
         raise UserError(f"--out is {out}: {HOW}")
+    if out.suffix == ".mp4":
+        av_of(str(out))
     if out.suffix == ".png" and not visible(gives or {"": Image()}):
         made = ", ".join(gives)
         raise UserError(f"--out is {out}: {made} cannot be seen; give an .npz, or a folder")
@@ -53,7 +56,7 @@ def write(
 
     Args:
         out: .png: one picture; .npz: arrays, as people see them, and the labels that were taken;
-            .gif: the clips, side by side; else a folder with a file for each row.
+            .gif, .webp, .mp4: the clips, side by side; else a folder with a file for each row.
         takes: fields of what was taken.
         gives: fields of what was made.
         applied: what was taken and made.
@@ -84,10 +87,10 @@ def write(
             arrays["classes"] = np.array(label.about()["names"])
         with writing(out):
             np.savez_compressed(out, allow_pickle=False, **arrays)
-    elif out.suffix == ".gif":
-        clips = next(made[name] for name, field in gives.items() if field.suffix == ".gif")
+    elif out.suffix in FILMS:
+        clips = next(made[name] for name, field in gives.items() if field.moves)
         with writing(out):
-            pictures.animate(np.moveaxis(np.asarray(clips), 1, 0), out)
+            write_film(np.moveaxis(np.asarray(clips), 1, 0), out, columns)
     else:
         _write_folder(out, gives, made, names)
 

@@ -37,8 +37,8 @@ class Options(Opening):
     """What to draw."""
 
     out: Path
-    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); FILE.gif: of clips, or with
-    --interpolate; else a folder with a file for each."""
+    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); FILE.gif: of clips
+    (also .webp, .mp4), or with --interpolate; else a folder with a file for each."""
     num: Positive | None = None
     """Number of images (64); with --each-label, of each class (10); with --interpolate, of walks
     (16); with --mix, of columns (6); with --table, of steps (10)."""
@@ -220,6 +220,10 @@ def _draw_many(options: Options, run: Run, given: Given) -> int:
 def _walk(options: Options, run: Run, how: dict[str, Any], given: dict[str, Any]) -> int:
     if options.num is None and not options.each_label:
         options = dataclasses.replace(options, num=16)
+    if any(field.moves for field in run.gives("generate").values()):
+        raise UserError(
+            f"{run.name} draws clips, of which there are no walks: leave out --interpolate"
+        )
     num, labels, _ = _labels(options, run)
     takes = run.takes("generate")
     turns = {name for name in given if not takes[name].walks}

@@ -9,7 +9,7 @@ _KINDS = 8
 """Kinds of files that a note lists."""
 
 _PNG = "convert them to PNG"
-_FRAMES = "make PNGs of the frames, as with ffmpeg"
+_FRAMES = "give their folder as --data clips:FOLDER, to systems of clips"
 _UNPACK = "unpack them, or zip the images"
 _ADVICE = {
     **dict.fromkeys(HEIF_EXTENSIONS, "pip install 'jaxgan[heic]'"),

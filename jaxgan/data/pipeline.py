@@ -11,6 +11,7 @@ same items in the same order, flipped the same way:
     flipped                                      bit(seed, k)
     cut out at                                   place(seed, k)
     sentence, of several of an item              word(seed, k) % those that it has
+    first frame of a clip                        word(seed, k) % those that it may begin with
 
 All fields of a group are of one item, and flipped and cut alike. Every group has an order, flips
 and places of its own, of the same form. All of them come from Philox, a counter-based generator
@@ -37,6 +38,7 @@ from jaxtyping import Int
 from jaxgan.data.base import Columns, Source
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.order import permutation, random_bits, random_words
+from jaxgan.data.parts import Parts
 from jaxgan.data.sentences import Encoded, encoded
 from jaxgan.errors import UserError
 from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
@@ -49,8 +51,9 @@ _AHEAD = 4 * 10**9
 
 
 _TURNS = 2**61
-"""The stream of random words that says which of an item's sentences is drawn, of the first group:
-order, flips and places have those of `_streams`, what uses draw from data that from 2**62 on."""
+"""The stream of random words that says which of an item's sentences is drawn, and with which frame
+a clip begins, of the first group: order, flips and places have those of `_streams`, what uses draw
+from data that from 2**62 on."""
 
 
 def _streams(group: int) -> tuple[int, int, int]:
@@ -137,6 +140,7 @@ class _Group:
       fields: By name, as they are at this stage.
       framing: By name, how items are brought to what each field stores.
       sentences: By name, of the fields whose data are text; already vectors.
+      parts: By name, of the fields that take a part of an item in turn, such as clips.
       source: The items fitted, in columns that are called like the other fields.
       cut: The field of which places are computed; None where nothing is cut out at random.
     """
@@ -146,6 +150,7 @@ class _Group:
     fields: Mapping[str, Field]
     framing: Mapping[str, Framing]
     sentences: Mapping[str, Encoded]
+    parts: Mapping[str, Parts]
     source: Source
     cut: str | None
 
@@ -166,7 +171,8 @@ class _Group:
             fields=fields,
             framing=framings,
             sentences=(told := encoded(match, fields)),
-            source=_fitted(match, _without(fields, told), framings),
+            parts=(parts := _parts(match, fields, framings)),
+            source=_fitted(match, _without(fields, {*told, *parts}), framings),
             cut=None if framing.jitter is None else first,
         )
 
@@ -177,9 +183,9 @@ class _Group:
         positions = order.mine(np.arange(start, start + count))
         items = _items(order.seed, first, len(self.source), positions)
         turns = positions
-        if self.sentences:
+        if self.sentences or self.parts:
             turns = order.mine(random_words(order.seed, _TURNS + self.number, start, count))
-        taken = self.taken(self.source, items, turns)
+        taken = self.taken(self.source, self.parts, items, turns)
         flipped = tops = lefts = None
         if flip:
             flipped = order.mine(random_bits(order.seed, flips, start, count))
@@ -198,22 +204,29 @@ class _Group:
         }
 
     def taken(
-        self, source: Source, items: Int[np.ndarray, " n"], turns: np.ndarray
+        self,
+        source: Source,
+        parts: Mapping[str, Parts],
+        items: Int[np.ndarray, " n"],
+        turns: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        """Items of a fitted source, and of each the sentence of its turn."""
+        """Items of a fitted source, and of each the sentence and the part of its turn."""
         taken = {name: each.take(items, turns) for name, each in self.sentences.items()}
+        taken |= {name: each.take(items, turns) for name, each in parts.items()}
         return taken | (source.take(items) if len(taken) < len(self.fields) else {})
 
     @functools.cached_property
-    def still(self) -> Source:
+    def still(self) -> tuple[Source, Mapping[str, Parts]]:
         """The items fitted to what networks see, where nothing is to be cut out at random."""
         if self.cut is None:
-            return self.source
+            return self.source, self.parts
         framings = {
             name: dataclasses.replace(framing, resize=True, jitter=None)
             for name, framing in self.framing.items()
         }
-        return _fitted(self.match, _without(self.fields, self.sentences), framings)
+        parts = _parts(self.match, self.fields, framings)
+        rest = _without(self.fields, {*self.sentences, *parts})
+        return _fitted(self.match, rest, framings), parts
 
     def size(self) -> int:
         """Bytes of an item as networks see it, about."""
@@ -227,6 +240,17 @@ def _scaled(framing: Framing, field: Field, first: Field | None) -> Framing:
         return framing
     jitter = round(framing.jitter * field.extent[0] / first.extent[0])
     return dataclasses.replace(framing, jitter=jitter)
+
+
+def _parts(
+    match: Match, fields: Mapping[str, Field], framings: Mapping[str, Framing]
+) -> dict[str, Parts]:
+    """The columns of a group of which batches take parts in turn, by field."""
+    return {
+        name: Parts(match.source, match.columns[name], field, framings[name])
+        for name, field in fields.items()
+        if field.turns
+    }
 
 
 def _without(fields: Mapping[str, Field], names: Collection[str]) -> dict[str, Field]:
@@ -305,7 +329,8 @@ class Batches:
         if name in group.sentences:
             found = group.sentences[name].take(items, turns)
         else:
-            found = group.still.take(items)[name]
+            source, parts = group.still
+            found = parts[name].take(items, turns) if name in parts else source.take(items)[name]
         return group.fields[name].to_network(found)
 
     def _group(self, name: str) -> _Group:

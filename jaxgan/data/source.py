@@ -14,11 +14,13 @@ from jaxgan.config import PYTHON
 from jaxgan.data.advice import advice
 from jaxgan.data.arrayrecord import INDEX, open_packed
 from jaxgan.data.base import Arrays, Columns, Source
+from jaxgan.data.clips import open_clips, open_stills
 from jaxgan.data.copies import on_disk
 from jaxgan.data.embedded import EMBEDDED
 from jaxgan.data.emoji import open_emoji
 from jaxgan.data.folder import is_pattern, listing, open_folder, open_tar, open_zip
 from jaxgan.data.hf import open_hf, open_parquet
+from jaxgan.data.moving import MOVING, open_moving
 from jaxgan.data.npz import open_npz
 from jaxgan.data.pairs import (
     open_edges,
@@ -45,6 +47,7 @@ _MADE_OF = {
     "contours:": open_redrawn,
     "part:": open_part,
     "few:": open_few,
+    "stills:": open_stills,
 }
 """By prefix, what makes a data set of others."""
 
@@ -65,7 +68,9 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
 
     pairs:FOLDER, unpaired:DATA,DATA, edges:DATA, inverted:DATA, contours:DATA, part:K/N:DATA,
     few:N:DATA (see `jaxgan.data.pairs`); image:FILE, image:china (see `jaxgan.data.photo`);
-    emoji:FOLDER (see `jaxgan.data.emoji`); photos:SET (see `jaxgan.data.photographs`).
+    emoji:FOLDER (see `jaxgan.data.emoji`); photos:SET (see `jaxgan.data.photographs`);
+    moving_digits, moving_shapes (see `jaxgan.data.moving`); clips:FOLDER, frames:FOLDER,
+    stills:DATA (see `jaxgan.data.clips`).
 
     Any of these paths may be gs://BUCKET/..., which `jaxgan.data.copies` copies.
 
@@ -82,6 +87,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
     if spec.startswith(PYTHON):
         kind = spec.removeprefix(PYTHON)
         raise UserError(f"they were given in Python ({kind}), and a run keeps no data")
+    if spec.partition(":")[0] in MOVING:
+        return open_moving(spec)
     if spec.startswith("tfds:"):
         return open_tfds(spec, reading)
     if spec.startswith("hf:"):
@@ -92,6 +99,8 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
         return open_emoji(spec, reading)
     if spec.startswith("photos:"):
         return open_photos(spec, reading)
+    if spec.startswith(("clips:", "frames:")):
+        return open_clips(spec, reading)
     if spec.startswith("pairs:"):
         return open_pairs(spec, reading)
     for prefix, opened in _MADE_OF.items():
@@ -113,8 +122,9 @@ def open_source(spec: str, reading: Reading = USUAL) -> Source:
         raise UserError(f"{spec} {kind}: give a file, or a pattern of .tar files")
     if spec in tfds_names():
         raise UserError(f"no folder {spec!r} here, but TFDS has one: use tfds:{spec}")
-    near = difflib.get_close_matches(spec, EMBEDDED, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known names are {', '.join(EMBEDDED)}"
+    known = [*EMBEDDED, *MOVING]
+    near = difflib.get_close_matches(spec, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known names are {', '.join(known)}"
     raise UserError(f"no data set {spec!r}, and no folder or file of that name: {hint}")
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxgan.bucket import in_bucket
 from jaxgan.data.base import Item, Source
 from jaxgan.data.copies import on_disk
 from jaxgan.data.identity import content_hashes
 from jaxgan.errors import UserError, printable
-from jaxgan.fields import Field, Image, Label, Text
+from jaxgan.fields import Clip, Field, Image, Label, Text
 from jaxgan.fields.pixels import USUAL, Reading, channels, read
 
 
@@ -31,6 +32,7 @@ class Tfds(Source):
       shards: Files in it, with how many examples of each are passed over and then taken; -1: all.
       depth: Channels that TFDS promises, to which images are converted; None if it does not.
       texts: Columns of sentences: features by name, those within a sequence after a dot.
+      film: The feature of frames that is the column "clip"; "": there are single images.
       reading: How images are read.
     """
 
@@ -39,6 +41,7 @@ class Tfds(Source):
     shards: tuple[tuple[str, int, int], ...] = dataclasses.field(repr=False)
     depth: int | None
     texts: tuple[str, ...] = ()
+    film: str = ""
     reading: Reading = USUAL
 
     def __len__(self) -> int:
@@ -47,8 +50,16 @@ class Tfds(Source):
     def __getitem__(self, index: int) -> Item:
         record = self.records[index]
         name = f"{self.name} (item {index})"
-        image = read(record["image"], name=name, max_pixels=self.reading.max_pixels)
-        item: Item = {"image": image if self.depth is None else channels(image, self.depth)}
+        item: Item
+        if self.film:
+            frames = [bytes(frame) for frame in record[self.film]]
+            if not frames:
+                raise UserError(f"{name} holds no frames: choose another data set")
+            kept = {"depth": self.depth, "reading": self.reading}
+            item = {"clip": Film(frames=frames, name=name, **kept)}
+        else:
+            image = read(record["image"], name=name, max_pixels=self.reading.max_pixels)
+            item = {"image": image if self.depth is None else channels(image, self.depth)}
         if "label" in self.columns:
             item["label"] = np.int32(record["label"])
         return item | {name: _words(record, name) for name in self.texts}
@@ -69,16 +80,51 @@ class Tfds(Source):
             yield hashes[file]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Film:
+    """Encoded frames of a record, decoded when they are indexed by an array of numbers.
+
+    Attributes:
+      frames: Of a clip, encoded.
+      name: Of the item.
+      depth: Channels to which they are converted; None: they are not.
+      reading: How they are read.
+    """
+
+    frames: Sequence[bytes]
+    name: str
+    depth: int | None
+    reading: Reading
+
+    def _frame(self, number: int) -> np.ndarray:
+        most = self.reading.max_pixels
+        frame = read(self.frames[number], name=f"{self.name}, frame {number}", max_pixels=most)
+        return frame if self.depth is None else channels(frame, self.depth)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Frames, and the size of the first."""
+        return len(self), *self._frame(0).shape
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, chosen: Int[np.ndarray, " n"]) -> list[np.ndarray]:
+        return [self._frame(number) for number in chosen.tolist()]
+
+
 def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     """Open `tfds:NAME[:SPLIT]`; NAME may carry /config and :version, SPLIT is train by default.
 
     The environment variable TFDS_DATA_DIR says where data sets lie, as everywhere in TFDS; from a
     bucket, the data set is copied to this machine. Features "image" and, if it is a class label,
-    "label" are used, and those of text, one or a sequence of them.
+    "label" are used, or else frames of a video as "clip", and those of text, one or a sequence of
+    them.
 
     Raises:
       UserError: Unknown name, version or split; not prepared on this disk, or not for random
-        access; no feature "image".
+        access; neither a feature "image" nor one of videos; TensorFlow, which TFDS needs to say
+        what videos are, is not installed.
     """
     # Imported here because it takes half a second that only users of TFDS should pay.
     import tensorflow_datasets as tfds
@@ -94,17 +140,28 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     if not builder.is_prepared():
         raise UserError(f"{name} is not prepared in {builder.data_dir}: run {prepare}")
     features = dict(builder.info.features.items())
-    if not isinstance(features.get("image"), tfds.features.Image):
+    films = [] if isinstance(features.get("image"), tfds.features.Image) else _films(features)
+    if films and reading.fps is not None:
+        raise UserError(
+            f"{name} has frames without times, so that --data.fps says nothing: leave it out, and "
+            "give --stride"
+        )
+    if not films and not isinstance(features.get("image"), tfds.features.Image):
         raise UserError(
             f"{name} has the features {', '.join(sorted(features))}, expected one called 'image' "
-            "that is an image: choose another data set"
+            "that is an image, or one of videos: choose another data set"
         )
-    if features["image"].np_dtype == np.float32:
+    pictured = features[films[0]].feature if films else features["image"]
+    if pictured.np_dtype == np.float32:
         raise UserError(f"{name} has float32 images, expected 8 or 16 bits: choose another one")
     # Encoded images go through `read` like any file: what TFDS's own decoder makes of palettes and
     # alpha depends on whether OpenCV is installed. Other images of an example stay undecoded.
     image = tfds.features.Image
-    skip = {k: tfds.decode.SkipDecoding() for k, f in features.items() if isinstance(f, image)}
+    skip = {
+        k: _as_they_are()
+        for k, f in features.items()
+        if isinstance(f, image) or k in _films(features)
+    }
     try:
         records = builder.as_data_source(split, decoders=skip)
     except ValueError:
@@ -116,8 +173,9 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
             f"{name} is prepared as {builder.info.file_format.value} in {builder.data_dir}, which "
             f"cannot be read at random: delete that folder and run {prepare}"
         ) from None
-    shape = features["image"].shape
-    columns: dict[str, Field] = {"image": Image() if None in shape else Image(tuple(shape))}
+    shape = pictured.shape
+    known = Image() if None in shape else Image(tuple(shape))
+    columns: dict[str, Field] = {"clip": Clip((None, *known.shape))} if films else {"image": known}
     label = features.get("label")
     if isinstance(label, tfds.features.ClassLabel):
         columns["label"] = Label(classes=len(label.names), names=tuple(label.names))
@@ -133,8 +191,32 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
         ),
         depth=shape[-1],
         texts=texts,
+        film=films[0] if films else "",
         reading=reading,
     )
+
+
+def _as_they_are() -> Any:
+    """A decoder of TFDS that decodes nothing, of sequences, too, as its own does not (4.9.10)."""
+    import tensorflow_datasets as tfds
+
+    class Undecoded(tfds.decode.SkipDecoding):
+        def decode_batch_example_np(self, batch: Any) -> Any:
+            return batch
+
+    return Undecoded()
+
+
+def _films(features: Mapping[str, Any]) -> list[str]:
+    """Names of the features that are sequences of images, as videos are."""
+    import tensorflow_datasets as tfds
+
+    return [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, tfds.features.Sequence)
+        and isinstance(feature.feature, tfds.features.Image)
+    ]
 
 
 def _texts(features: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -184,6 +266,11 @@ def _builder(dataset: str) -> Any:
         raise UserError(f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?") from None
     except UserError as error:
         raise UserError(f"tfds:{dataset}: {error}") from error
+    except ImportError as error:
+        raise UserError(
+            f"TFDS needs {error.name or 'a package'} to open {dataset!r}: pip install "
+            f"{error.name or 'it'}"
+        ) from error
     except (ValueError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"TFDS cannot open {dataset!r}: {reason}") from error

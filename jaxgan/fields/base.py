@@ -33,11 +33,13 @@ class Framing:
       crop: Side of a centre crop before that, in pixels of the original; None for none.
       jitter: Height to which items are brought instead, so that the field's size can be cut out at
         a random place; None: they are not.
+      stride: Which frames of a longer clip are taken: every one, every second, ...
     """
 
     resize: bool = False
     crop: int | None = None
     jitter: int | None = None
+    stride: int = 1
 
 
 PLAIN = Framing()
@@ -74,6 +76,9 @@ class Field:
       axes: What the numbers of `size` are called in messages.
       lines: Whether a file may give several, one a line.
       walks: Whether several that are given are stops of a walk, not one for each of several walks.
+      moves: Whether an item is frames, [t, h, w, c] as `from_network` returns it.
+      turns: Whether an item of data may hold more than is drawn at a time: which part `fit` takes
+        then depends on its keyword `turn`.
       mirrors: Whether it may be grouped with images that are mirrored at random.
       extent: Height and width where it has pixels that can be cut out; None otherwise.
     """
@@ -88,6 +93,8 @@ class Field:
     lines: ClassVar[bool] = False
     walks: ClassVar[bool] = False
     axes: ClassVar[str] = "size"
+    turns: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
     mirrors: ClassVar[bool] = True
 
     @classmethod

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError, features
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from jaxgan.errors import UserError
 from jaxgan.files import read_regular
@@ -45,11 +45,13 @@ class Reading:
       max_pixels: Height times width of the largest image that is decoded.
       recursive: Whether folders in sub-folders are entered; refused otherwise.
       skip_broken: Whether damaged files are left out; refused otherwise.
+      fps: Frames a second that are taken of clips; None: all.
     """
 
     max_pixels: int = MAX_PIXELS
     recursive: bool = False
     skip_broken: bool = False
+    fps: float | None = None
 
 
 USUAL = Reading()
@@ -95,7 +97,7 @@ def read(
       UserError: It cannot be read, or not decoded; says what was found.
     """
     name = _named(file, name)
-    with _naming(name):
+    with naming(name):
         return _decode(_content(file, max_pixels), name, max_pixels)
 
 
@@ -104,27 +106,9 @@ def load(
 ) -> tuple[bytes, UInt8[np.ndarray, "h w c"]]:
     """Return a file's content and its image; arguments and errors as of `read`."""
     name = _named(path, None)
-    with _naming(name):
+    with naming(name):
         content = _content(path, max_pixels)
         return content, _decode(content, name, max_pixels)
-
-
-def frames(
-    file: File, *, name: str | None = None, max_pixels: int = MAX_PIXELS
-) -> UInt8[np.ndarray, "t h w 3"]:
-    """Decode all frames of an animation, in RGB; arguments and errors as of `read`.
-
-    `max_pixels` counts those of all frames together.
-    """
-    name = _named(file, name)
-    with _naming(name), _opened(_content(file, max_pixels), name, max_pixels) as image:
-        found: list[np.ndarray] = []
-        for frame in ImageSequence.Iterator(image):
-            height, width = image.height, image.width
-            if (len(found) + 1) * height * width > max_pixels:
-                raise _too_many(name, f"an animation of {width}x{height}", max_pixels)
-            found.append(np.asarray(frame.convert("RGB")))
-        return np.stack(found)
 
 
 def _named(file: File, name: str | None) -> str:
@@ -167,7 +151,7 @@ def _reads_heif() -> bool:
 
 
 @contextlib.contextmanager
-def _naming(name: str) -> Iterator[None]:
+def naming(name: str) -> Iterator[None]:
     """Whatever goes wrong with a file's image, in a line that names the file.
 
     Decoders raise anything for a damaged file: struct.error, TypeError, IndexError, MemoryError.
@@ -197,7 +181,8 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _too_many(name: str, found: str, max_pixels: int) -> UserError:
+def too_many(name: str, found: str, max_pixels: int) -> UserError:
+    """A refusal of what has more pixels than may be decoded."""
     return UserError(
         f"{name}: found {found}, more than {max_pixels:,} pixels: make it smaller (only `train` "
         "with --data.max-pixels, `data pack` and `evaluate` with --max-pixels take larger ones)"
@@ -205,7 +190,7 @@ def _too_many(name: str, found: str, max_pixels: int) -> UserError:
 
 
 @contextlib.contextmanager
-def _opened(content: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
+def opened(content: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image of a listed format and of not too many pixels; nothing is decoded yet."""
     if not content:
         raise _Unusable("an empty file")
@@ -218,7 +203,7 @@ def _opened(content: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]
         except UnidentifiedImageError:
             raise _Unusable(f"no image but {content[:16]!r}...") from None
         if image.height * image.width > max_pixels:
-            raise _too_many(name, f"an image of {image.width}x{image.height}", max_pixels)
+            raise too_many(name, f"an image of {image.width}x{image.height}", max_pixels)
         yield image
 
 
@@ -266,10 +251,10 @@ _QUIET = _Quiet()
 
 
 def _decode(content: bytes, name: str, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
-    with _opened(content, name, max_pixels) as image:
+    with opened(content, name, max_pixels) as image:
         # Photographs of two views (MPO) are no animations.
         if image.format != "MPO" and getattr(image, "is_animated", False):
-            _say("frames", f"{name} has several frames, of which the first is taken")
+            say("frames", f"{name} has several frames, of which the first is taken")
         image.load()
         pixels = _pixels(_upright(image, name))
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
@@ -280,12 +265,12 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     try:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:
-        _say("exif", f"{name} has EXIF that cannot be read: it stays turned as it is stored")
+        say("exif", f"{name} has EXIF that cannot be read: it stays turned as it is stored")
         return image
     return image if turn is None else image.transpose(turn)
 
 
-def _say(kind: str, line: str) -> None:
+def say(kind: str, line: str) -> None:
     """Log a line of each kind once a process: it may be true of a million files."""
     if kind not in _SAID:
         _SAID.add(kind)

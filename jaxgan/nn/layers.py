@@ -110,6 +110,28 @@ class Conv(_Layer):
         return self.add_bias(y, high * wide * inputs)
 
 
+class ClipConv(_Layer):
+    """PyTorch's Conv3d over clips, of stride 1 and without padding in time.
+
+    Attributes:
+        kernel_size: taps a side, and frames.
+        stride: of height and width.
+        padding: zeros on every side of a frame.
+    """
+
+    kernel_size: int = 4
+    stride: int = 1
+    padding: int = 0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w i"]) -> Float[Array, "b s y x o"]:
+        """[b, t, h, w, in] to [b, t - kernel_size + 1, y, x, features]."""
+        k = self.kernel_size
+        kernel = self.kernel((k, k, k, x.shape[-1], self.features))
+        y = resample.conv_clip(x, kernel, self.stride, self.padding, dtype=self.dtype)
+        return self.add_bias(y, k**3 * x.shape[-1])
+
+
 class ConvTranspose(_Layer):
     """PyTorch's ConvTranspose2d: output size (size - 1) * stride - 2 * padding + kernel + extra.
 

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from jaxgan.backend import on_cpu
 from jaxgan.errors import UserError
 
-Form = Literal["plain", "native", "phases", "spread", "matmul"]
+Form = Literal["plain", "native", "phases", "spread", "matmul", "unrolled"]
 """How a convolution is computed.
 
 plain: resample and convolve one after the other (`conv_up` and `conv_down` only).
@@ -29,6 +29,7 @@ native: one convolution with `lhs_dilation` or `window_strides`.
 phases: going up, stride-1 convolutions on the small grid, one for each place in a cell.
 spread: one matrix product from each place to all that it reaches, and their sum.
 matmul: one matrix product: 1x1 kernels, or where kernel and image meet at a single place.
+unrolled: the frames that a kernel spans as channels of one image (`conv_clip` only).
 """
 
 
@@ -218,6 +219,47 @@ def conv_dilated(
     y = conv(x.reshape(b * d * d, rows, columns, i), kernel, 1, padding, dtype=dtype)
     y = y.reshape(b, d, d, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5)
     return y.reshape(b, rows * d, columns * d, -1)[:, :h, :w]
+
+
+def conv_clip(
+    x: Float[Array, "b t h w i"],
+    kernel: Float[Array, "d k l i o"],
+    stride: int = 1,
+    padding: int = 0,
+    *,
+    dtype: Any = None,
+    form: Form | None = None,
+) -> Float[Array, "b ts hs ws o"]:
+    """Convolution as `torch.nn.functional.conv3d`, of stride 1 and without padding in time.
+
+    ts = t - d + 1, hs = (h + 2 padding - k) // stride + 1.
+
+    Args:
+      x: clips.
+      kernel: DHWIO; d frames.
+      stride: of height and width.
+      padding: zeros on every side of a frame.
+      dtype: of the computation and the result; that of `x` by default.
+      form: "native" or "unrolled"; by default the fastest on the current backend: on two CPU cores
+        (jaxlib 0.10.2) the gradient of a native one, 16x32x32x1 to 16 channels, batch 16, took
+        minutes, unrolled 0.16 s.
+    """
+    dtype = dtype or x.dtype
+    form = form or ("unrolled" if on_cpu() else "native")
+    if form == "native":
+        return lax.conv_general_dilated(
+            x.astype(dtype),
+            kernel.astype(dtype),
+            (1, stride, stride),
+            [(0, 0), (padding, padding), (padding, padding)],
+            dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+        )
+    b, depth = x.shape[0], kernel.shape[0]
+    count = x.shape[1] - depth + 1
+    spans = jnp.concatenate([x[:, i : i + count] for i in range(depth)], -1)
+    taps = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
+    y = conv(spans.reshape(b * count, *spans.shape[2:]), taps, stride, padding, dtype=dtype)
+    return y.reshape(b, count, *y.shape[1:])
 
 
 def conv_transpose(

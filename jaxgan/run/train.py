@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from rich.console import Console
 
@@ -55,7 +56,7 @@ from jaxgan.training.debug import debugged_step
 from jaxgan.training.frozen import check_frozen
 from jaxgan.training.loop import Moment, iterate, spans
 from jaxgan.training.report import Report, Watch
-from jaxgan.training.show import picture, shown_use, visible
+from jaxgan.training.show import moving, picture, shown_use, visible
 from jaxgan.training.step import drawn, init, make_step, state_shapes, with_pretrained
 from jaxgan.training.trackers import TRACKERS, named
 from jaxgan.training.transfer import Classes, transfer
@@ -282,11 +283,13 @@ class _Pictures:
 
     def __call__(self, moment: Moment, last: bool) -> None:
         if last or moment.step % self._every == 0:
-            shown = self._picture(moment.state)
+            shown, frames = self._picture(moment.state)
             if self._first:  # so that crops, flips and transparency are seen as networks see them
                 shown = pictures.beside(self._batch(moment), shown)
             self._first = False
             self._report.picture(moment.step, shown)
+            if frames is not None:
+                self._report.film(moment.step, frames)
 
     def _batch(self, moment: Moment) -> Image.Image:
         """Real items of this iteration's batch."""
@@ -299,7 +302,7 @@ class _Pictures:
         }
         return picture({}, fields, {}, items)
 
-    def _picture(self, state: State) -> Image.Image:
+    def _picture(self, state: State) -> tuple[Image.Image, UInt8[np.ndarray, "t n h w c"] | None]:
         system = self._system
         name, use = self._name, use_of(system, self._name)
         resolution = resolution_at(system, state)
@@ -326,7 +329,7 @@ class _Pictures:
         group = {n for each in system.data() if set(origins.values()) & set(each) for n in each}
         targets = {n: spread(n) for n in gives if n in group}
         final = next(iter(given_by(use).values())).extent
-        return picture(
+        shown = picture(
             fields,
             gives,
             applied.taken,
@@ -335,6 +338,7 @@ class _Pictures:
             columns=columns,
             whole=final,
         )
+        return shown, moving(gives, applied.made)
 
 
 class _Profile:

@@ -10,10 +10,12 @@ from typing import IO, Any, Self
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxgan import pictures
 from jaxgan.console import line
 from jaxgan.errors import Unwritten, keeping, printable
 from jaxgan.files import open_here, write_whole
@@ -77,6 +79,9 @@ class Watch:
         return latest
 
     def picture(self, step: int, image: Image.Image) -> None:
+        """Another process keeps it."""
+
+    def film(self, step: int, frames: UInt8[np.ndarray, "t n h w c"]) -> None:
         """Another process keeps it."""
 
     def scores(self, step: int, values: dict[str, float]) -> None:
@@ -187,6 +192,14 @@ class Report(Watch):
             path.parent.mkdir(exist_ok=True)
             image.save(path)
         self._tell(lambda tracker: tracker.picture("samples", np.asarray(image), step))
+
+    def film(self, step: int, frames: UInt8[np.ndarray, "t n h w c"]) -> None:
+        """Saves clips that run together as samples/STEP.gif, and shows them."""
+        path = self._folder / "samples" / f"{step:08d}.gif"
+        with keeping(path):
+            path.parent.mkdir(exist_ok=True)
+            pictures.animate(frames, path)
+        self._tell(lambda tracker: tracker.film("clips", path, step))
 
     def _tell(self, act: Callable[[Tracker], None]) -> None:
         for tracker in self._trackers:

@@ -49,7 +49,8 @@ def picture(
     if not rows:
         raise UserError(f"nothing that can be seen is made: {', '.join(gives)}; save it as .npz")
     if len(rows) == 1:
-        return pictures.grid(np.stack(_alike(rows[0])), columns)
+        strips = any(field.moves for field in {**takes, **gives}.values())
+        return pictures.grid(np.stack(_alike(rows[0])), 1 if strips else columns)
     # A column is as wide as its widest cell: strips of frames stand beside single images.
     height, _, channels = (max(c.shape[i] for cells in rows for c in cells) for i in range(3))
     alike = [_alike(cells, height, channels) for cells in rows]
@@ -59,6 +60,16 @@ def picture(
         for example in zip(*alike, strict=True)
     ]
     return pictures.grid(np.stack(strips), 1)
+
+
+def moving(
+    gives: Mapping[str, Field], made: Mapping[str, Any]
+) -> UInt8[np.ndarray, "t n h w c"] | None:
+    """The frames of clips that were made, all clips of a time together; None: nothing moves."""
+    for name, field in gives.items():
+        if field.moves:
+            return np.moveaxis(np.asarray(kept(field, made[name])), 1, 0)
+    return None
 
 
 def visible(gives: Mapping[str, Field]) -> bool:

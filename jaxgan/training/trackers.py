@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from jaxgan.errors import UserError, nearest
 
@@ -21,6 +22,9 @@ class Tracker(Protocol):
 
     def picture(self, name: str, pixels: UInt8[np.ndarray, "h w *c"], step: int) -> None:
         """Keeps a picture, grey or of 3 or 4 channels."""
+
+    def film(self, name: str, path: Path, step: int) -> None:
+        """Keeps an animation, a GIF."""
 
     def close(self) -> None:
         """Writes what is left."""
@@ -55,6 +59,18 @@ class TensorBoard:
         self._write(step, summary=self._summary.image(name, pixels, dataformats=layout))
         self._file.flush()
 
+    def film(self, name: str, path: Path, step: int) -> None:
+        """As an image, which browsers show moving."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        with Image.open(path) as film:
+            width, height = film.size
+        image = Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
+        )
+        self._write(step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
+        self._file.flush()
+
     def close(self) -> None:
         """Ends the file."""
         self._file.close()
@@ -84,7 +100,7 @@ class WeightsAndBiases:
             config=dict(settings),
             settings=wandb.Settings(console="off", silent=True, disable_git=True),
         )
-        self._image = wandb.Image
+        self._image, self._video = wandb.Image, wandb.Video
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """As a row of the history."""
@@ -93,6 +109,10 @@ class WeightsAndBiases:
     def picture(self, name: str, pixels: UInt8[np.ndarray, "h w *c"], step: int) -> None:
         """As a file of the run."""
         self._run.log({name: self._image(pixels)}, step=step)
+
+    def film(self, name: str, path: Path, step: int) -> None:
+        """As a file of the run."""
+        self._run.log({name: self._video(str(path), format="gif")}, step=step)
 
     def close(self) -> None:
         """Ends the run of this process."""

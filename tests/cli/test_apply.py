@@ -9,6 +9,7 @@ from PIL import Image
 
 import jaxgan
 from jaxgan.cli import main
+from jaxgan.fields.video import read_clip
 from jaxgan.latent.table import table
 
 TOY = '''
@@ -167,7 +168,11 @@ def pixels(path):
 
 
 def test_training_shows_clips_beside_masks(toy):
-    (sample,) = (toy / "run" / "samples").iterdir()
+    film, sample = sorted((toy / "run" / "samples").iterdir())
+    with Image.open(film) as clips:  # two clips side by side
+        assert (film.suffix, clips.n_frames, clips.size) == (".gif", 3, (8 + 2 + 8, 8))
+    events = b"".join(path.read_bytes() for path in (toy / "run").glob("events*"))
+    assert events.count(b"GIF89a") == 1
     # Two examples: three frames, and a mask; then the same of the data; before them the batch.
     batch = 24 + 2 + 8 + 16
     assert pixels(sample).shape == (8 + 2 + 8, batch + 24 + 2 + 8 + 2 + 24 + 2 + 8, 3)
@@ -231,7 +236,15 @@ def test_samples_of_a_sentence(toy, tmp_path, capsys):
     assert main([*sample, "fast.gif", "--speed", "2"]) == 0
     with Image.open("fast.gif") as clips:
         assert (clips.n_frames, clips.size) == (2, (2 * 8 + 2, 2 * 8 + 2))
+    assert main([*sample, "made.webp"]) == 0
+    assert main([*sample, "made.mp4"]) == 0
+    np.testing.assert_array_equal(  # without loss
+        read_clip("made.webp")[:, :8, 10:18], made["clip"][1]
+    )
+    assert read_clip("made.mp4").shape == (3, 18, 18, 3)
     assert "3 samples of run" in capsys.readouterr().out
+    assert main([*sample, "walk.gif", "--interpolate", "4"]) == 2
+    assert "draws clips, of which there are no walks" in capsys.readouterr().err
 
 
 def test_several_sentences_are_rows(toy):

@@ -11,7 +11,7 @@ from jaxgan.errors import UserError
             "mnist5",
             r"^no data set 'mnist5', and no folder or file of that name: did you mean mnist5k",
         ),
-        ("./photos", "known names are mnist5k, digits, ring, grid$"),
+        ("./photos", "known names are mnist5k, digits, ring, grid, moving_digits, moving_shapes$"),
         ("cifar10", "TFDS has one: use tfds:cifar10$"),
         (__file__, "is a file, expected a folder of images"),
         ("nope.zip", r"^nope.zip does not exist: give a file, or a pattern"),

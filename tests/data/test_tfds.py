@@ -13,8 +13,9 @@ from PIL import Image
 
 from jaxgan.data import fingerprint, open_source
 from jaxgan.errors import UserError
+from jaxgan.fields import Clip, Label, Text
 from jaxgan.fields import Image as ImageField
-from jaxgan.fields import Label, Text
+from jaxgan.fields.pixels import Reading
 from tests.data.short import batches, scan
 
 
@@ -93,6 +94,20 @@ class JaxganCaptions(Prepared):
             yield i, {"image": png(6, 6, 3, value=i), **rest}
 
 
+class JaxganFilm(Prepared):
+    """As videos are, whose own feature needs TensorFlow."""
+
+    FEATURES = {  # noqa: RUF012
+        "video": tfds.features.Sequence(tfds.features.Image(shape=(6, 6, 3))),
+        "label": tfds.features.ClassLabel(names=["even", "odd"]),
+    }
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            frames = [png(6, 6, 3, value=10 * i + t) for t in range(3 + i % 3)]
+            yield i, {"video": frames, "label": i % 2}
+
+
 class JaxganAbsent(JaxganWords):
     pass
 
@@ -107,6 +122,7 @@ def prepared(tmp_path_factory):
         "jaxgan_sizes",
         "jaxgan_words",
         "jaxgan_captions",
+        "jaxgan_film",
     ):
         tfds.builder(name, data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
@@ -116,6 +132,23 @@ def prepared(tmp_path_factory):
 def place(prepared, monkeypatch):
     # What the environment variable TFDS_DATA_DIR sets, but TFDS reads that when it is imported.
     monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(prepared))
+
+
+def test_videos_are_clips_whose_frames_are_decoded_when_they_are_taken():
+    source = open_source("tfds:jaxgan_film")
+    assert source.columns == {
+        "clip": Clip((None, 6, 6, 3)),
+        "label": Label(classes=2, names=("even", "odd")),
+    }
+    by_length = {len(source[i]["clip"]) for i in range(20)}
+    assert by_length == {3, 4, 5}
+    clip = source[7]["clip"]
+    frames = np.stack(clip[np.array([2, 0])])[:, 0, 0, 0].astype(int)
+    assert (clip.shape[1:], frames[0] - frames[1]) == ((6, 6, 3), 2)
+    with pytest.raises(UserError, match="has frames without times"):
+        open_source("tfds:jaxgan_film", Reading(fps=3))
+    with pytest.raises(UserError, match="TFDS needs tensorflow to open 'ucf101': pip install"):
+        open_source("tfds:ucf101")
 
 
 def test_it_is_read_at_random_and_without_tensorflow():

@@ -11,7 +11,8 @@ from PIL import Image, JpegImagePlugin
 
 from jaxgan.errors import UserError
 from jaxgan.fields import pixels as module
-from jaxgan.fields.pixels import Fit, channels, covering, frames, load, read
+from jaxgan.fields.pixels import Fit, channels, covering, load, read
+from jaxgan.fields.video import shots
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> io.BytesIO:
@@ -129,7 +130,7 @@ def test_whatever_a_decoder_raises_names_the_file(rng, tmp_path, monkeypatch, er
     path = tmp_path / "a.png"
     Image.fromarray(noise(rng, 8, 8, 3)).save(path)
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
-    for decode in (read, load, frames):
+    for decode in (read, load):
         with pytest.raises(UserError, match="a damaged image") as caught:
             decode(path)
         assert str(caught.value).startswith(f"{path}: found ")
@@ -175,7 +176,7 @@ def make_socket(path):
 def test_what_is_no_file_neither_hangs_nor_fills_the_memory(tmp_path, monkeypatch, make, found):
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "a.png")
-    for decode in (read, load, frames):
+    for decode in (read, load):
         with pytest.raises(UserError, match=rf"a.png: found .*{found}.*replace or remove it"):
             decode(tmp_path / "a.png")
 
@@ -204,6 +205,11 @@ def test_images_of_too_many_pixels_are_not_decoded(rng, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert read(image, max_pixels=48).shape == (6, 8, 3)
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def frames(content, **options) -> np.ndarray:
+    content = content if isinstance(content, bytes) else content.getvalue()
+    return np.stack([shot.pixels() for shot in shots(content, "x.gif", **options)])
 
 
 def animation(rng, kind: str) -> bytes:

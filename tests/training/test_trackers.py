@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxgan import UserError
+from jaxgan import UserError, pictures
 from jaxgan.training.trackers import TRACKERS, named
 
 
@@ -37,8 +37,15 @@ def test_tensorboard_keeps_numbers_and_pictures(tmp_path):
     tracker = TRACKERS["tensorboard"](tmp_path, 0, {})
     tracker.scalars({"generator/loss": 0.5}, 1)
     tracker.picture("samples", np.zeros((8, 8), np.uint8), 1)
+    pictures.animate(
+        np.zeros((3, 1, 8, 8, 1), np.uint8)
+        + np.arange(3, dtype=np.uint8)[:, None, None, None, None],
+        film := tmp_path / "a.gif",
+    )
+    tracker.film("clips", film, 1)
     tracker.close()
     (events,) = tmp_path.glob("events.out.tfevents.*")
     assert b"generator/loss" in events.read_bytes()
     assert b"samples" in events.read_bytes()
+    assert film.read_bytes() in events.read_bytes()
     assert b"PNG" in events.read_bytes()
