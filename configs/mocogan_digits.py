@@ -20,7 +20,7 @@ config = Experiment(
         content=30,
         motion=10,
         frames="whole",
-        width=32,
+        width=24,
         discriminator_width=16,
         learning_rate=5e-4,
         noise=0.1,
@@ -28,7 +28,7 @@ config = Experiment(
     ),
     data=Data(source="moving_digits:1x32"),
     batch=16,
-    steps=4000,
+    steps=2500,
     checkpoint=Checkpoint(every=1000),
     log=Log(every=50, samples=250, grid=16),
 )

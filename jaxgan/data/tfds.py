@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import importlib.util
 import json
 import os
 import re
@@ -55,8 +56,8 @@ class Tfds(Source):
             frames = [bytes(frame) for frame in record[self.film]]
             if not frames:
                 raise UserError(f"{name} holds no frames: choose another data set")
-            kept = {"depth": self.depth, "reading": self.reading}
-            item = {"clip": Film(frames=frames, name=name, **kept)}
+            film = Film(frames=frames, name=name, depth=self.depth, reading=self.reading)
+            item = {"clip": film}
         else:
             image = read(record["image"], name=name, max_pixels=self.reading.max_pixels)
             item = {"image": image if self.depth is None else channels(image, self.depth)}
@@ -140,20 +141,7 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
     if not builder.is_prepared():
         raise UserError(f"{name} is not prepared in {builder.data_dir}: run {prepare}")
     features = dict(builder.info.features.items())
-    films = [] if isinstance(features.get("image"), tfds.features.Image) else _films(features)
-    if films and reading.fps is not None:
-        raise UserError(
-            f"{name} has frames without times, so that --data.fps says nothing: leave it out, and "
-            "give --stride"
-        )
-    if not films and not isinstance(features.get("image"), tfds.features.Image):
-        raise UserError(
-            f"{name} has the features {', '.join(sorted(features))}, expected one called 'image' "
-            "that is an image, or one of videos: choose another data set"
-        )
-    pictured = features[films[0]].feature if films else features["image"]
-    if pictured.np_dtype == np.float32:
-        raise UserError(f"{name} has float32 images, expected 8 or 16 bits: choose another one")
+    film, pictured = _pictured(name, features, reading)
     # Encoded images go through `read` like any file: what TFDS's own decoder makes of palettes and
     # alpha depends on whether OpenCV is installed. Other images of an example stay undecoded.
     image = tfds.features.Image
@@ -175,7 +163,7 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
         ) from None
     shape = pictured.shape
     known = Image() if None in shape else Image(tuple(shape))
-    columns: dict[str, Field] = {"clip": Clip((None, *known.shape))} if films else {"image": known}
+    columns: dict[str, Field] = {"clip": Clip((None, *known.shape))} if film else {"image": known}
     label = features.get("label")
     if isinstance(label, tfds.features.ClassLabel):
         columns["label"] = Label(classes=len(label.names), names=tuple(label.names))
@@ -191,9 +179,36 @@ def open_tfds(name: str, reading: Reading = USUAL) -> Tfds:
         ),
         depth=shape[-1],
         texts=texts,
-        film=films[0] if films else "",
+        film=film,
         reading=reading,
     )
+
+
+def _pictured(name: str, features: Mapping[str, Any], reading: Reading) -> tuple[str, Any]:
+    """The feature of frames, "" where there are single images; and what an image or a frame is.
+
+    Raises:
+      UserError: There is neither; pixels that are none; a frame rate, which no feature has.
+    """
+    import tensorflow_datasets as tfds
+
+    found, film = features.get("image"), ""
+    if not isinstance(found, tfds.features.Image):
+        films = _films(features)
+        if not films:
+            raise UserError(
+                f"{name} has the features {', '.join(sorted(features))}, expected one called "
+                "'image' that is an image, or one of videos: choose another data set"
+            )
+        film, found = films[0], features[films[0]].feature
+        if reading.fps is not None:
+            raise UserError(
+                f"{name} has frames without times, so that --data.fps says nothing: leave it out, "
+                "and give --stride"
+            )
+    if found.np_dtype == np.float32:
+        raise UserError(f"{name} has float32 images, expected 8 or 16 bits: choose another one")
+    return film, found
 
 
 def _as_they_are() -> Any:
@@ -263,7 +278,11 @@ def _builder(dataset: str) -> Any:
             return tfds.builder(dataset, data_dir=_copied(dataset))
     except DatasetNotFoundError:
         near = difflib.get_close_matches(dataset, tfds_names(), n=1, cutoff=0.0)[0]
-        raise UserError(f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?") from None
+        bare = importlib.util.find_spec("tensorflow") is None
+        more = " (sets of videos need TensorFlow: pip install tensorflow)" if bare else ""
+        raise UserError(
+            f"TFDS has no data set {dataset!r}: did you mean tfds:{near}?{more}"
+        ) from None
     except UserError as error:
         raise UserError(f"tfds:{dataset}: {error}") from error
     except ImportError as error:

@@ -329,7 +329,7 @@ class _Pictures:
         group = {n for each in system.data() if set(origins.values()) & set(each) for n in each}
         targets = {n: spread(n) for n in gives if n in group}
         final = next(iter(given_by(use).values())).extent
-        shown = picture(
+        image = picture(
             fields,
             gives,
             applied.taken,
@@ -338,7 +338,7 @@ class _Pictures:
             columns=columns,
             whole=final,
         )
-        return shown, moving(gives, applied.made)
+        return image, moving(gives, applied.made)
 
 
 class _Profile:

@@ -49,8 +49,8 @@ def picture(
     if not rows:
         raise UserError(f"nothing that can be seen is made: {', '.join(gives)}; save it as .npz")
     if len(rows) == 1:
-        strips = any(field.moves for field in {**takes, **gives}.values())
-        return pictures.grid(np.stack(_alike(rows[0])), 1 if strips else columns)
+        moves = any(field.moves for field in {**takes, **gives}.values())
+        return pictures.grid(np.stack(_alike(rows[0])), 1 if moves else columns)
     # A column is as wide as its widest cell: strips of frames stand beside single images.
     height, _, channels = (max(c.shape[i] for cells in rows for c in cells) for i in range(3))
     alike = [_alike(cells, height, channels) for cells in rows]
