@@ -30,6 +30,7 @@ ROOMS = (
     ("data",),
     ("parallel",),
     ("training",),
+    ("codec",),
     ("metrics",),
     ("run",),
     ("describe",),

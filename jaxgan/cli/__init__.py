@@ -16,6 +16,8 @@ COMMANDS = {
     "sample": "draw images from a run",
     "apply": "do anything that a run can do, to what is given",
     "translate": "make images from images, by a run that has learned to",
+    "compress": "make small files of images, by a run that has learned to",
+    "decompress": "make images of such files",
     "dissect": "which units of a generator stand for what, and what they cause",
     "paint": "erase and draw what units stand for, also in photographs",
     "edit": "harmonise, paint, enlarge or animate an image by a run of one image",

@@ -16,7 +16,7 @@ from jaxgan.console import Plain, say
 from jaxgan.errors import UserError
 from jaxgan.fields.pixels import MAX_PIXELS, Reading, text
 from jaxgan.files import refuse_links
-from jaxgan.metrics import regressor
+from jaxgan.metrics import rates, regressor
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.evaluate import choose_extractor, compared, evaluate, find, refer
 from jaxgan.metrics.features import Extractor, pixels
@@ -38,7 +38,8 @@ class Options(Opening):
     FID alone. By default the data that the run was trained on."""
     metrics: str = "fid"
     """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, ppl, lpips,
-    cas; of masks iou, dice, accuracy."""
+    cas; of masks iou, dice, accuracy; of pairs psnr, ssim, msssim; bpp of a run that compresses,
+    which with scores of pairs draws rate_distortion.png against JPEG, WebP and AVIF."""
     num: Positive | None = None
     """Images to draw from a run (10,000), or to take from files, or for a run to make images or
     masks of (all)."""
@@ -106,7 +107,28 @@ def main(argv: list[str]) -> int:
         staged.keep()
         if not options.json:
             say(f"{run.folder / 'truncation.png'}: fidelity and variety by truncation")
+    if staged is not None and isinstance(against, Stored) and rates.compared(options.metrics):
+        _rates(against, found, network, staged, options)
     return 0
+
+
+def _rates(
+    against: Stored, records: list[Record], network: Extractor, staged: Staged, options: Options
+) -> None:
+    """Draws the run among standard coders, and says what these score at its rate."""
+    curves = rates.curves(against, options.metrics, extractor=network)
+    rates.picture(curves, records).save(staged.here / "rate_distortion.png")
+    staged.keep()
+    if options.json:
+        return
+    (rate,) = (record.value for record in records if record.metric == "bpp")
+    names = rates.compared(options.metrics)
+    table = Table(f"at {rate:.3f} bpp", *names, box=None)
+    for format, curve in curves.items():
+        values = [rates.at_rate(curve, name, rate) for name in names]
+        table.add_row(format, *("-" if value is None else f"{value:.4g}" for value in values))
+    Plain().print(table)
+    say("rate_distortion.png, in the run's folder: scores by bits, all bytes counted")
 
 
 def _sides(

@@ -11,6 +11,7 @@ from jaxgan.fields.base import (
     named_key,
 )
 from jaxgan.fields.clip import Clip
+from jaxgan.fields.coded import Coded, Padded
 from jaxgan.fields.image import Image
 from jaxgan.fields.label import Label
 from jaxgan.fields.latents import FromData, Normal, Number, Uniform
@@ -23,6 +24,7 @@ __all__ = [
     "PLAIN",
     "Attention",
     "Clip",
+    "Coded",
     "Codes",
     "Drawable",
     "Field",
@@ -34,6 +36,7 @@ __all__ = [
     "Mask",
     "Normal",
     "Number",
+    "Padded",
     "Points",
     "Resolution",
     "Shares",

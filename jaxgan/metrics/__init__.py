@@ -6,6 +6,7 @@ One file a score, one a network. `SCORES` is the table: a new score is a file an
 from jaxgan.errors import UserError
 from jaxgan.metrics.base import Score
 from jaxgan.metrics.classification_accuracy import CAS
+from jaxgan.metrics.fidelity import BPP, MSSSIM, PSNR, SSIM
 from jaxgan.metrics.frechet import FID, IntraFID
 from jaxgan.metrics.inception_score import InceptionScore
 from jaxgan.metrics.kernel import KID
@@ -28,6 +29,10 @@ SCORES: dict[str, type[Score]] = {
         SWD,
         PPL,
         LPIPS,
+        PSNR,
+        SSIM,
+        MSSSIM,
+        BPP,
         CAS,
         RPrecision,
         IoU,

@@ -313,6 +313,7 @@ def _check_pairs(score: str, images: Images, real: Reference) -> None:
 _INSTEAD = {
     "text": "captions on both sides, of a run that draws images of them: leave it out",
     "label": "classes on both sides: leave it out",
+    "bpp": "files, which a run writes that compresses: leave it out",
     "generator": "latents to walk through: give a run that draws images of such",
 }
 """What a score needs, by column, and what to do without."""

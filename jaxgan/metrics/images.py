@@ -58,6 +58,8 @@ class Drawn:
         ema: whether the averaged weights draw.
         truncation: of the latents; None: not truncated.
         seed: of the latents.
+        files: as `sample`, by way of files, with their bits per pixel as "bpp" [b]; None: the run
+            writes none.
         paired: item i was made from item i of the real images, so the two may be compared.
         label: what the numbers in "label" mean; None: there are none.
     """
@@ -71,6 +73,7 @@ class Drawn:
     truncation: float | None
     seed: int
     walk: Walk | None = None
+    files: Callable[[int, int], Columns] | None = None
     paired: bool = False
     label: Label | None = None
 
@@ -236,8 +239,12 @@ def pass_over(
         return
     mesh = mesh or make_mesh()
     extract = features(extractor, mesh)
+    start = 0
     for batch in images.batches(BATCH * mesh.size):
         columns = {**batch, **generator}
+        if "bpp" in needs and isinstance(images, Drawn) and images.files is not None:
+            columns |= images.files(min(BATCH * mesh.size, images.num - start), start)
+        start += BATCH * mesh.size
         if needs & {"features", "logits"}:
             columns["features"], logits = extract(batch["image"])
             if logits is not None:

