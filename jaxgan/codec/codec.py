@@ -131,7 +131,7 @@ class Codec:
         items = {self._image: image, **given}
         rows = {n: _row(self._takes[n], item) for n, item in items.items()}
         made = self._apply("encode", rows)
-        parts, held = Parts(Writer(), []), {}
+        parts, held = Parts(Writer(), []), dict[str, np.ndarray]()
         for name, field in self._holds.items():
             model = self._model(field, held)
             held[name] = CODERS[field.coder].write(field, made[name], model, parts)
@@ -159,7 +159,8 @@ class Codec:
                 f"was written by another run or checkpoint ({header.run.hex()}) than {self._name} "
                 f"({self.digest[:4].hex()}): give that one"
             )
-        parts, held = Parts(Reader(to_words(header.words)), list(header.payloads)), {}
+        parts = Parts(Reader(to_words(header.words)), list(header.payloads))
+        held = dict[str, np.ndarray]()
         shapes = self._shapes(header.size)
         for name, field in self._holds.items():
             model = self._model(field, held)

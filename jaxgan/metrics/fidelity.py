@@ -5,8 +5,7 @@ similarity"; Wang, Simoncelli, Bovik 2003, "Multi-scale structural similarity". 
 computed in float64, a value for each image; colours are channels like others.
 """
 
-from collections.abc import Callable
-from typing import ClassVar
+from abc import abstractmethod
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -103,13 +102,16 @@ class _OfPairs(Score):
     better = "higher"
     of = "pixels"
     published_with = "pixels"
-    each: ClassVar[Callable[[Bytes, Bytes], Float[np.ndarray, " n"]]]
+
+    @abstractmethod
+    def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
+        """The score of each pair."""
 
     def add(self, generated: Columns | None = None, real: Columns | None = None) -> None:
         """Compares row i of one side with row i of the other."""
         assert generated is not None
         assert real is not None
-        found = type(self).each(generated["image"], real["image"])
+        found = self.each(generated["image"], real["image"])
         self.generated = [*(self.generated or []), found]
 
     def result(self) -> dict[str, tuple[float, float]]:
@@ -124,7 +126,10 @@ class PSNR(_OfPairs):
     name = "psnr"
     summary = "peak signal-to-noise ratio of pairs, dB"
     published_as = "mean over images of the PSNR of each, of bytes in RGB"
-    each = staticmethod(psnr)
+
+    def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
+        """`psnr`."""
+        return psnr(a, b)
 
 
 class SSIM(_OfPairs):
@@ -133,7 +138,10 @@ class SSIM(_OfPairs):
     name = "ssim"
     summary = "structural similarity of pairs"
     published_as = "11x11 Gaussian window of deviation 1.5, mean over channels (Wang et al. 2004)"
-    each = staticmethod(ssim)
+
+    def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
+        """`ssim`."""
+        return ssim(a, b)
 
 
 class MSSSIM(_OfPairs):
@@ -142,7 +150,10 @@ class MSSSIM(_OfPairs):
     name = "msssim"
     summary = "structural similarity of pairs at five scales, of 176 pixels a side or more"
     published_as = "five scales, mean over channels (Wang et al. 2003)"
-    each = staticmethod(ms_ssim)
+
+    def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
+        """`ms_ssim`."""
+        return ms_ssim(a, b)
 
 
 class BPP(Score):
