@@ -79,6 +79,11 @@ COUNTS = {
         "density": 13_760,
         "discriminator": 2_793_117,
     },
+    "agustsson_cityscapes": {  # by hand
+        "encoder": 5_553_244,
+        "generator": 154_869_723,
+        "discriminator": 3 * 2_764_737,
+    },
     "adain_coco_wikiart512": {"decoder": 3_505_219},
     "adain_photos": {"decoder": 3_505_219},
     "biggan_cifar10": {"generator": 4_304_387, "discriminator": 4_207_361},

@@ -2,10 +2,13 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from jaxgan.backend import keep_compilations
-from jaxgan.cli.parse import Opening, parse, take_target
+from jaxgan.cli.options import Given, with_use
+from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.codec import Codec
+from jaxgan.codec.codec import NEEDED
 from jaxgan.codec.files import SUFFIX, remember, targets
 from jaxgan.console import say
 from jaxgan.data.folder import listing
@@ -13,6 +16,7 @@ from jaxgan.fields.pixels import MAX_PIXELS, read
 from jaxgan.files import write_whole, writing
 from jaxgan.ranges import Positive
 from jaxgan.run import Run
+from jaxgan.run.folder import is_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,20 +34,30 @@ def main(argv: list[str]) -> int:
     folder, rest = take_target(argv, "compress", "RUN IMAGE|FOLDER OUT")
     given, rest = take_target(rest, f"compress {folder}", "IMAGE|FOLDER OUT")
     out, rest = take_target(rest, f"compress {folder} {given}", "OUT")
-    options = parse(
-        Options,
+    encode = NEEDED[0]
+    kind: type = Options
+    if is_run(folder) or not {"-h", "--help"} & set(rest):
+        run = Run(folder, trust_code=trusts(rest))
+        if encode in run.system.uses():
+            kind = with_use(Options, run, encode, known=(next(iter(run.takes(encode))),))
+    options: Any = parse(
+        kind,
         rest,
         prog=f"jaxgan compress {folder} {given} {out}",
         description="Compresses an image to a file, or a folder of images to a folder of files, by "
-        f"a run that has learned to. OUT is a {SUFFIX}, or a folder of them.",
+        f"a run that has learned to. OUT is a {SUFFIX}, or a folder of them. What else a run takes "
+        "of each image, such as masks, is a file or, for a folder, a folder in the same order.",
     )
     keep_compilations()
-    run = Run(folder, best=options.best, trust_code=options.trust_code)
+    run = Run(folder, best=True, trust_code=options.trust_code) if options.best else run
     codec = Codec(run.system, run.stored, name=run.name)
     places = targets(Path(given), Path(out), lambda path: listing(path)[1], SUFFIX)
+    given_more = Given.of(run, encode, options, Options)
+    given_more.check(len(places))
     size = pixels = 0
-    for source, target in places.items():
-        written = codec.compress(read(source, max_pixels=options.max_pixels))
+    for row, (source, target) in enumerate(places.items()):
+        more = {name: each[0] for name, each in given_more.rows(range(row, row + 1)).items()}
+        written = codec.compress(read(source, max_pixels=options.max_pixels), **more)
         with writing(target, "OUT"):
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, written.content)

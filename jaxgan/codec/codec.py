@@ -22,7 +22,7 @@ from jaxgan.codec.coders import CODERS, Model, Parts
 from jaxgan.codec.header import Header, parse
 from jaxgan.codec.stream import Reader, Writer, to_bytes, to_words
 from jaxgan.errors import UserError
-from jaxgan.fields import Coded, Field
+from jaxgan.fields import Coded, Field, PaddedMask
 from jaxgan.state import State
 from jaxgan.system import System, given_by, taken_by, use_of
 from jaxgan.training.apply import apply, call_keys, evaluated, evaluation_view
@@ -122,14 +122,15 @@ class Codec:
 
         Args:
             image: bytes [h, w, c] of any size, or what else the first take of "encode" accepts.
-            given: further takes of "encode", one item each.
+            given: further takes of "encode", one item each: masks as large as the image, in bytes
+                or files.
 
         Raises:
-            UserError: it is no image that the system takes, or the system makes no numbers of it.
+            UserError: it is no image that the system takes, or the system makes no numbers of it; a
+                mask is missing, unknown, or of another size.
         """
         image = np.asarray(image)
-        items = {self._image: image, **given}
-        rows = {n: _row(self._takes[n], item) for n, item in items.items()}
+        rows = self._rows(image, given)
         made = self._apply("encode", rows)
         parts, held = Parts(Writer(), []), dict[str, np.ndarray]()
         for name, field in self._holds.items():
@@ -143,6 +144,26 @@ class Codec:
             to_bytes(parts.writer.words()),
         )
         return Written(header.to_bytes(), self._decoded(held, header.size))
+
+    def _rows(self, image: np.ndarray, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """All that "encode" takes, as networks see it."""
+        further = [name for name in self._takes if name != self._image]
+        if unknown := sorted(set(given) - set(further)):
+            has = f"takes {', '.join(further)}" if further else "takes images alone"
+            raise UserError(f"{unknown[0]} is given, and {self._name} {has}: leave it out")
+        rows = {self._image: _row(self._takes[self._image], image)}
+        for name in further:
+            field = self._takes[name]
+            if name in given:
+                item = given[name]
+            elif isinstance(field, PaddedMask) and field.filled:
+                item = np.full((*image.shape[:2], 1), 255, np.uint8)
+            else:
+                raise UserError(f"{self._name} codes images with a {name}: give it")
+            rows[name] = _row(field, item)
+            if rows[name].shape[1:3] != rows[self._image].shape[1:3]:
+                raise UserError(f"{name} is of another size than the image: give one as large")
+        return rows
 
     def decompress(self, content: bytes) -> UInt8[np.ndarray, "h w c"]:
         """The image in a file, bit for bit `Written.image`.

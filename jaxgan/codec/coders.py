@@ -82,9 +82,7 @@ class Uniform(Coder):
 
     def write(self, field: Coded, values: np.ndarray, model: Model, parts: Parts) -> np.ndarray:
         """Writes them."""
-        numbers = _whole(values)
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= field.levels):
-            raise ValueError(f"numbers of a file go from 0 to {field.levels - 1}, not beyond")
+        numbers = _within(values, field.levels)
         parts.writer.uniform(numbers.reshape(-1), field.levels)
         return numbers.astype(np.float32)
 
@@ -92,6 +90,27 @@ class Uniform(Coder):
         """Reads them."""
         numbers = parts.reader.uniform(int(np.prod(shape)), field.levels)
         return numbers.reshape(shape).astype(np.float32)
+
+
+class Masked(Coder):
+    """As `Uniform`, where its model's "places" [h, w, 1] are 1; elsewhere nothing, read as 0."""
+
+    def write(self, field: Coded, values: np.ndarray, model: Model, parts: Parts) -> np.ndarray:
+        """Writes them."""
+        numbers, places = _within(values, field.levels), self._places(model, parts)
+        parts.writer.uniform(numbers[places].reshape(-1), field.levels)
+        return np.where(places[..., None], numbers, 0).astype(np.float32)
+
+    def read(self, field: Coded, shape: tuple[int, ...], model: Model, parts: Parts) -> np.ndarray:
+        """Reads them."""
+        numbers, places = np.zeros(shape, np.float32), self._places(model, parts)
+        count = int(places.sum()) * shape[-1]
+        numbers[places] = parts.reader.uniform(count, field.levels).reshape(-1, shape[-1])
+        return numbers
+
+    def _places(self, model: Model, parts: Parts) -> np.ndarray:
+        parts.note(model["places"])
+        return model["places"][..., 0] == 1
 
 
 class Tables(Coder):
@@ -165,10 +184,7 @@ class Still(Coder):
 
     def write(self, field: Coded, values: np.ndarray, model: Model, parts: Parts) -> np.ndarray:
         """Writes them."""
-        numbers = _whole(values)
-        if numbers.size and (numbers.min() < 0 or numbers.max() > 255):
-            raise ValueError("a picture's numbers go from 0 to 255, not beyond")
-        pixels, out = numbers.astype(np.uint8), io.BytesIO()
+        pixels, out = _within(values, 256).astype(np.uint8), io.BytesIO()
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
             out, self._format, **self._how
         )
@@ -187,6 +203,7 @@ class Still(Coder):
 
 CODERS: dict[str, Coder] = {
     "uniform": Uniform(),
+    "masked": Masked(),
     "tables": Tables(),
     "scales": Scales(),
     "png": Still("PNG", optimize=True),
@@ -202,3 +219,11 @@ def _whole(values: np.ndarray) -> np.ndarray:
             "the run makes numbers of the image that no file can hold: train it further, or anew"
         )
     return np.rint(values).astype(np.int64)
+
+
+def _within(values: np.ndarray, levels: int) -> np.ndarray:
+    """As `_whole`, numbers from 0 to levels - 1."""
+    numbers = _whole(values)
+    if numbers.size and (numbers.min() < 0 or numbers.max() >= levels):
+        raise ValueError(f"numbers of a file go from 0 to {levels - 1}, not beyond")
+    return numbers

@@ -11,7 +11,7 @@ from jaxgan.fields.base import (
     named_key,
 )
 from jaxgan.fields.clip import Clip
-from jaxgan.fields.coded import Coded, Padded
+from jaxgan.fields.coded import Coded, Padded, PaddedMask
 from jaxgan.fields.image import Image
 from jaxgan.fields.label import Label
 from jaxgan.fields.latents import FromData, Normal, Number, Uniform
@@ -37,6 +37,7 @@ __all__ = [
     "Normal",
     "Number",
     "Padded",
+    "PaddedMask",
     "Points",
     "Resolution",
     "Shares",

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 
 from jaxgan.fields.base import PLAIN, Framing
 from jaxgan.fields.image import Image
+from jaxgan.fields.mask import Mask
 from jaxgan.fields.points import Points
 
 
@@ -51,9 +52,33 @@ class Padded(Image):
 
     def fit(self, raw: Any, framing: Framing = PLAIN) -> UInt8[np.ndarray, "h w c"]:
         """The image with rows below and columns at its right."""
-        return self.pad(super().fit(raw, framing))
+        return _padded(super().fit(raw, framing), self.multiple)
 
-    def pad(self, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "y x c"]:
-        """[h, w, c] to multiples of a number; the original stands at the top left."""
-        rest = [(0, -side % self.multiple) for side in image.shape[:2]]
-        return np.pad(image, (*rest, (0, 0)), mode="reflect")
+
+@dataclasses.dataclass(frozen=True)
+class PaddedMask(Mask):
+    """A mask beside a `Padded` image, continued as it is.
+
+    Attributes:
+      multiple: Of the height and the width.
+      filled: Whether all is marked where no mask is given.
+    """
+
+    _: dataclasses.KW_ONLY
+    multiple: int = 1
+    filled: bool = False
+
+    @classmethod
+    def kind(cls) -> str:
+        """A mask like others."""
+        return "mask"
+
+    def fit(self, raw: Any, framing: Framing = PLAIN) -> UInt8[np.ndarray, "h w 1"]:
+        """The mask with rows below and columns at its right."""
+        return _padded(super().fit(raw, framing), self.multiple)
+
+
+def _padded(image: UInt8[np.ndarray, "h w c"], multiple: int) -> UInt8[np.ndarray, "y x c"]:
+    """[h, w, c] to multiples of a number; the original stands at the top left."""
+    rest = [(0, -side % multiple) for side in image.shape[:2]]
+    return np.pad(image, (*rest, (0, 0)), mode="reflect")
