@@ -219,6 +219,9 @@ def _as_they_are() -> Any:
         def decode_batch_example_np(self, batch: Any) -> Any:
             return batch
 
+        def __reduce__(self) -> tuple[Any, tuple[()]]:
+            return _as_they_are, ()  # a class within a function cannot be pickled
+
     return Undecoded()
 
 
