@@ -57,6 +57,15 @@ COUNTS = {
         "frame_discriminator": 663_296,
         "clip_discriminator": 11_253_504 + 95 * 32_768,
     },
+    "dualmotion_kitti": {
+        "encoder": 21_764_288,
+        "frame_generator": 3_346_371,
+        "flow_generator": 3_345_346,
+        "fuse": 21,
+        "estimator": 1_319_554,
+        "frame_discriminator": 2_767_809,
+        "flow_discriminator": 2_763_713,
+    },
     "singan": {  # of four scales, all 32 channels wide
         name: count
         for scale in range(4)

@@ -38,8 +38,9 @@ class Options(Opening):
     FID alone. By default the data that the run was trained on."""
     metrics: str = "fid"
     """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, ppl, lpips,
-    cas; of masks iou, dice, accuracy; of pairs psnr, ssim, msssim; bpp of a run that compresses,
-    which with scores of pairs draws rate_distortion.png against JPEG, WebP and AVIF."""
+    cas; of masks iou, dice, accuracy; of pairs psnr, ssim, msssim; mse, epe of a run that
+    predicts; bpp of one that compresses, which with scores of pairs draws rate_distortion.png
+    against JPEG, WebP and AVIF."""
     num: Positive | None = None
     """Images to draw from a run (10,000), or to take from files, or for a run to make images or
     masks of (all)."""
@@ -141,7 +142,7 @@ def _sides(
         files = _of_files(source, given, options)
         return [files], _reals(given, options, run, files.shape)
     given, kind = _against(options, run), compared(options.metrics)
-    if not makes(run.system, kind):
+    if kind != "clip" and not makes(run.system, kind):
         drawn = [*_of_run(run, options, given)]
         return [*drawn], _reals(given, options, run, drawn[0].shape)
     if isinstance(given, Path):

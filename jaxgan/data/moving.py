@@ -5,6 +5,7 @@
 | moving_digits              | two digits that bounce off the edges, 20 frames of 64x64x1       |
 | moving_digits:1x32         | one digit, in frames of 32x32; its class is the label            |
 | moving_digits[:1x32]:test  | digits that the former have none of, on other paths              |
+| moving_digits...:flow      | also the flow of each frame, where a digit is                    |
 | moving_shapes[:32]         | a square or a disc of some colour and size that moves across or  |
 |                            | down, 20 frames of 64x64x3 (or 32x32x3); the motion is the label |
 
@@ -26,7 +27,7 @@ from jaxgan.data.base import Arrays, Item, Source
 from jaxgan.data.embedded import EMBEDDED
 from jaxgan.data.order import random_words
 from jaxgan.errors import UserError
-from jaxgan.fields import Clip, Field, Label
+from jaxgan.fields import Clip, Field, Flow, Label
 
 MOVING = ("moving_digits", "moving_shapes")
 FRAMES = 20
@@ -36,7 +37,7 @@ CLIPS = 10_000
 _SPEED = 1 / 20
 """Of a digit, in sides of the frame, from frame to frame."""
 _SIDES = (16, 256)
-_DIGITS = re.compile(r"moving_digits(?::([1-9])x(\d{1,3}))?(:test)?")
+_DIGITS = re.compile(r"moving_digits(?::([1-9])x(\d{1,3}))?(:test)?(:flow)?")
 _SHAPES = re.compile(r"moving_shapes(?::(\d{1,3}))?")
 _STREAMS = {"train": 0xC1, "test": 0xC2, "shapes": 0xC3}
 _WORDS = 48
@@ -45,7 +46,7 @@ _MOTIONS = ("across", "down")
 
 
 def open_moving(spec: str) -> Source:
-    """Open `moving_digits[:COUNTxSIDE][:test]` or `moving_shapes[:SIDE]`.
+    """Open `moving_digits[:COUNTxSIDE][:test][:flow]` or `moving_shapes[:SIDE]`.
 
     Raises:
       UserError: It is none of these; a package is not installed.
@@ -57,6 +58,8 @@ def open_moving(spec: str) -> Source:
         columns: dict[str, Field] = {"clip": Clip((FRAMES, side, side, 1))}
         if count == 1:
             columns["label"] = digits.columns["label"]
+        if found[4]:
+            columns["flow"] = Flow((FRAMES, side, side, 2))
         chosen = np.flatnonzero((np.arange(len(digits)) % 10 == 9) == (part == "test"))
         return Digits(
             name=spec, columns=columns, digits=digits, chosen=chosen, count=count, part=part
@@ -73,7 +76,8 @@ def open_moving(spec: str) -> Source:
         )
     raise UserError(
         f"no data set {spec!r}: give moving_digits, moving_digits:COUNTxSIDE such as "
-        "moving_digits:1x32, either with :test after it, or moving_shapes, moving_shapes:SIDE"
+        "moving_digits:1x32, either with :test or :flow or both after it, or moving_shapes, "
+        "moving_shapes:SIDE"
     )
 
 
@@ -110,6 +114,7 @@ class Digits(Source):
         side = self.columns["clip"].shape[1] or 0
         shares = _shares(_STREAMS[self.part], index % len(self)).reshape(-1, 4)
         clip = np.zeros((FRAMES, side, side, 1), np.uint8)
+        flow = np.full((FRAMES, side, side, 2), np.nan, np.float32)
         label = np.int32(0)
         for share, x, y, angle in shares[: self.count]:
             number = self.chosen[int(share * len(self.chosen))]
@@ -118,10 +123,14 @@ class Digits(Source):
             room = side - len(digit)
             lefts = _bounced(x * room + steps * np.cos(2 * np.pi * angle), room)
             tops = _bounced(y * room + steps * np.sin(2 * np.pi * angle), room)
-            for frame, top, left in zip(clip, tops, lefts, strict=True):
-                place = frame[top : top + len(digit), left : left + len(digit)]
-                np.maximum(place, digit, out=place)
-        return {"clip": clip} | ({"label": label} if "label" in self.columns else {})
+            for time, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+                part = np.s_[time, top : top + len(digit), left : left + len(digit)]
+                seen = digit[..., 0] > clip[part][..., 0]  # where digits meet, the brighter one
+                np.maximum(clip[part], digit, out=clip[part])
+                if time:
+                    flow[part][seen] = lefts[time - 1] - left, tops[time - 1] - top
+        items = {"clip": clip, "label": label, "flow": flow}
+        return {name: items[name] for name in self.columns}
 
     def _digit(self, number: int, side: int) -> UInt8[np.ndarray, "d d 1"]:
         digit = self.digits.items["image"][number]
@@ -131,6 +140,8 @@ class Digits(Source):
         """Yield those of the digits, and what is made of them."""
         yield from self.digits.identity()
         yield f"{FRAMES} {self.columns['clip'].shape} {self.count} {self.part} v1".encode()
+        if "flow" in self.columns:
+            yield b"flow"
 
 
 def _halved(digit: UInt8[np.ndarray, "h w 1"]) -> UInt8[np.ndarray, "d d 1"]:

@@ -12,6 +12,7 @@ from jaxgan.fields.base import (
 )
 from jaxgan.fields.clip import Clip
 from jaxgan.fields.coded import Coded, Padded, PaddedMask
+from jaxgan.fields.flow import Flow
 from jaxgan.fields.image import Image
 from jaxgan.fields.label import Label
 from jaxgan.fields.latents import FromData, Normal, Number, Uniform
@@ -28,6 +29,7 @@ __all__ = [
     "Codes",
     "Drawable",
     "Field",
+    "Flow",
     "Framing",
     "FromData",
     "Geometry",

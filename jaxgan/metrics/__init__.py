@@ -13,6 +13,7 @@ from jaxgan.metrics.kernel import KID
 from jaxgan.metrics.manifold import DensityCoverage, PrecisionRecall
 from jaxgan.metrics.path_length import PPL
 from jaxgan.metrics.perceptual import LPIPS
+from jaxgan.metrics.prediction import EPE, MSE
 from jaxgan.metrics.r_precision import RPrecision
 from jaxgan.metrics.segmentation import Accuracy, Dice, IoU
 from jaxgan.metrics.wasserstein import SWD
@@ -33,6 +34,8 @@ SCORES: dict[str, type[Score]] = {
         SSIM,
         MSSSIM,
         BPP,
+        MSE,
+        EPE,
         CAS,
         RPrecision,
         IoU,

@@ -64,21 +64,28 @@ def find(names: str) -> list[type[Score]]:
     return list(found.values())
 
 
+_KINDS = {"mask": "mask", "clip": "clip", "flow": "clip"}
+"""What is scored, by a column that a score needs; images otherwise."""
+
+
 def compared(metrics: str) -> str:
-    """What scores of these names look at: "image" or "mask".
+    """What scores of these names look at: "image", "mask" or "clip".
 
     Raises:
-        UserError: no such score, or some look at one and some at the other.
+        UserError: no such score, or they look at different things.
     """
-    found = find(metrics)
-    masks = [score.name for score in found if "mask" in score.needs]
-    images = [score.name for score in found if "mask" not in score.needs]
-    if masks and images:
+    first: dict[str, str] = {}
+    for score in find(metrics):
+        kind = next((_KINDS[name] for name in _KINDS if name in score.needs), "image")
+        first.setdefault(kind, score.name)
+    if len(first) > 1:
+        # Images last.
+        (kind, one), *_, (another, other) = sorted(first.items(), key=lambda at: at[0] == "image")
         raise UserError(
-            f"--metrics {metrics}: {masks[0]} compares masks and {images[0]} images: ask for them "
-            "one after the other"
+            f"--metrics {metrics}: {one} compares {kind}s and {other} {another}s: ask for them one "
+            "after the other"
         )
-    return "mask" if masks else "image"
+    return next(iter(first))
 
 
 def check_logits(scores: Sequence[type[Score]], extractor: Extractor) -> None:
@@ -313,6 +320,8 @@ def _check_pairs(score: str, images: Images, real: Reference) -> None:
 _INSTEAD = {
     "text": "captions on both sides, of a run that draws images of them: leave it out",
     "label": "classes on both sides: leave it out",
+    "flow": "flows that a run predicts, and data that know them, such as moving_digits:flow: leave "
+    "it out",
     "bpp": "files, which a run writes that compresses: leave it out",
     "generator": "latents to walk through: give a run that draws images of such",
 }

@@ -45,11 +45,12 @@ class Walk:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Images or masks that a run makes; `Run.drawn` and `Run.made_of` make one.
+    """Images, masks or clips that a run makes; `Run.drawn` and `Run.made_of` make one.
 
     Attributes:
         sample: (how many, number of the first) -> columns as the data's: "image" [b, h, w, c],
-            uint8, and "label" [b] where there are classes, or "mask"; the same ones each time.
+            uint8, and "label" [b] where there are classes, or "mask", or "clip" and what else is
+            given with it, such as "flow"; the same ones each time.
         walk: between latents; None: they are made of images, not of latents.
         num: how many are scored.
         name: of the run.
@@ -125,9 +126,10 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of every image."""
+        """Of every image, or clip."""
         columns = self.source.columns
-        return tuple(n or 0 for n in (columns.get("image") or columns["mask"]).shape)
+        found = next(columns[name] for name in ("image", "mask", "clip") if name in columns)
+        return tuple(n or 0 for n in found.shape)
 
     def __len__(self) -> int:
         return min(self.num or len(self.source), len(self.source))

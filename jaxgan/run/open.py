@@ -465,7 +465,8 @@ class Run:
         Args:
             source: the data.
             num: how many of their items; None: all.
-            kind: of what is made: "image", or "mask" for scores of segmentation.
+            kind: of what is made: "image", or "mask" for scores of segmentation, "clip" for those
+                of prediction.
             seed: of noise.
 
         Raises:

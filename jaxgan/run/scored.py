@@ -302,19 +302,24 @@ def real_images(experiment: Experiment, source: data.Source, shape: tuple[int, .
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Targets(data.Source):
-    """What the items of data should become, as one column "image" or "mask".
+    """What the items of data should become, as one column "image", "mask" or "clip".
+
+    Of clips that go on for fewer frames than the data's, what is compared are the last ones; those
+    before are a column "seen".
 
     Attributes:
         source: where they lie.
         table: the same data, as the system takes them.
         target: the field.
         called: by the system.
+        beside: names of what else is compared, frame by frame.
     """
 
     source: data.Source
     table: data.Batches
     target: Field
     called: str
+    beside: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.table.count(self.called)
@@ -324,7 +329,13 @@ class Targets(data.Source):
 
     def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """The items at `indices`, stacked."""
-        return {self.target.kind(): _kept(self.target, self.table.items(self.called, indices))}
+        kind, items = self.target.kind(), self.table.items(self.called, indices)
+        if not self.target.moves:
+            return {kind: _kept(self.target, items)}
+        begin = items.shape[1] - (self.target.shape[0] or 0)
+        parts = {kind: items[:, begin:], "seen": items[:, :begin]}
+        found = {name: _kept(self.target, part) for name, part in parts.items()}
+        return found | {n: self.table.items(n, indices)[:, begin:] for n in self.beside}
 
     def identity(self) -> Iterator[bytes]:
         """What identifies the data, and which of their fields this is."""
@@ -341,6 +352,12 @@ def _kept(field: Field, items: Any) -> np.ndarray:
     if count != 2:
         raise UserError(f"scores of masks are of one foreground, and these have {count} classes")
     return kept * np.uint8(255)
+
+
+def _shape_kept(field: Field) -> tuple[int, ...]:
+    """Shape of what `_kept` returns of an item."""
+    shape = tuple(n or 0 for n in field.shape)
+    return (*shape[:2], 1) if isinstance(field, Mask) else shape
 
 
 def made_of(
@@ -361,7 +378,7 @@ def made_of(
         experiment: of the run.
         state: its State.
         source: the data.
-        kind: of what is made, "image" or "mask".
+        kind: of what is made, "image", "mask" or "clip".
         name: of the run.
         num: how many items are taken, in the order of `Stored`; None: all.
         seed: of noise.
@@ -373,8 +390,9 @@ def made_of(
     chosen, resolution = scored_use(system, kind, of_data=True), resolution_at(system, state)
     use = use_of(system, chosen)
     needed = _needed(system, use, captions=False)
-    made, field = next(iter(given_by(use, None, resolution).items()))
-    more = {} if made in data_fields(system) else {made: field}
+    (made, field), *others = given_by(use, None, resolution).items()
+    beside = _beside(system, source, made, dict(others))
+    more = beside if made in data_fields(system) else {made: field, **beside}
     groups = tuple({**group, **more} if needed[0] in group else group for group in system.data())
     found = table(experiment, source, resolution, groups=groups)
     matches = data.match(groups, source, experiment.data.renames)
@@ -387,18 +405,17 @@ def made_of(
         given = {n: found.items(n, rows) for n in needed}
         numbers = np.arange(start, start + count)
         applied = apply(system, state, chosen, given, numbers=numbers, seed=seed)
-        return {kind: _kept(field, applied.made[made])}
+        return {kind: _kept(field, applied.made[made]), **{n: applied.made[n] for n in beside}}
 
-    shape = tuple(n or 0 for n in field.shape)
-    shape = (*shape[:2], 1) if kind == "mask" else shape
-    target = dataclasses.replace(field, shape=shape)
+    shape = _shape_kept(field)
     targets = Targets(
         name=source.name,
-        columns={kind: target},
+        columns={kind: dataclasses.replace(field, shape=shape)},
         source=source,
         table=found,
         target=field,
         called=made,
+        beside=tuple(beside),
     )
     drawn = Drawn(
         sample=sample,
@@ -413,6 +430,20 @@ def made_of(
         paired=len(sets) == 1,
     )
     return drawn, Stored(targets, num if drawn.paired else None)
+
+
+def _beside(
+    system: System, source: data.Source, made: str, others: Mapping[str, Field]
+) -> dict[str, Field]:
+    """What is made beside clips for each of their frames, where data have it for theirs."""
+    clip = data_fields(system).get(made)
+    if clip is None or not clip.moves:
+        return {}
+    return {
+        name: dataclasses.replace(field, shape=(clip.shape[0], *field.shape[1:]))
+        for name, field in others.items()
+        if name in source.columns and field.turns
+    }
 
 
 def writes(system: System) -> bool:

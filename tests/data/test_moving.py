@@ -3,7 +3,7 @@ import pytest
 
 from jaxgan import data
 from jaxgan.errors import UserError
-from jaxgan.fields import Clip, Framing
+from jaxgan.fields import Clip, Flow, Framing
 from jaxgan.fields.clip import window
 
 
@@ -118,3 +118,36 @@ def test_starts_are_a_function_of_seed_and_step_and_frames_follow_the_stride():
     assert (batches(8)[0]["clip"] != batches(7)[0]["clip"]).any()
     still = np.rint((again.items("clip", [0, 1, 2]) + 1) * 127.5)[:, :, 0, 0, 0]
     np.testing.assert_array_equal(still[:, 0], [0, 20, 40])
+
+
+def test_flows_lead_back_to_where_a_digit_was():
+    plain = data.open_source("moving_digits:1x32:test")
+    source = data.open_source("moving_digits:1x32:test:flow")
+    assert source.columns["flow"] == Flow((20, 32, 32, 2))
+    assert data.fingerprint(source) != data.fingerprint(plain)
+    item = source[3]
+    np.testing.assert_array_equal(item["clip"], plain[3]["clip"])
+    assert np.isnan(item["flow"][0]).all()
+    for before, after, flow in zip(
+        item["clip"][:-1], item["clip"][1:], item["flow"][1:], strict=True
+    ):
+        known = np.isfinite(flow).all(-1)
+        np.testing.assert_array_equal(known, after[..., 0] > 0)
+        rows, columns = np.nonzero(known)
+        x, y = flow[known].astype(int).T
+        np.testing.assert_array_equal(before[rows + y, columns + x], after[known])
+    assert np.abs(item["flow"][1:][np.isfinite(item["flow"][1:])]).max() >= 1
+
+
+def test_flows_go_with_the_frames_of_their_clip_and_are_shown_in_colours(tmp_path):
+    raw = np.arange(6, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 3, 2))
+    field = Flow((3, 2, 3, 2))
+    np.testing.assert_array_equal(field.fit(raw, turn=2)[:, 0, 0, 0], [2, 3, 4])
+    assert "set it to 1" in field.refusal(Flow((20, 2, 3, 2)), Framing(stride=2))
+    assert field.refusal(Flow((20, 2, 3, 2))) is None
+    assert "choose another" in field.refusal(Flow((20, 4, 3, 2)))
+    flow = np.array([[[[0, 0], [2, 0], [np.nan, 0]]]])
+    shown = field.show(flow, {})
+    np.testing.assert_array_equal(shown[0, :, :], [[255] * 3, [255, 64, 64], [0] * 3])
+    field.write(flow, tmp_path / "flow.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "flow.npy"), flow)
