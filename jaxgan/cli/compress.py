@@ -1,4 +1,4 @@
-"""jaxgan compress RUN IMAGE|FOLDER OUT: makes small files of images, by a run."""
+"""jaxgan compress RUN IMAGE|FOLDER OUT: makes small files of images or clips, by a run."""
 
 import dataclasses
 from pathlib import Path
@@ -9,10 +9,11 @@ from jaxgan.cli.options import Given, with_use
 from jaxgan.cli.parse import Opening, parse, take_target, trusts
 from jaxgan.codec import Codec
 from jaxgan.codec.codec import NEEDED
-from jaxgan.codec.files import SUFFIX, remember, targets
+from jaxgan.codec.files import SUFFIX, clips, remember, targets
 from jaxgan.console import say
 from jaxgan.data.folder import listing
 from jaxgan.fields.pixels import MAX_PIXELS, read
+from jaxgan.fields.video import read_clip
 from jaxgan.files import write_whole, writing
 from jaxgan.ranges import Positive
 from jaxgan.run import Run
@@ -44,26 +45,31 @@ def main(argv: list[str]) -> int:
         kind,
         rest,
         prog=f"jaxgan compress {folder} {given} {out}",
-        description="Compresses an image to a file, or a folder of images to a folder of files, by "
-        f"a run that has learned to. OUT is a {SUFFIX}, or a folder of them. What else a run takes "
-        "of each image, such as masks, is a file or, for a folder, a folder in the same order.",
+        description="Compresses an image, or a clip, to a file, or a folder of them to a folder of "
+        f"files, by a run that has learned to. OUT is a {SUFFIX}, or a folder of them. What else a "
+        "run takes of each image, such as masks, is a file or, for a folder, a folder in the same "
+        "order.",
     )
     keep_compilations()
     run = Run(folder, best=True, trust_code=options.trust_code) if options.best else run
     codec = Codec(run.system, run.stored, name=run.name)
-    places = targets(Path(given), Path(out), lambda path: listing(path)[1], SUFFIX)
+    reading = read_clip if codec.moves else read
+    names = clips if codec.moves else (lambda path: listing(path)[1])
+    places = targets(Path(given), Path(out), names, SUFFIX)
     given_more = Given.of(run, encode, options, Options)
     given_more.check(len(places))
     size = pixels = 0
     for row, (source, target) in enumerate(places.items()):
         more = {name: each[0] for name, each in given_more.rows(range(row, row + 1)).items()}
-        written = codec.compress(read(source, max_pixels=options.max_pixels), **more)
+        whole = reading(source, max_pixels=options.max_pixels)
+        written = codec.compress(whole, **more)
         with writing(target, "OUT"):
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, written.content)
         size += len(written.content)
-        pixels += written.image.shape[0] * written.image.shape[1]
+        pixels += written.image.size // written.image.shape[-1]
     remember(run.folder, codec.digest)
-    count = "1 image" if len(places) == 1 else f"{len(places):,} images"
+    what = "clip" if codec.moves else "image"
+    count = f"1 {what}" if len(places) == 1 else f"{len(places):,} {what}s"
     say(f"{out}: {count} in {size:,} bytes, {8 * size / pixels:.3f} bits per pixel, by {folder}")
     return 0

@@ -1,4 +1,4 @@
-"""jaxgan decompress FILE|FOLDER OUT: makes images of files that `jaxgan compress` wrote."""
+"""jaxgan decompress FILE|FOLDER OUT: makes images of what `jaxgan compress` wrote."""
 
 import dataclasses
 from pathlib import Path
@@ -11,6 +11,7 @@ from jaxgan.codec.files import RUNS, SUFFIX, content_of, naming, run_of, targets
 from jaxgan.codec.header import of_run
 from jaxgan.console import say
 from jaxgan.errors import UserError
+from jaxgan.fields.video import FILMS, write_film
 from jaxgan.files import writing
 from jaxgan.run import Run
 
@@ -33,14 +34,16 @@ def main(argv: list[str]) -> int:
         Options,
         rest,
         prog=f"jaxgan decompress {given} {out}",
-        description=f"Makes a .png of a {SUFFIX}, or a folder of them, by the run that wrote it.",
+        description=f"Makes a .png of a {SUFFIX}, or a folder of them, by the run that wrote it; "
+        "of a clip a .webp without loss, or .gif or .mp4 as OUT says.",
     )
     keep_compilations()
+    moves = Path(given).is_file() and Path(out).suffix in FILMS
     places = targets(
         Path(given),
         Path(out),
         lambda path: sorted(each.name for each in path.glob(f"*{SUFFIX}") if each.is_file()),
-        ".png",
+        Path(out).suffix if moves else ".png",
     )
     codecs: dict[bytes, Codec] = {}
     for source, target in places.items():
@@ -51,9 +54,17 @@ def main(argv: list[str]) -> int:
             codecs[digest] = _opened(source, digest, options)
         with naming(source):
             image = codecs[digest].decompress(content)
+        if codecs[digest].moves != moves and Path(given).is_file():
+            holds = (
+                f"a clip: give a {', '.join(FILMS)}" if image.ndim == 4 else "an image: give a .png"
+            )
+            raise UserError(f"OUT is {out}, and {source} holds {holds}")
         with writing(target, "OUT"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            pictures.as_image(image).save(target)
+            if codecs[digest].moves:
+                write_film(image[:, None], target if moves else target.with_suffix(".webp"))
+            else:
+                pictures.as_image(image).save(target)
     count = "1 image" if len(places) == 1 else f"{len(places):,} images"
     say(f"{out}: {count} of {given}")
     return 0

@@ -10,6 +10,7 @@ same file in another process, beside another batch, and with another number of d
 import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from jaxgan.codec.header import Header, parse
 from jaxgan.codec.stream import Reader, Writer, to_bytes, to_words
 from jaxgan.errors import UserError
 from jaxgan.fields import Coded, Field, PaddedMask
+from jaxgan.fields.coded import reflected
 from jaxgan.state import State
 from jaxgan.system import System, given_by, taken_by, use_of
 from jaxgan.training.apply import apply, call_keys, evaluated, evaluation_view
@@ -50,7 +52,7 @@ class Written:
 
 
 class Codec:
-    """Compresses images by a system with trained weights."""
+    """Compresses images, or clips, by a system with trained weights."""
 
     def __init__(self, system: System, state: State, *, name: str = ""):
         """Lays the weights on one device.
@@ -85,6 +87,11 @@ class Codec:
     def _image(self) -> str:
         return next(iter(self._takes))
 
+    @property
+    def moves(self) -> bool:
+        """Whether it compresses clips."""
+        return self._takes[self._image].moves
+
     @functools.cached_property
     def digest(self) -> bytes:
         """The hash of the system and of the weights that files depend on (SHA-256)."""
@@ -101,7 +108,8 @@ class Codec:
     def _networks(self) -> set[str]:
         """Those that are applied."""
         view = evaluation_view(self._system, self._state)
-        zeros = {name: _of_side(field, 64).zeros() for name, field in self._takes.items()}
+        side = math.lcm(64, getattr(self._takes[self._image], "multiple", 1))
+        zeros = {name: _of_side(field, side).zeros() for name, field in self._takes.items()}
         keys = call_keys(0, jnp.zeros(1, jnp.uint32))
 
         def all_uses(made: dict[str, Any]) -> Any:
@@ -121,7 +129,7 @@ class Codec:
         """Makes a file of an image.
 
         Args:
-            image: bytes [h, w, c] of any size, or what else the first take of "encode" accepts.
+            image: bytes [h, w, c] of any size, [t, h, w, c] for a system of clips.
             given: further takes of "encode", one item each: masks as large as the image, in bytes
                 or files.
 
@@ -135,7 +143,10 @@ class Codec:
         parts, held = Parts(Writer(), []), dict[str, np.ndarray]()
         for name, field in self._holds.items():
             model = self._model(field, held)
-            held[name] = CODERS[field.coder].write(field, made[name], model, parts)
+            shape = made[name].shape
+            chosen = field.held(shape, image.shape[:-1])
+            kept = made[name][tuple(map(slice, chosen))]
+            held[name] = _put_back(CODERS[field.coder].write(field, kept, model, parts), shape)
         header = Header(
             self.digest[:4],
             image.shape[:-1],
@@ -161,7 +172,7 @@ class Codec:
             else:
                 raise UserError(f"{self._name} codes images with a {name}: give it")
             rows[name] = _row(field, item)
-            if rows[name].shape[1:3] != rows[self._image].shape[1:3]:
+            if rows[name].shape[-3:-1] != rows[self._image].shape[-3:-1]:
                 raise UserError(f"{name} is of another size than the image: give one as large")
         return rows
 
@@ -185,7 +196,9 @@ class Codec:
         shapes = self._shapes(header.size)
         for name, field in self._holds.items():
             model = self._model(field, held)
-            held[name] = CODERS[field.coder].read(field, shapes[name], model, parts)
+            shape = field.held(shapes[name], header.size)
+            read = CODERS[field.coder].read(field, shape, model, parts)
+            held[name] = _put_back(read, shapes[name])
         if parts.check != header.check or not parts.reader.done():
             raise UserError(
                 "cannot be decoded here, where the run's side information gives other numbers than "
@@ -236,6 +249,11 @@ class Codec:
         return {name: each.shape[1:] for name, each in made.items()}
 
 
+def _put_back(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers as "encode" gave them, of those that a file holds (`Coded.held`)."""
+    return values if values.shape == shape else reflected(values, *shape[-3:-1])
+
+
 def _row(field: Field, item: Any) -> np.ndarray:
     """An item as networks see it, [1, ...]."""
     found = field.accept(item)
@@ -243,5 +261,9 @@ def _row(field: Field, item: Any) -> np.ndarray:
 
 
 def _of_side(field: Field, side: int) -> Field:
-    """The field, with sides of that length where it has any."""
-    return dataclasses.replace(field, shape=tuple(n or side for n in field.shape))
+    """The field, with sides of that length where it has any; a clip has two frames."""
+    if len(field.shape) < 3:
+        return field
+    *frames, height, width, channels = field.shape
+    sides = (*(n or 2 for n in frames), height or side, width or side, channels)
+    return dataclasses.replace(field, shape=sides)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from jaxgan.codec import tables
+from jaxgan.codec import film, tables
 from jaxgan.codec.stream import Reader, Writer
 from jaxgan.errors import UserError
 from jaxgan.fields import Coded
@@ -201,6 +201,35 @@ class Still(Coder):
         return pixels.reshape(shape).astype(np.float32)
 
 
+class Film(Coder):
+    """Bytes [t, h, w, 1] or [t, h, w, 3] as a stream of a standard coder of videos; no model.
+
+    Of one that loses something, what is read counts.
+    """
+
+    payload = True
+
+    def __init__(self, kind: str):
+        self._kind = kind
+
+    def write(self, field: Coded, values: np.ndarray, model: Model, parts: Parts) -> np.ndarray:
+        """Writes them."""
+        pixels = _within(values, 256).astype(np.uint8)
+        parts.payloads.append(film.write(pixels, self._kind))
+        if film.KINDS[self._kind].exact:
+            return pixels.astype(np.float32)
+        return self._read(parts.payloads[-1], pixels.shape)
+
+    def read(self, field: Coded, shape: tuple[int, ...], model: Model, parts: Parts) -> np.ndarray:
+        """Reads them."""
+        return self._read(parts.payloads.pop(0), shape)
+
+    def _read(self, payload: bytes, shape: tuple[int, ...]) -> np.ndarray:
+        count, height, width, channels = shape
+        found = film.read(payload, self._kind, (count, height, width, channels))
+        return found.astype(np.float32)
+
+
 CODERS: dict[str, Coder] = {
     "uniform": Uniform(),
     "masked": Masked(),
@@ -208,6 +237,7 @@ CODERS: dict[str, Coder] = {
     "scales": Scales(),
     "png": Still("PNG", optimize=True),
     "webp": Still("WEBP", lossless=True, quality=100, method=6),
+    **{kind: Film(kind) for kind in film.KINDS},
 }
 """By the name that a field gives."""
 

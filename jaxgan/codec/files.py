@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jaxgan.errors import UserError
+from jaxgan.fields.video import endings
 from jaxgan.files import read_regular, read_text, refuse_bucket, write_whole
 
 SUFFIX = ".jgc"
@@ -75,6 +76,11 @@ def targets(
     if len(set(made.values())) < len(made):
         raise UserError(f"{given} has two files that differ only in their type: rename one")
     return made
+
+
+def clips(folder: Path) -> list[str]:
+    """Files of clips in a folder, sorted."""
+    return sorted(p.name for p in folder.iterdir() if p.name.lower().endswith(endings()))
 
 
 def remember(run: Path, digest: bytes) -> None:

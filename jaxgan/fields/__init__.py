@@ -11,7 +11,7 @@ from jaxgan.fields.base import (
     named_key,
 )
 from jaxgan.fields.clip import Clip
-from jaxgan.fields.coded import Coded, Padded, PaddedMask
+from jaxgan.fields.coded import Coded, Padded, PaddedClip, PaddedMask
 from jaxgan.fields.flow import Flow
 from jaxgan.fields.image import Image
 from jaxgan.fields.label import Label
@@ -39,6 +39,7 @@ __all__ = [
     "Normal",
     "Number",
     "Padded",
+    "PaddedClip",
     "PaddedMask",
     "Points",
     "Resolution",

@@ -6,7 +6,7 @@ One file a score, one a network. `SCORES` is the table: a new score is a file an
 from jaxgan.errors import UserError
 from jaxgan.metrics.base import Score
 from jaxgan.metrics.classification_accuracy import CAS
-from jaxgan.metrics.fidelity import BPP, MSSSIM, PSNR, SSIM
+from jaxgan.metrics.fidelity import BPP, MSSSIM, PSNR, SSIM, Chroma
 from jaxgan.metrics.frechet import FID, IntraFID
 from jaxgan.metrics.inception_score import InceptionScore
 from jaxgan.metrics.kernel import KID
@@ -33,6 +33,7 @@ SCORES: dict[str, type[Score]] = {
         PSNR,
         SSIM,
         MSSSIM,
+        Chroma,
         BPP,
         MSE,
         EPE,

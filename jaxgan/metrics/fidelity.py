@@ -10,6 +10,7 @@ from abc import abstractmethod
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from jaxgan import colour
 from jaxgan.errors import UserError
 from jaxgan.metrics.base import Columns, Score
 
@@ -125,7 +126,7 @@ class PSNR(_OfPairs):
 
     name = "psnr"
     summary = "peak signal-to-noise ratio of pairs, dB"
-    published_as = "mean over images of the PSNR of each, of bytes in RGB"
+    published_as = "mean over images of the PSNR of each, of bytes in RGB (Mentzer et al. 2020)"
 
     def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
         """`psnr`."""
@@ -156,6 +157,31 @@ class MSSSIM(_OfPairs):
         return ms_ssim(a, b)
 
 
+class Chroma(_OfPairs):
+    """PSNR of Cb and Cr, and what two ways without a network have of the same images.
+
+    They are chroma of 128, grey, and that of 4:2:0, a mean for each four pixels.
+    """
+
+    name = "chroma"
+    gives = ("chroma", "chroma_grey", "chroma_420")
+    summary = "PSNR of Cb and Cr of pairs, dB; of no colour; of 4:2:0"
+    published_as = "mean over images of the PSNR of Cb and Cr together, of full range (ITU-T 2011)"
+
+    def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, "3 n"]:
+        """`jaxgan.colour.psnr`, three for each pair."""
+        if a.shape[-1] != 3:
+            raise UserError("chroma compares images in colour, and these are grey: leave it out")
+        made, found = colour.chroma(a), colour.chroma(b)
+        others = made, np.full_like(found, 128), colour.subsampled(found)
+        return np.stack([colour.psnr(other, found) for other in others])
+
+    def result(self) -> dict[str, tuple[float, float]]:
+        """{name: (mean, deviation over images)}, of the three."""
+        rows = zip(self.gives, np.concatenate(self.generated, 1), strict=True)
+        return {name: (float(row.mean()), float(row.std())) for name, row in rows}
+
+
 class BPP(Score):
     """Bits per pixel of files."""
 
@@ -164,7 +190,7 @@ class BPP(Score):
     better = "lower"
     of = "pixels"
     summary = "bits per pixel of the files that a run writes, all bytes counted"
-    published_as = "mean over images of the bits of each file by its pixels"
+    published_as = "mean of the bits of each file by its pixels (Mentzer et al. 2020)"
     published_with = "pixels"
 
     def result(self) -> dict[str, tuple[float, float]]:

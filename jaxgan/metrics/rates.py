@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.codec import standard
+from jaxgan.metrics import giving
 from jaxgan.metrics.base import Columns
 from jaxgan.metrics.evaluate import Reference, evaluate, find
 from jaxgan.metrics.features import Extractor
@@ -102,4 +103,4 @@ def picture(found: Mapping[str, Curve], records: Sequence[Record]) -> Image.Imag
 
 
 def _falls(name: str) -> bool:
-    return find(name)[0].better == "lower"
+    return giving(name).better == "lower"

@@ -43,13 +43,17 @@ Map = Float[Array, "b _ _ _"]
 
 
 def _encode(
-    x: Float[Array, "b h w i"], width: int, norm: Callable[[Map, str], Map], dtype: DTypeLike
+    x: Float[Array, "b h w i"],
+    width: int,
+    norm: Callable[[Map, str], Map],
+    dtype: DTypeLike,
+    depth: int = 0,
 ) -> list[Map]:
-    """The maps of half the side, a quarter, ..., a single pixel.
+    """The maps of half the side, a quarter, ..., a single pixel, or as many as `depth` says.
 
     To be called inside of a network, as is `_decode`: they make its layers "down1", "up1", ...
     """
-    depth, maps = halvings(x.shape[1:]), [x]
+    depth, maps = depth or halvings(x.shape[1:]), [x]
     for index in range(depth):
         h = nn.leaky_relu(maps[-1], 0.2) if index else x
         h = Conv(
@@ -113,6 +117,7 @@ class UNet(nn.Module):
         running: keep running statistics, as batch norm does of batches of one; after training they
             take the place of the image's, and there is no dropout.
         dtype: compute type.
+        depth: halvings, for images whose sides are multiples of 2^depth; 0: to a single pixel.
     """
 
     features: int
@@ -120,12 +125,13 @@ class UNet(nn.Module):
     rate: float = 0.5
     running: bool = False
     dtype: DTypeLike = jnp.float32
+    depth: int = 0
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w i"], noise: Key[Array, " b"] | None = None, *, train: bool
     ) -> Float[Array, "b h w o"]:
-        """[b, side, side, in] to [b, side, side, features].
+        """[b, h, w, in] to [b, h, w, features]; h = w = 2^n, or multiples of 2^depth.
 
         `noise` holds a key for each image, from which its dropout masks are drawn, while training
         and after; None: no dropout.
@@ -133,7 +139,7 @@ class UNet(nn.Module):
         if self.running and not train:
             noise = None
         norm = _norm(self.running, train)
-        maps = _encode(x, self.width, norm, self.dtype)
+        maps = _encode(x, self.width, norm, self.dtype, self.depth)
         depth = len(maps)
 
         def drop(h: Map, index: int) -> Map:

@@ -64,7 +64,7 @@ def difference(monkeypatch):
 def test_every_score_says_what_it_is(name):
     score = SCORES[name]
     assert score.name == name
-    known = {"image", "mask", "label", "text", "features", "logits", "generator"}
+    known = {"image", "mask", "label", "text", "features", "logits", "generator", "bpp"}
     assert score.needs
     assert score.needs | score.needs_real <= known
     assert score.better in ("lower", "higher")
