@@ -38,8 +38,9 @@ class Options(Opening):
     FID alone. By default the data that the run was trained on."""
     metrics: str = "fid"
     """With commas: fid, kid, is, precision_recall, density_coverage, intra_fid, swd, ppl, lpips,
-    cas; of masks iou, dice, accuracy; of pairs psnr, ssim, msssim; mse, epe of a run that
-    predicts; bpp of one that compresses, which with scores of pairs draws rate_distortion.png
+    cas; of masks iou, dice, accuracy; of clips clip_fid, consistency, speed_error; of pairs psnr,
+    ssim, msssim, chroma; mse, epe of a run that predicts clips; bpp of one that compresses, which
+    with scores of pairs draws rate_distortion.png
     against JPEG, WebP and AVIF."""
     num: Positive | None = None
     """Images to draw from a run (10,000), or to take from files, or for a run to make images or
@@ -139,11 +140,13 @@ def _sides(
     if run is None:
         source = _source(target, options)
         given = _against(options, run)
+        if compared(options.metrics) == "clip":
+            raise UserError(f"{target} holds files: scores of clips are for runs that draw clips")
         files = _of_files(source, given, options)
         return [files], _reals(given, options, run, files.shape)
     given, kind = _against(options, run), compared(options.metrics)
-    if kind != "clip" and not makes(run.system, kind):
-        drawn = [*_of_run(run, options, given)]
+    if not makes(run.system, kind):
+        drawn = [*_of_run(run, options, given, kind)]
         return [*drawn], _reals(given, options, run, drawn[0].shape)
     if isinstance(given, Path):
         raise UserError(f"--against {given}: {run.name} makes {kind}s of images: give such data")
@@ -208,7 +211,7 @@ def _reader(
     return regressor.of_data(learned.source, folder)
 
 
-def _of_run(run: Run, options: Options, real: data.Source | Path) -> Iterator[Drawn]:
+def _of_run(run: Run, options: Options, real: data.Source | Path, kind: str) -> Iterator[Drawn]:
     captions = real if isinstance(real, data.Source) else None
     for word in (options.truncation or "none").split(","):
         try:
@@ -221,7 +224,7 @@ def _of_run(run: Run, options: Options, real: data.Source | Path) -> Iterator[Dr
         if wrong := complaint(Rate, truncation) if truncation is not None else None:
             raise UserError(f"--truncation {wrong}")
         num = 10_000 if options.num is None else options.num
-        yield run.drawn(num, truncation=truncation, seed=options.seed, captions=captions)
+        yield run.drawn(num, truncation=truncation, seed=options.seed, captions=captions, kind=kind)
 
 
 def _source(name: str, options: Options) -> data.Source:
@@ -270,8 +273,9 @@ def _reals(
         return real
     if run is not None and _of_captions(options):
         return captioned(run.experiment, real, shape, run.about)
-    if run is not None and options.against is None:
-        return real_images(run.experiment, real, shape)
+    kind = compared(options.metrics)
+    if run is not None and (options.against is None or kind == "clip"):
+        return real_images(run.experiment, real, shape, kind)
     stored = of_source(real, shape)
     found = np.shape(real[0]["image"])
     if found[:2] != shape[:2]:

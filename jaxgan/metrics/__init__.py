@@ -6,6 +6,7 @@ One file a score, one a network. `SCORES` is the table: a new score is a file an
 from jaxgan.errors import UserError
 from jaxgan.metrics.base import Score
 from jaxgan.metrics.classification_accuracy import CAS
+from jaxgan.metrics.clips import ClipFID, Consistency, SpeedError
 from jaxgan.metrics.fidelity import BPP, MSSSIM, PSNR, SSIM, Chroma
 from jaxgan.metrics.frechet import FID, IntraFID
 from jaxgan.metrics.inception_score import InceptionScore
@@ -42,6 +43,9 @@ SCORES: dict[str, type[Score]] = {
         IoU,
         Dice,
         Accuracy,
+        ClipFID,
+        Consistency,
+        SpeedError,
     )
 }
 """By the name that the command line takes."""

@@ -51,10 +51,11 @@ class Score(ABC):
 
     Class attributes:
         name: in `SCORES` and on the command line.
+        kind: of what is scored, "image", "mask" or "clip".
         gives: names of the values in its result; empty: its own name alone.
         needs: columns of generated items: those of the data, such as "image" and "label";
-            "features" and "logits", which the extractor makes of the images; "generator", the
-            `Drawn` itself.
+            "features" and "logits", which the extractor makes of the images, "frame_features" and
+            "frame_logits", of each frame of clips; "generator", the `Drawn` itself.
         needs_real: columns of real items; empty: it needs none.
         paired: row i of the generated items belongs to row i of the real ones.
         statistics: type of what `gather` keeps, if a file of it can stand for real images.
@@ -78,6 +79,7 @@ class Score(ABC):
     """
 
     name: ClassVar[str]
+    kind: ClassVar[str] = "image"
     gives: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[frozenset[str]]
     needs_real: ClassVar[frozenset[str]] = frozenset()

@@ -25,9 +25,10 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 
 from jaxgan import data, npz
 from jaxgan.errors import UserError
-from jaxgan.fields import Label
+from jaxgan.fields import Image, Label
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.features import Extractor, from_function
+from jaxgan.metrics.images import as_images
 from jaxgan.metrics.resize import rgb
 from jaxgan.nn.initializers import Init
 from jaxgan.nn.layers import Conv, Dense
@@ -179,11 +180,11 @@ def of_data(source: data.Source, folder: Path, *, fingerprint: str | None = None
         raise UserError(
             f"{source.name} has no classes to learn: choose another extractor than classifier"
         )
-    facts = f"{fingerprint or data.fingerprint(source)} {source.columns['image'].shape}"
+    facts = f"{fingerprint or data.fingerprint(source)} {_looked_at(source).shape}"
     path = folder / f"classifier-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npz"
 
     def learn() -> Extractor:
-        taken = source.take(chosen(source, "classifier"))
+        taken = as_images(source.take(chosen(source, "classifier")))
         return train(taken["image"], taken["label"], classes=label.classes)
 
     return kept(path, learn)
@@ -191,7 +192,7 @@ def of_data(source: data.Source, folder: Path, *, fingerprint: str | None = None
 
 def chosen(source: data.Source, learner: str) -> Int[np.ndarray, " n"]:
     """Which images of a data set are learnt from, for they are held in memory; it is told."""
-    size = math.prod(n or 1 for n in source.columns["image"].shape)
+    size = math.prod(n or 1 for n in _looked_at(source).shape)
     most = max(1, min(_AT_MOST, _BYTES // size))
     if most < len(source):
         warn(
@@ -199,6 +200,11 @@ def chosen(source: data.Source, learner: str) -> Int[np.ndarray, " n"]:
             f"random: from at most {_AT_MOST:,}, and {_BYTES / 2**30:.3g} GiB of them"
         )
     return np.random.default_rng(0).permutation(len(source))[:most]
+
+
+def _looked_at(source: data.Source) -> Image:
+    """The images of a data set, or its clips."""
+    return next(each for each in source.columns.values() if isinstance(each, Image))
 
 
 def kept(path: Path, learn: Callable[[], Extractor], name: str = "classifier") -> Extractor:

@@ -1,140 +1,119 @@
-"""Scores of clips, by a network that looks at single frames.
+"""Scores of clips, by a network that looks at single frames, and by where brightness lies.
 
 FID of clips: the Fréchet distance of pairs (features of a frame, their difference to the next
-frame's), so that both how frames look and how they change count. There is no published network for
-it: which one made the features is in the record. Content consistency: the share of frames that are
-recognised as what most frames of their clip are.
+frame's), so that both how frames look and how they change count. Papers have the distance of I3D's
+features of whole clips (Unterthiner et al. 2018, FVD), whose weights cannot be had here; which
+network made the features is in the record.
 """
 
+from typing import Any
+
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Float, UInt8
 
 from jaxgan.errors import UserError
 from jaxgan.fields.pixels import text
-from jaxgan.metrics.features import Extractor
+from jaxgan.metrics.base import Columns, Score, joined
 from jaxgan.metrics.frechet import Moments, frechet_distance
-from jaxgan.metrics.images import features
-from jaxgan.metrics.records import Record
-from jaxgan.parallel.mesh import make_mesh
 
-Clips = UInt8[np.ndarray, "n t h w c"]
-
-_PORTION = 64
-"""Clips whose frames are in memory as features at a time."""
+CERTAIN = 0.9
+"""The probability of a class from which on a frame is recognised."""
 
 
-def moments_of_clips(clips: Clips, extractor: Extractor, *, mesh: Mesh | None = None) -> Moments:
-    """Moments of (features of a frame, their difference to the next frame's), over all frames.
+class ClipFID(Score):
+    """Fréchet distance of frames and of what changes between them."""
 
-    Raises:
-      UserError: No clips, or clips of one frame.
-    """
-    _check(clips)
-    extract, found = features(extractor, mesh or make_mesh()), None
-    for start in range(0, len(clips), _PORTION):
-        part = clips[start : start + _PORTION]
-        seen, _ = extract(part.reshape(-1, *part.shape[2:]))
-        seen = seen.reshape(*part.shape[:2], -1)
+    name = "clip_fid"
+    kind = "clip"
+    needs = needs_real = frozenset({"frame_features"})
+    statistics = Moments
+    better = "lower"
+    of = "features"
+    summary = "Fréchet distance of features of frames and of their differences"
+    published_as = "FVD: the distance of I3D's features of whole clips (Unterthiner et al. 2018)"
+    published_with = "i3d"
+
+    def gather(self, so_far: Moments | None, batch: Columns) -> Moments:
+        """Moments of (features of a frame, their difference to the next frame's)."""
+        seen = batch["frame_features"]
+        if seen.shape[1] < 2:
+            raise UserError(f"{self.name} is of clips of two frames or more: leave it out")
         pairs = np.concatenate([seen[:, :-1], np.diff(seen, axis=1)], -1)
         moments = Moments.of(pairs.reshape(-1, pairs.shape[-1]))
-        found = moments if found is None else found + moments
-    assert found is not None
-    return found
+        return moments if so_far is None else so_far + moments
+
+    def result(self) -> dict[str, float]:
+        """{"clip_fid": distance}."""
+        return {self.name: frechet_distance(self.generated, self.real)}
 
 
-def consistency(
-    clips: Clips, extractor: Extractor, *, mesh: Mesh | None = None
-) -> tuple[float, float]:
-    """Shares of frames, and of clips, that are recognised as one thing.
+class Consistency(Score):
+    """Whether frames are recognised, and as one thing all along a clip.
 
-    The first: frames of the class that most frames of their clip are of. The second: clips all of
-    whose frames are of one class.
-
-    Raises:
-      UserError: The extractor has no classes; no clips.
+    "recognised": the share of frames of one class with a probability of `CERTAIN` or more.
+    "consistency": of the frames of a clip, those of the class that most are of. "consistent_clips":
+    the share of clips all of whose frames are of one class.
     """
-    _check(clips)
-    if not extractor.classes:
-        raise UserError(f"{extractor.name} recognises no classes: give a classifier")
-    _, logits = features(extractor, mesh or make_mesh())(clips.reshape(-1, *clips.shape[2:]))
-    assert logits is not None
-    classes = logits.argmax(-1).reshape(clips.shape[:2])
-    most = np.array([np.bincount(row).max() for row in classes]) / clips.shape[1]
-    return float(most.mean()), float((most == 1).mean())
+
+    name = "consistency"
+    kind = "clip"
+    gives = ("recognised", "consistency", "consistent_clips")
+    needs = frozenset({"frame_logits"})
+    better = "higher"
+    of = "features"
+    summary = "frames that are recognised, and as what the others of their clip are; shares"
+    published_as = "identities of faces, compared by OpenFace (Tulyakov et al. 2018)"
+    published_with = "openface"
+
+    def result(self) -> dict[str, float]:
+        """The three shares, in [0, 1]."""
+        logits = joined(self.generated, "frame_logits").astype(np.float64)
+        chances = np.exp(logits - logits.max(-1, keepdims=True))
+        chances /= chances.sum(-1, keepdims=True)
+        classes = logits.argmax(-1)
+        most = np.array([np.bincount(row).max() for row in classes]) / classes.shape[1]
+        return {
+            "recognised": float((chances.max(-1) >= CERTAIN).mean()),
+            "consistency": float(most.mean()),
+            "consistent_clips": float((most == 1).mean()),
+        }
 
 
-def score_clips(
-    made: Clips,
-    real: Clips,
-    extractor: Extractor,
-    *,
-    source: str,
-    data: str,
-    step: int | None = None,
-    seed: int = 0,
-    mesh: Mesh | None = None,
-) -> list[Record]:
-    """Records of the scores of clips: "clip_fid" and, where frames are recognised, "consistency".
+class SpeedError(Score):
+    """How far the speed of what is bright is from the data's: |mean / mean - 1|.
 
-    Args:
-      made: What is scored.
-      real: What it is compared with, of as many frames of the same size.
-      extractor: The network; its name and weights are in the records.
-      source: Who made the clips.
-      data: Fingerprint of the real ones.
-      step: Iterations of the run.
-      seed: Of the latents.
-      mesh: Devices that share the work; all by default.
-
-    Raises:
-      UserError: The shapes differ; no clips, or clips of one frame.
+    For clips of bright things on black; speed is how far the centre of brightness moves from frame
+    to frame.
     """
-    if made.shape[1:] != real.shape[1:]:
-        raise UserError(
-            f"clips of {text(made.shape[1:])} are compared with clips of {text(real.shape[1:])}: "
-            "bring them to one size and length"
-        )
-    both = [moments_of_clips(clips, extractor, mesh=mesh) for clips in (made, real)]
-    values = {"clip_fid": frechet_distance(*both)}
-    if extractor.classes:
-        values["consistency"], _ = consistency(made, extractor, mesh=mesh)
-    return [
-        Record(
-            metric=name,
-            value=float(value),
-            deviation=None,
-            images=len(made),
-            real_images=len(real) if name == "clip_fid" else 0,
-            extractor=extractor.name,
-            weights=extractor.weights,
-            resize=extractor.resize,
-            data=data,
-            shape=text(made.shape[1:]),
-            source=source,
-            step=step,
-            ema=None,
-            truncation=None,
-            seed=seed,
-            classes="",
-        )
-        for name, value in values.items()
-    ]
+
+    name = "speed_error"
+    kind = "clip"
+    needs = needs_real = frozenset({"clip"})
+    better = "lower"
+    of = "pixels"
+    summary = "how far the mean speed of the centre of brightness is from the data's, a share"
+    published_as = "no protocol; of clips such as Moving MNIST's (Srivastava et al. 2015)"
+    published_with = "pixels"
+
+    def gather(self, so_far: Any, batch: Columns) -> Any:
+        """Speeds of clips."""
+        return (*(so_far or ()), speed(batch["clip"]))
+
+    def result(self) -> dict[str, float]:
+        """{"speed_error": share}."""
+        made, real = (float(np.concatenate(each).mean()) for each in (self.generated, self.real))
+        if not real:
+            raise UserError(f"{self.name}: nothing moves in the data: leave it out")
+        return {self.name: abs(made / real - 1)}
 
 
-def speed(clips: Clips) -> Float[np.ndarray, " n"]:
-    """How far the centre of brightness moves from frame to frame, in pixels, on average: [n].
-
-    For clips of one bright thing on black.
-    """
+def speed(clips: UInt8[np.ndarray, "n t h w c"]) -> Float[np.ndarray, " n"]:
+    """How far the centre of brightness moves from frame to frame, in pixels, on average."""
+    if clips.shape[1] < 2:
+        raise UserError(f"clips are {text(clips.shape)}: speed is of two frames or more")
     light = clips.astype(np.float64).mean(-1)
     total = np.maximum(light.sum((2, 3)), 1e-9)
     rows, columns = (np.arange(size) for size in light.shape[2:])
     down = (light.sum(3) * rows).sum(2) / total
     across = (light.sum(2) * columns).sum(2) / total
     return np.hypot(np.diff(down, axis=1), np.diff(across, axis=1)).mean(1)
-
-
-def _check(clips: Clips) -> None:
-    if not len(clips) or clips.shape[1] < 2:
-        raise UserError(f"clips are {text(clips.shape)}: give at least one, of two frames or more")

@@ -64,28 +64,17 @@ def find(names: str) -> list[type[Score]]:
     return list(found.values())
 
 
-_KINDS = {"mask": "mask", "clip": "clip", "flow": "clip"}
-"""What is scored, by a column that a score needs; images otherwise."""
-
-
 def compared(metrics: str) -> str:
     """What scores of these names look at: "image", "mask" or "clip".
 
     Raises:
         UserError: no such score, or they look at different things.
     """
-    first: dict[str, str] = {}
-    for score in find(metrics):
-        kind = next((_KINDS[name] for name in _KINDS if name in score.needs), "image")
-        first.setdefault(kind, score.name)
-    if len(first) > 1:
-        # Images last.
-        (kind, one), *_, (another, other) = sorted(first.items(), key=lambda at: at[0] == "image")
-        raise UserError(
-            f"--metrics {metrics}: {one} compares {kind}s and {other} {another}s: ask for them one "
-            "after the other"
-        )
-    return next(iter(first))
+    kinds = {score.kind: score.name for score in find(metrics)}
+    if len(kinds) > 1:
+        each = " and ".join(f"{name} {kind}s" for kind, name in kinds.items())
+        raise UserError(f"--metrics {metrics}: {each}: ask for them one after the other")
+    return next(iter(kinds))
 
 
 def check_logits(scores: Sequence[type[Score]], extractor: Extractor) -> None:
@@ -95,7 +84,7 @@ def check_logits(scores: Sequence[type[Score]], extractor: Extractor) -> None:
         UserError: it has none.
     """
     for score in scores:
-        if "logits" in score.needs and not extractor.classes:
+        if score.needs & {"logits", "frame_logits"} and not extractor.classes:
             raise UserError(
                 f"{score.name} needs class logits, which {extractor.name} does not have"
             )

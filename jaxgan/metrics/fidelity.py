@@ -149,7 +149,7 @@ class MSSSIM(_OfPairs):
     """Structural similarity at several scales."""
 
     name = "msssim"
-    summary = "structural similarity of pairs at five scales, of 176 pixels a side or more"
+    summary = "structural similarity of pairs at five scales"
     published_as = "five scales, mean over channels (Wang et al. 2003)"
 
     def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:

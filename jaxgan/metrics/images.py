@@ -126,10 +126,9 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of every image, or clip."""
-        columns = self.source.columns
-        found = next(columns[name] for name in ("image", "mask", "clip") if name in columns)
-        return tuple(n or 0 for n in found.shape)
+        """Of every image."""
+        fields = self.source.columns.values()
+        return next(tuple(n or 0 for n in each.shape) for each in fields if isinstance(each, Image))
 
     def __len__(self) -> int:
         return min(self.num or len(self.source), len(self.source))
@@ -154,8 +153,10 @@ def of_source(
     crop: int | None = None,
     num: int | None = None,
     columns: Mapping[str, str] | None = None,
+    kind: type[Image] = Image,
+    stride: int = 1,
 ) -> Stored:
-    """Images of a data set, brought to a shape as training does it.
+    """Images of a data set, or clips, brought to a shape as training does it.
 
     Args:
         source: of images of any sizes.
@@ -163,23 +164,27 @@ def of_source(
         resize: bring the shorter side to it; otherwise images of other sizes are refused.
         crop: side of a centre crop taken first.
         num: how many; None: all.
-        columns: what the data call "image" and "label", where it is otherwise.
+        columns: what the data call these and "label", where it is otherwise.
+        kind: of the field; `shape` is its own.
+        stride: of which frames of clips are taken, from the first on.
     """
-    called = {"image": "image", "label": "label", **(columns or {})}
-    found = [part for part in source.sets if called["image"] in part.columns]
+    field, framing = kind(shape), Framing(resize=resize, crop=crop, stride=stride)
+    name = field.kind()
+    called = {name: name, "label": "label", **(columns or {})}
+    found = [part for part in source.sets if called[name] in part.columns]
     if not found:
-        raise UserError(f"{source.name} has {', '.join(source.columns)}: scores are for images")
-    (source, *_), field, framing = found, Image(shape), Framing(resize=resize, crop=crop)
-    images = source.columns[called["image"]]
-    if images.shape == shape and crop is None and called["image"] == "image":
+        raise UserError(f"{source.name} has {', '.join(source.columns)}: scores are for {name}s")
+    source = found[0]
+    images = source.columns[called[name]]
+    if images.shape == shape and crop is None and called[name] == name:
         return Stored(source, num)
     if refusal := field.refusal(images, framing):
         raise UserError(f"{source.name} {refusal}")
-    wanted: dict[str, Field] = {"image": dataclasses.replace(field, column=called["image"])}
+    wanted: dict[str, Field] = {name: dataclasses.replace(field, column=called[name])}
     if called["label"] in source.columns:
         labels = source.columns[called["label"]]
         wanted["label"] = dataclasses.replace(labels, column=called["label"])
-    transforms = {**dict.fromkeys(wanted), "image": partial(field.fit, framing=framing)}
+    transforms = {**dict.fromkeys(wanted), name: partial(field.fit, framing=framing)}
     return Stored(source.fitted(transforms, wanted), num, crop)
 
 
@@ -251,7 +256,34 @@ def pass_over(
             columns["features"], logits = extract(batch["image"])
             if logits is not None:
                 columns["logits"] = logits
+        if needs & {"frame_features", "frame_logits"}:
+            columns |= _of_frames(extract, batch["clip"], BATCH * mesh.size)
         yield columns
+
+
+def _of_frames(
+    extract: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]],
+    clips: UInt8[np.ndarray, "b t h w c"],
+    portion: int,
+) -> dict[str, np.ndarray]:
+    """Features and logits of each frame, [b, t, ...], of so many frames at a time."""
+    frames = clips.reshape(-1, *clips.shape[2:])
+    parts = [extract(frames[start : start + portion]) for start in range(0, len(frames), portion)]
+    names = ("frame_features", "frame_logits")
+    return {
+        name: np.concatenate(found).reshape(*clips.shape[:2], -1)
+        for name, found in zip(names, zip(*parts, strict=True), strict=True)
+        if found[0] is not None
+    }
+
+
+def as_images(columns: Columns) -> Columns:
+    """Items as images: of clips all frames, each with its clip's label."""
+    if "clip" not in columns:
+        return columns
+    clips = columns["clip"]
+    rest = {name: np.repeat(x, clips.shape[1], 0) for name, x in columns.items() if name != "clip"}
+    return {**rest, "image": clips.reshape(-1, *clips.shape[2:])}
 
 
 def features(

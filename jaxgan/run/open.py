@@ -440,8 +440,9 @@ class Run:
         truncation: Rate | None = None,
         seed: Seed = 0,
         captions: Source | None = None,
+        kind: str = "image",
     ) -> Drawn:
-        """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them.
+        """Images to score (`jaxgan.metrics.evaluate`), drawn as `sample` draws them, or clips.
 
         Of systems that draw images of sentences, the first ones of the data `captions`.
         """
@@ -453,7 +454,8 @@ class Run:
             truncation=truncation,
             seed=seed,
             about=self.about,
-            captions=None if captions is None else self._captions(captions),
+            captions=self._captions(captions) if captions and kind == "image" else None,
+            kind=kind,
         )
 
     @checked

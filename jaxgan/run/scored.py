@@ -36,8 +36,9 @@ def images_of(
     seed: int = 0,
     about: Mapping[str, Mapping[str, Any]] | None = None,
     captions: data.Batches | None = None,
+    kind: str = "image",
 ) -> Drawn:
-    """Images that a state draws, to score: what the use that draws at random gives first.
+    """Images or clips that a state draws, to score: what the use that draws at random gives first.
 
     Args:
         system: the GAN.
@@ -48,11 +49,12 @@ def images_of(
         seed: of what is drawn.
         about: what only the data know of fields, such as names of classes (`data.about`).
         captions: data of whose first sentences images are drawn, round and round.
+        kind: of what is drawn, "image" or "clip".
 
     Raises:
         UserError: the system has no such use.
     """
-    chosen = scored_use(system, "image", captions=captions is not None)
+    chosen = scored_use(system, kind, captions=captions is not None)
     use, resolution = use_of(system, chosen), resolution_at(system, state)
     taken = taken_by(system, use, None, resolution).items()
     takes = {n: each.field for n, each in taken}
@@ -69,7 +71,7 @@ def images_of(
         )
         known = {"label": applied.taken[label]} if label else {}
         texts = {"text": next(iter(given.values()))} if given else {}
-        return {"image": field.from_network(applied.made[made]), **known, **texts}
+        return {kind: field.from_network(applied.made[made]), **known, **texts}
 
     def generate(taken: dict[str, jax.Array]) -> jax.Array:
         numbers = jnp.arange(len(next(iter(taken.values()))), dtype=jnp.uint32)
@@ -141,7 +143,7 @@ def scored_use(system: System, kind: str, *, captions: bool = False, of_data: bo
 
     Args:
         system: the GAN.
-        kind: of the field, "image" or "mask".
+        kind: of the field, "image", "mask" or "clip".
         captions: sentences are at hand that images are drawn of.
         of_data: whether it makes them of the data's images; otherwise it draws them at random.
 
@@ -279,15 +281,18 @@ def captioned(
     return dataclasses.replace(stored, source=both)
 
 
-def real_images(experiment: Experiment, source: data.Source, shape: tuple[int, ...]) -> Stored:
-    """The data's images that are imitated, with their labels, in a shape.
+def real_images(
+    experiment: Experiment, source: data.Source, shape: tuple[int, ...], kind: str = "image"
+) -> Stored:
+    """The data's images, or clips, that are imitated, with their labels, in a shape.
 
     Raises:
         UserError: the data have none, or they cannot be brought to it.
     """
     system, settings = experiment.system, experiment.data
-    use = use_of(system, scored_use(system, "image", captions=True))
+    use = use_of(system, scored_use(system, kind, captions=True))
     made, field = next(iter(given_by(use).items()))
+    assert isinstance(field, Image)
     matches = data.match(system.data(), source, settings.renames)
     found = next((each for each in matches if made in each.columns), matches[0])
     columns = {name: column for name, column in found.columns.items() if name == "label"}
@@ -296,7 +301,9 @@ def real_images(experiment: Experiment, source: data.Source, shape: tuple[int, .
         shape,
         resize=settings.resize or shape != field.shape,
         crop=settings.crop,
-        columns={**columns, "image": found.columns.get(made, "image")},
+        columns={**columns, kind: found.columns.get(made, kind)},
+        kind=type(field),
+        stride=settings.stride,
     )
 
 

@@ -3,8 +3,11 @@ import pytest
 
 from jaxgan import data
 from jaxgan.errors import UserError
-from jaxgan.metrics.clips import consistency, moments_of_clips, score_clips, speed
+from jaxgan.fields import Clip
+from jaxgan.metrics.clips import ClipFID, Consistency, SpeedError, speed
+from jaxgan.metrics.evaluate import compared, evaluate
 from jaxgan.metrics.features import Extractor
+from jaxgan.metrics.images import of_source
 
 
 def brightness(params, images):
@@ -25,28 +28,44 @@ def clips(values):
     ).copy()
 
 
+def stored(values):
+    return of_source(data.as_source({"clip": clips(values)}), (len(values[0]), 4, 4, 1), kind=Clip)
+
+
+def score(made, real, metrics):
+    records = evaluate(stored(made), stored(real), metrics, extractor=LOOK)
+    return {record.metric: record for record in records}
+
+
 def test_distance_is_that_of_frames_and_of_their_differences():
-    still, moving = clips([[10, 10, 10], [30, 30, 30]]), clips([[10, 20, 10], [30, 40, 30]])
-    moments = moments_of_clips(moving, LOOK)
+    still, moving = [[10, 10, 10], [30, 30, 30]], [[10, 20, 10], [30, 40, 30]]
+    features = np.asarray(moving, np.float32)[..., None]
+    moments = ClipFID().gather(None, {"frame_features": features})
     np.testing.assert_allclose(moments.mean, [25, 0], atol=1e-5)
     assert moments.covariance[1, 1] == pytest.approx(400 / 3)
-    (found, same) = (
-        {r.metric: r for r in score_clips(made, still, LOOK, source="x", data="d")}
-        for made in (moving, still)
-    )
-    assert same["clip_fid"].value == pytest.approx(0, abs=1e-6)
-    # The same frames in another order: only the differences tell.
-    swapped = clips([[10, 30, 10], [30, 10, 30]])
-    paused = clips([[10, 10, 30], [30, 30, 10]])
-    (one, *_) = score_clips(swapped, paused, LOOK, source="x", data="d")
-    assert one.value > 10
-    record = found["clip_fid"]
+    record = score(still, still, "clip_fid")["clip_fid"]
+    assert record.value == pytest.approx(0, abs=1e-6)
     assert (record.extractor, record.images, record.shape) == ("brightness", 2, "3x4x4x1")
+    # The same frames in another order: only the differences tell.
+    swapped, paused = [[10, 30, 10], [30, 10, 30]], [[10, 10, 30], [30, 30, 10]]
+    assert score(swapped, paused, "clip_fid")["clip_fid"].value > 10
+    with pytest.raises(UserError, match="two frames or more"):
+        ClipFID().gather(None, {"frame_features": features[:, :1]})
 
 
 def test_consistency_counts_frames_and_clips():
-    frames, whole = consistency(clips([[10, 10, 200, 10], [150, 150, 150, 150]]), LOOK)
-    assert (frames, whole) == ((0.75 + 1) / 2, 0.5)
+    found = score([[10, 10, 200, 10], [150, 150, 150, 150]], [[1, 2, 3, 4]] * 2, "consistency")
+    values = {name: record.value for name, record in found.items()}
+    assert values == {
+        "recognised": 1.0,
+        "consistency": (0.75 + 1) / 2,
+        "consistent_clips": 0.5,
+    }
+    unsure = np.zeros((1, 2, 2))
+    unsure[0, 0, 1] = 3.0  # a chance of 0.95
+    again = Consistency()
+    again.add({"frame_logits": unsure})
+    assert again.result()["recognised"] == 0.5
 
 
 def test_speed_is_what_a_point_moves():
@@ -54,13 +73,19 @@ def test_speed_is_what_a_point_moves():
     for t in range(5):
         moved[0, t, 2 + 3 * t, 1 + 2 * t] = 255
     np.testing.assert_allclose(speed(moved), [np.hypot(3, 2)])
+    slower = np.zeros_like(moved)
+    for t in range(5):
+        slower[0, t, 2 + t, 1] = 255
+    error = SpeedError()
+    error.add({"clip": slower}, {"clip": moved})
+    assert error.result()["speed_error"] == pytest.approx(1 - 1 / np.hypot(3, 2))
 
 
-def test_other_sizes_are_refused():
-    with pytest.raises(UserError, match="clips of 2x4x4x1 are compared with clips of 3x4x4x1"):
-        score_clips(clips([[1, 2]]), clips([[1, 2, 3]]), LOOK, source="x", data="d")
-    with pytest.raises(UserError, match="give at least one, of two frames or more"):
-        moments_of_clips(clips([[1]]), LOOK)
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(UserError, match="has images of 3x4x4x1 and"):
+        evaluate(stored([[1, 2]]), stored([[1, 2, 3]]), "clip_fid", extractor=LOOK)
+    with pytest.raises(UserError, match="fid images and clip_fid clips: ask for them one after"):
+        compared("fid,clip_fid")
 
 
 def test_stills_are_frames_of_clips_with_their_labels():

@@ -65,6 +65,7 @@ def test_every_score_says_what_it_is(name):
     score = SCORES[name]
     assert score.name == name
     known = {"image", "mask", "label", "text", "features", "logits", "generator", "bpp"}
+    known |= {"clip", "frame_features", "frame_logits", "seen", "flow"}
     assert score.needs
     assert score.needs | score.needs_real <= known
     assert score.better in ("lower", "higher")
@@ -77,6 +78,8 @@ def test_every_score_says_what_it_is(name):
         "lpips-alexnet",
         "resnet-50",
         "damsm",
+        "i3d",
+        "openface",
     }
     assert score.improves(1, 2) == (score.better == "lower")
     assert not score.improves(1, 1)
@@ -171,7 +174,7 @@ def test_pairs_are_compared_only_where_they_belong_together(difference, tmp_path
         with pytest.raises(UserError, match="give as many of both, made one from the other"):
             score(images, real)
     Moments.of(np.eye(3)).save(tmp_path / "real.npz")
-    with pytest.raises(UserError, match="serve fid alone"):
+    with pytest.raises(UserError, match="serve fid, clip_fid alone"):
         score(real, tmp_path / "real.npz")
 
 
