@@ -7,6 +7,8 @@ import pytest
 
 from jaxgan.errors import UserError
 from jaxgan.metrics.lpips import lpips
+from jaxgan.parallel.mesh import batch_sharding, make_mesh
+from jaxgan.parallel.sharding import state_shardings
 from jaxgan.pretrained.perceptual import AlexLPIPS, alex_variables
 from jaxgan.system import data_fields, stages_of
 from jaxgan.systems import hific
@@ -182,6 +184,20 @@ def test_a_step_of_the_second_stage_moves_all(rng, state):
         assert any(
             (a != b).any() for a, b in zip(*map(jax.tree.leaves, (old, new)), strict=True)
         ), name
+
+
+def test_eight_devices_equal_one():
+    images = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)).astype(np.float32)
+    before, made = jax.device_get(begun(TINY)), []
+    for mesh in (make_mesh(1), make_mesh(8)):
+        state = jax.tree.map(jnp.array, before)
+        state = jax.device_put(state, state_shardings(mesh, state))
+        batch = jax.device_put(images, batch_sharding(mesh, leading=0))
+        state, metrics = make_step(TINY, mesh=mesh)(state, {"image": batch})
+        made.append(jax.tree.map(np.asarray, (metrics, state.opt["first"])))
+    # Adam's moments, for its first steps are signs of gradients, also of those that are rounding.
+    for a, b in zip(*map(jax.tree.leaves, made), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * max(np.max(np.abs(a)), 1e-3))
 
 
 def test_reconstructing_is_encoding_and_decoding(rng, state):
