@@ -70,5 +70,5 @@ def test_end_point_errors_are_of_pixels_whose_flow_is_known():
 
 def test_scores_of_clips_are_asked_for_alone():
     assert compared("mse,epe") == "clip"
-    with pytest.raises(UserError, match="mse compares clips and fid images"):
+    with pytest.raises(UserError, match="mse clips and fid images"):
         compared("mse,fid")
