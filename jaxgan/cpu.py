@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from jaxgan.replay import Bind, replay
+
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
 
 
@@ -54,34 +56,19 @@ def with_plain_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def plain(*args: Any) -> Any:
         traced, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-        results = _evaluate(traced, jax.tree.leaves(args))
+        results = replay(traced, jax.tree.leaves(args), _plainly)
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
     return plain
 
 
-def _evaluate(program: core.ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
-    """What a traced program gives for these arguments, its convolutions in the fast layout."""
-    jaxpr = program.jaxpr
-    known = [*jaxpr.constvars, *jaxpr.invars]
-    values = dict(zip(known, [*program.consts, *args], strict=True))
-
-    def read(variable: Any) -> Any:
-        return variable.val if isinstance(variable, core.Literal) else values[variable]
-
-    for equation in jaxpr.eqns:
-        variables = [v for v in equation.invars if not isinstance(v, core.Literal)]
-        if equation.primitive is lax.conv_general_dilated_p:
-            made = [_convolution(*map(read, equation.invars), **equation.params)]
-        elif equation.primitive.name in ("jit", "pjit"):
-            made = _evaluate(equation.params["jaxpr"], [read(v) for v in equation.invars])
-        else:
-            alone = jaxpr.replace(
-                constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation]
-            )
-            made = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*map(read, variables))
-        values.update(zip(equation.outvars, made, strict=True))
-    return [read(v) for v in jaxpr.outvars]
+def _plainly(equation: core.JaxprEqn, given: Sequence[Any], bind: Bind) -> Sequence[Any]:
+    """What an equation gives, its convolutions in the fast layout."""
+    if equation.primitive is lax.conv_general_dilated_p:
+        return [_convolution(*given, **equation.params)]
+    if equation.primitive.name in ("jit", "pjit"):
+        return replay(equation.params["jaxpr"], given, _plainly)
+    return bind(equation, given)
 
 
 def _convolution(x: jax.Array, kernel: jax.Array, *, dimension_numbers: Any, **params: Any) -> Any:

@@ -2,24 +2,26 @@
 
 The room knows no system. "encode" takes an image first, and gives the fields of a file in their
 order (`jaxgan.fields.Coded`); each names its coder and, where that needs one, the use that is its
-model and takes fields that stand before it. "decode" takes of these fields what it needs. All
-programs run on one device, a row at a time, each model alone: the same numbers then come of the
-same file in another process, beside another batch, and with another number of devices.
+model and takes fields that stand before it. "decode" takes of these fields what it needs. What
+reads a file runs in float64 on the host, a row at a time, each model alone (`double.py`): the same
+numbers then come of the same file in another process and on another kind and number of devices.
 """
 
 import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Array, UInt8
 
+from jaxgan.backend import target
 from jaxgan.codec.coders import CODERS, Model, Parts
+from jaxgan.codec.double import double, in_double
 from jaxgan.codec.header import Header, parse
 from jaxgan.codec.stream import Reader, Writer, to_bytes, to_words
 from jaxgan.errors import UserError
@@ -27,7 +29,7 @@ from jaxgan.fields import Coded, Field, PaddedMask
 from jaxgan.fields.coded import reflected
 from jaxgan.state import State
 from jaxgan.system import System, given_by, taken_by, use_of
-from jaxgan.training.apply import apply, call_keys, evaluated, evaluation_view
+from jaxgan.training.apply import apply, call_keys, evaluated, evaluation_view, resolution_at
 
 NEEDED = ("encode", "decode")
 """Uses of a system that writes files."""
@@ -139,7 +141,8 @@ class Codec:
         """
         image = np.asarray(image)
         rows = self._rows(image, given)
-        made = self._apply("encode", rows)
+        made = apply(self._system, self._state, "encode", rows, numbers=1, chunk=1).made
+        made = {name: np.asarray(each)[0] for name, each in made.items()}
         parts, held = Parts(Writer(), []), dict[str, np.ndarray]()
         for name, field in self._holds.items():
             model = self._model(field, held)
@@ -223,9 +226,27 @@ class Codec:
         return np.ascontiguousarray(whole[tuple(slice(side) for side in size)])
 
     def _apply(self, use: str, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What a use gives of one row, on the host."""
-        made = apply(self._system, self._state, use, rows, numbers=1, chunk=1).made
-        return {name: np.asarray(each)[0] for name, each in made.items()}
+        """What a use gives of one row, exactly."""
+        made = self._exactly(use)(self._wide, dict(rows))
+        return {name: each[0] for name, each in made.items()}
+
+    @functools.cached_property
+    def _wide(self) -> State:
+        return double(self._state)
+
+    @functools.cache  # noqa: B019 (a codec lives as long as its process)
+    def _exactly(self, use: str) -> Callable[..., dict[str, np.ndarray]]:
+        """A use as a function of (state, rows), in float64."""
+        chosen = use_of(self._system, use)
+        resolution = resolution_at(self._system, self._state)
+
+        def call(state: State, rows: dict[str, Array]) -> dict[str, Array]:
+            with target("cpu"):
+                view = evaluation_view(self._system, state, resolution)
+                keys = call_keys(0, jnp.zeros(1, jnp.uint32))
+                return chosen.call(view, rows, keys, chosen.options)
+
+        return in_double(call)
 
     def _shapes(self, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Of what "encode" gives of an image of a size."""
