@@ -26,7 +26,7 @@ from jaxgan.metrics.records import Record, append
 from jaxgan.ranges import Positive, Rate, Seed, complaint
 from jaxgan.run import Run
 from jaxgan.run.folder import is_run
-from jaxgan.run.scored import captioned, makes, real_images
+from jaxgan.run.scored import captioned, has, makes, real_images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,9 @@ def main(argv: list[str]) -> int:
         staged.keep()
         if not options.json:
             say(f"{run.folder / 'truncation.png'}: fidelity and variety by truncation")
-    if staged is not None and isinstance(against, Stored) and rates.compared(options.metrics):
+    if staged is None or not isinstance(against, Stored) or len(against.shape) != 3:
+        return 0
+    if rates.compared(options.metrics):
         _rates(against, found, network, staged, options)
     return 0
 
@@ -140,11 +142,12 @@ def _sides(
     if run is None:
         source = _source(target, options)
         given = _against(options, run)
-        if compared(options.metrics) == "clip":
-            raise UserError(f"{target} holds files: scores of clips are for runs that draw clips")
+        if "image" not in compared(options.metrics):
+            kind = compared(options.metrics)[0]
+            raise UserError(f"{target} holds files: scores of {kind}s are for runs that make them")
         files = _of_files(source, given, options)
         return [files], _reals(given, options, run, files.shape)
-    given, kind = _against(options, run), compared(options.metrics)
+    given, kind = _against(options, run), _kind(run, options)
     if not makes(run.system, kind):
         drawn = [*_of_run(run, options, given, kind)]
         return [*drawn], _reals(given, options, run, drawn[0].shape)
@@ -154,6 +157,12 @@ def _sides(
         raise UserError(f"--truncation: {run.name} makes {kind}s of images, not of latents")
     made, true = run.made_of(given, options.num, kind=kind, seed=options.seed)
     return [made], true
+
+
+def _kind(run: Run, options: Options) -> str:
+    """What is scored: of what all scores can look at, the first that the run has."""
+    kinds = compared(options.metrics)
+    return next((kind for kind in kinds if has(run.system, kind)), kinds[0])
 
 
 def _networks(
@@ -273,7 +282,7 @@ def _reals(
         return real
     if run is not None and _of_captions(options):
         return captioned(run.experiment, real, shape, run.about)
-    kind = compared(options.metrics)
+    kind = "image" if run is None else _kind(run, options)
     if run is not None and (options.against is None or kind == "clip"):
         return real_images(run.experiment, real, shape, kind)
     stored = of_source(real, shape)

@@ -51,7 +51,8 @@ class Score(ABC):
 
     Class attributes:
         name: in `SCORES` and on the command line.
-        kind: of what is scored, "image", "mask" or "clip".
+        kinds: of what is scored, "image", "mask" or "clip"; where images and clips both are, of
+            clips the frames are scored.
         gives: names of the values in its result; empty: its own name alone.
         needs: columns of generated items: those of the data, such as "image" and "label";
             "features" and "logits", which the extractor makes of the images, "frame_features" and
@@ -79,7 +80,7 @@ class Score(ABC):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[str] = "image"
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
     gives: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[frozenset[str]]
     needs_real: ClassVar[frozenset[str]] = frozenset()

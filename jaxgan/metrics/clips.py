@@ -24,7 +24,7 @@ class ClipFID(Score):
     """Fréchet distance of frames and of what changes between them."""
 
     name = "clip_fid"
-    kind = "clip"
+    kinds = ("clip",)
     needs = needs_real = frozenset({"frame_features"})
     statistics = Moments
     better = "lower"
@@ -56,7 +56,7 @@ class Consistency(Score):
     """
 
     name = "consistency"
-    kind = "clip"
+    kinds = ("clip",)
     gives = ("recognised", "consistency", "consistent_clips")
     needs = frozenset({"frame_logits"})
     better = "higher"
@@ -87,7 +87,7 @@ class SpeedError(Score):
     """
 
     name = "speed_error"
-    kind = "clip"
+    kinds = ("clip",)
     needs = needs_real = frozenset({"clip"})
     better = "lower"
     of = "pixels"

@@ -22,7 +22,7 @@ from jaxgan.metrics import SCORES, classifier
 from jaxgan.metrics.base import Columns, Score, warn
 from jaxgan.metrics.classes import matched
 from jaxgan.metrics.features import Extractor, extractor
-from jaxgan.metrics.images import Drawn, Images, Stored, pass_over
+from jaxgan.metrics.images import Drawn, Images, Stored, as_images, pass_over
 from jaxgan.metrics.lpips import Distance, perceptual_distance
 from jaxgan.metrics.records import Record
 
@@ -64,17 +64,18 @@ def find(names: str) -> list[type[Score]]:
     return list(found.values())
 
 
-def compared(metrics: str) -> str:
-    """What scores of these names look at: "image", "mask" or "clip".
+def compared(metrics: str) -> tuple[str, ...]:
+    """What scores of these names can all look at, of "image", "mask" and "clip".
 
     Raises:
         UserError: no such score, or they look at different things.
     """
-    kinds = {score.kind: score.name for score in find(metrics)}
-    if len(kinds) > 1:
-        each = " and ".join(f"{name} {kind}s" for kind, name in kinds.items())
+    chosen = find(metrics)
+    kinds = tuple(kind for kind in chosen[0].kinds if all(kind in each.kinds for each in chosen))
+    if not kinds:
+        each = " and ".join(f"{score.name} {score.kinds[0]}s" for score in chosen)
         raise UserError(f"--metrics {metrics}: {each}: ask for them one after the other")
-    return next(iter(kinds))
+    return kinds
 
 
 def check_logits(scores: Sequence[type[Score]], extractor: Extractor) -> None:
@@ -282,12 +283,21 @@ def _look(
         if numbers is not None:
             made = {**made, "label": numbers[made["label"]]}
         for score in scores:
-            _check(score, score.needs, made, "generated")
+            shown = _seen(score.needs, made)
+            _check(score, score.needs, shown, "generated")
             if score.paired:
-                _check(score, score.needs_real, given, "real")
-                score.add(made, given)
+                true = _seen(score.needs_real, given)
+                _check(score, score.needs_real, true, "real")
+                score.add(shown, true)
             else:
-                score.add(made)
+                score.add(shown)
+
+
+def _seen(needs: Set[str], batch: Columns) -> Columns:
+    """The columns, for a score that looks at images the frames of clips."""
+    if "image" not in needs or "image" in batch:
+        return batch
+    return as_images({name: x for name, x in batch.items() if name in needs | {"clip"}})
 
 
 def _check_pairs(score: str, images: Images, real: Reference) -> None:

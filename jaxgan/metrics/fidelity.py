@@ -98,6 +98,7 @@ def _halved(x: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n v u c"]:
 class _OfPairs(Score):
     """A mean over pairs of images."""
 
+    kinds = ("image", "clip")
     needs = needs_real = frozenset({"image"})
     paired = True
     better = "higher"
@@ -186,6 +187,7 @@ class BPP(Score):
     """Bits per pixel of files."""
 
     name = "bpp"
+    kinds = ("image", "clip")
     needs = frozenset({"bpp"})
     better = "lower"
     of = "pixels"

@@ -22,6 +22,7 @@ class LPIPS(Score):
     """Mean distance of pairs, and its deviation over them."""
 
     name = "lpips"
+    kinds = ("image", "clip")
     needs = needs_real = frozenset({"image"})
     paired = True
     better = "lower"

@@ -85,7 +85,7 @@ class MSE(Score):
         "next_mse_copy",
         "next_mse_velocity",
     )
-    kind = "clip"
+    kinds = ("clip",)
     needs = frozenset({"clip"})
     needs_real = frozenset({"clip", "seen"})
     paired = True
@@ -131,7 +131,7 @@ class EPE(Score):
 
     name = "epe"
     gives = ("epe", "epe_still")
-    kind = "clip"
+    kinds = ("clip",)
     needs = needs_real = frozenset({"flow"})
     paired = True
     better = "lower"

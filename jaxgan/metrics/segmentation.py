@@ -64,7 +64,7 @@ def accuracy(found: Counts) -> Float[np.ndarray, " n"]:
 class _OfMasks(Score):
     """A mean over pairs of masks, those made or all their complements."""
 
-    kind = "mask"
+    kinds = ("mask",)
     needs = needs_real = frozenset({"mask"})
     paired = True
     better = "higher"

@@ -188,6 +188,12 @@ def _makes(system: System, use: Use) -> bool:
     return bool(needed) and images and known and (made not in needed or gives_back)
 
 
+def has(system: System, kind: str) -> bool:
+    """Whether a use gives a field of a kind before others, of whatever it takes."""
+    firsts = (next(iter(given_by(use).values())) for use in system.uses().values())
+    return any(field.kind() == kind for field in firsts)
+
+
 def makes(system: System, kind: str) -> bool:
     """Whether what is scored of images or masks is made of the data's images, not drawn."""
     for use in system.uses().values():
@@ -469,7 +475,7 @@ def _files(
         items = found.items(image, shuffled(counted)[start : start + count])
         written = [codec().compress(each) for each in field.field.from_network(items)]
         return {
-            "image": np.stack([each.image for each in written]),
+            field.field.kind(): np.stack([each.image for each in written]),
             "bpp": np.array([each.bits_per_pixel for each in written]),
         }
 

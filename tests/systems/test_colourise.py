@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jaxgan.config import Data, Experiment, to_json
 from jaxgan.errors import UserError
 from jaxgan.fields import Coded
 from jaxgan.fields.video import read_clip
+from jaxgan.metrics.fidelity import psnr
 from jaxgan.system import stages_of
 from jaxgan.systems.colourise import Colourise
 from jaxgan.training.apply import apply
@@ -197,6 +199,32 @@ def test_commands_write_and_read_clips(tmp_path, rng, capsys):
     np.testing.assert_array_equal(colour.luma(back), colour.luma(clip))
     assert main(["decompress", file, str(tmp_path / "a.png"), "--run", str(folder)]) == 2
     assert "holds a clip" in capsys.readouterr().err
+
+
+def test_clips_are_scored_by_their_files_frame_by_frame(tmp_path, rng, capsys):
+    run, clips = tmp_path / "run", tmp_path / "clips"
+    run.mkdir()
+    clips.mkdir()
+    with Checkpoints(run / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(begun(MOVING))
+    (run / "config.json").write_text(to_json(Experiment(system=MOVING, data=Data(source="x"))))
+    frames, side = MOVING.shape[0], MOVING.shape[1]
+    want = []
+    codec = Codec(MOVING, begun(MOVING))
+    for name in "ab":
+        strip = rng.integers(0, 256, (side, side * frames, 3), np.uint8)
+        Picture.fromarray(strip).save(clips / f"{name}.png")
+        clip = read_clip(clips / f"{name}.png")
+        written = codec.compress(clip)
+        want.append([psnr(written.image, clip).mean(), written.bits_per_pixel])
+    command = ["evaluate", str(run), "--against", f"clips:{clips}", "--metrics", "psnr,bpp,chroma"]
+    assert main(command) == 0
+    lines = (run / "evaluations.jsonl").read_text().splitlines()
+    found = {record["metric"]: record["value"] for record in map(json.loads, lines)}
+    np.testing.assert_allclose([found["psnr"], found["bpp"]], np.mean(want, 0), rtol=1e-6)
+    assert {"chroma", "chroma_grey", "chroma_420"} <= set(found)
+    assert main([*command[:-1], "psnr,iou"]) == 2
+    assert "one after the other" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
