@@ -8,7 +8,8 @@ PACKAGE = Path(__file__).parents[1] / "jaxgan"
 
 # From the ground up; a room may import what stands before it, and itself.
 ROOMS = (
-    ("errors", "interpolate", "cpu", "pictures", "interrupt", "colour"),
+    ("errors", "interpolate", "replay", "pictures", "interrupt", "colour"),
+    ("cpu",),
     ("backend", "console", "ranges"),
     ("bucket",),
     ("files",),

@@ -34,6 +34,7 @@ from jaxgan.latent.recipes import (
 )
 from jaxgan.latent.space import Space, noisy
 from jaxgan.metrics.base import warn
+from jaxgan.metrics.fidelity import psnr
 from jaxgan.metrics.lpips import NETWORKS, lpips
 from jaxgan.parallel.sharding import gathered, replicated
 from jaxgan.pretrained.weights import find_weights
@@ -82,21 +83,6 @@ class Inverted:
         """Peak signal-to-noise ratio of each image where its pixels counted, in decibels."""
         show = self.space.image.from_network
         return psnr(show(self.images), show(self.photos), self.mask)
-
-
-def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Peak signal-to-noise ratio of images uint8 [n, h, w, c], in decibels; equal ones: infinite.
-
-    Args:
-        a: images.
-        b: others.
-        mask: weights [n, h, w, 1] of places; None: all count alike.
-    """
-    weights = np.ones((*a.shape[:3], 1)) if mask is None else mask.astype(np.float64)
-    errors = np.square(a.astype(np.float64) - b).mean(-1, keepdims=True)
-    mean = (weights * errors).sum((1, 2, 3)) / np.maximum(weights.sum((1, 2, 3)), 1e-12)
-    with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(255**2 / mean))
 
 
 @checked

@@ -73,7 +73,7 @@ def compared(metrics: str) -> tuple[str, ...]:
     chosen = find(metrics)
     kinds = tuple(kind for kind in chosen[0].kinds if all(kind in each.kinds for each in chosen))
     if not kinds:
-        each = " and ".join(f"{score.name} {score.kinds[0]}s" for score in chosen)
+        each = ", ".join(f"{score.name} compares {score.kinds[0]}s" for score in chosen)
         raise UserError(f"--metrics {metrics}: {each}: ask for them one after the other")
     return kinds
 

@@ -24,10 +24,17 @@ _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 Bytes = UInt8[np.ndarray, "n h w c"]
 
 
-def psnr(a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
-    """10 log10(255^2 / mean squared difference) of each pair, dB; 100 where they are equal."""
-    squared = ((a.astype(np.float64) - b) ** 2).mean((1, 2, 3))
-    return 10 * np.log10(255**2 / np.maximum(squared, 255**2 / 10 ** (HIGHEST / 10)))
+def psnr(
+    a: Bytes, b: Bytes, mask: Float[np.ndarray, "n h w 1"] | None = None
+) -> Float[np.ndarray, " n"]:
+    """10 log10(255^2 / mean squared difference) of each pair, dB; 100 where they are equal.
+
+    A mask weighs places; without one all count alike.
+    """
+    squared = ((a.astype(np.float64) - b) ** 2).mean(-1, keepdims=True)
+    weights = np.ones_like(squared) if mask is None else mask.astype(np.float64)
+    mean = (weights * squared).sum((1, 2, 3)) / np.maximum(weights.sum((1, 2, 3)), 1e-12)
+    return 10 * np.log10(255**2 / np.maximum(mean, 255**2 / 10 ** (HIGHEST / 10)))
 
 
 def ssim(a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:

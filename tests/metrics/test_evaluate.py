@@ -137,7 +137,7 @@ def test_statistics_are_remembered_and_serve_as_a_file(tmp_path):
     (third,) = evaluate(fake, tmp_path / "real.npz", extractor=extractor)
     assert third.value == pytest.approx(first.value, rel=1e-4)
     assert third.data != first.data
-    with pytest.raises(UserError, match="serve fid alone"):
+    with pytest.raises(UserError, match="serve fid, clip_fid alone"):
         evaluate(fake, tmp_path / "real.npz", "kid", extractor=extractor)
 
 

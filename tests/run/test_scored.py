@@ -106,7 +106,7 @@ def test_from_the_command_line(folder, rng, capsys, monkeypatch):
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(each["metric"], each["value"]) for each in found] == [("iou", 1.0), ("iou_best", 1.0)]
     for more, told in (
-        (["--metrics", "iou,fid"], "iou compares masks and fid images"),
+        (["--metrics", "iou,fid"], "iou compares masks, fid compares images"),
         (["--metrics", "swd"], "has no images to score"),
         (["--metrics", "iou", "--truncation", "0.5"], "makes masks of images, not of latents"),
     ):
