@@ -15,13 +15,15 @@ Differences: a fake frame is one of a clip of its own, where the code draws 2nT 
 and keeps n: as good as independent, and 2T times cheaper. Both discriminators see the same clips of
 the data, of which the frames' one is shown a random frame each; the code draws them apart, in
 batches of two sizes. Without labels, what the clips' discriminator recognises are the categories of
-its fakes, as in InfoGAN; the code then trains nothing to recognise them.
+its fakes, as in InfoGAN; the code then trains nothing to recognise them. Three settings are not the
+paper's, for trainings of minutes: categories that are named of frames, too (`named`), more frames
+than clips (`judged`), and spectral norm in the clips' discriminator (`spectral`).
 """
 
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,7 @@ from jaxgan.nn.initializers import TORCH_TRANSPOSED
 from jaxgan.nn.layers import ClipConv, Conv, ConvTranspose
 from jaxgan.nn.norm import BatchNorm
 from jaxgan.nn.recurrent import GRUCell
+from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.ranges import Count, DecayRate, Positive, Rate, Shape, Weight
 from jaxgan.system import Decay, Examples, Metrics, Player, Stage, System, Use
 from jaxgan.systems.common.generative import mean_logits
@@ -48,6 +51,9 @@ TAPS = 4
 """Pixels a side, and frames, that kernels span."""
 
 Form = Literal["whole", "patch"]
+
+Judged = tuple[Float[Array, "b ..."], Float[Array, "b k"] | None]
+"""Logits of reality, and of categories."""
 
 
 class Motion(nn.Module):
@@ -141,6 +147,7 @@ class Discriminator(nn.Module):
         clips: whether it judges clips; else single frames.
         classes: categories that it names; 0: none.
         noise: deviation of what is added before convolutions, where there are keys.
+        spectral: whether kernels have spectral norm; otherwise maps have batch norm.
         dtype: compute type.
     """
 
@@ -150,6 +157,7 @@ class Discriminator(nn.Module):
     clips: bool
     classes: int = 0
     noise: float = 0.0
+    spectral: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -158,7 +166,8 @@ class Discriminator(nn.Module):
     ) -> tuple[Float[Array, "b ..."], Float[Array, "b k"] | None]:
         """[b, h, w, c] or [b, t, h, w, c] to logits [b, ...] of places, and [b, classes]."""
         kind = ClipConv if self.clips else Conv
-        conv = partial(kind, kernel_size=TAPS, use_bias=False, dtype=self.dtype)
+        how: dict[str, Any] = {"reparam": SpectralNorm} if self.spectral else {"use_bias": False}
+        conv = partial(kind, kernel_size=TAPS, dtype=self.dtype, **how)
         patch = self.form == "patch"
         layers = self.halvings - patch
         for layer in range(layers):
@@ -166,7 +175,7 @@ class Discriminator(nn.Module):
             x = _noisy(x, keys, layer, self.noise)
             name = f"conv{layer + 1}"
             x = conv(self.width * 2**layer, stride=2, padding=1, name=name)(x)
-            if layer:
+            if layer and not self.spectral:
                 x = BatchNorm(name=f"norm{layer + 1}")(x, train=train)
             x = nn.leaky_relu(x, 0.2)
         if patch and not self.clips:
@@ -222,14 +231,24 @@ class MoCoGAN(System):
     """What judges frames: whole ones, or patches."""
     clips: Form = "whole"
     """What judges clips; patches name no categories."""
+    named: Literal["clips", "both"] = "clips"
+    """What categories are named of: clips, or frames, too."""
+    judged: Positive = 1
+    """Frames that are judged for each clip of a batch; fake ones are of a clip of its own each."""
     noise: Weight = 0.0
     """Deviation of the noise before the discriminators' convolutions."""
+    spectral: bool = False
+    """Whether the discriminator of clips has spectral norm in place of batch norm."""
     width: Positive = 64
     """Channels of the generator's layer next to the frame; the layers before have more."""
     discriminator_width: Positive = 64
     """Channels of the discriminators' first layers."""
+    frame_width: Count = 0
+    """Channels of the first layer of the discriminator of frames; 0: as many."""
     learning_rate: Rate = 2e-4
-    """Adam's step size, for all."""
+    """Adam's step size."""
+    discriminator_rate: Weight = 0.0
+    """Adam's step size for discriminators; 0: the same."""
     betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
     """Adam's decay rates."""
     weight_decay: Weight = 1e-5
@@ -255,6 +274,11 @@ class MoCoGAN(System):
         if self._recognises and self.clips == "patch":
             raise UserError(
                 'clips is "patch", which names no categories: set it to "whole", or classes to 0'
+            )
+        if self.named == "both" and not (self._recognises and self.frames == "whole"):
+            raise UserError(
+                'named is "both", so the discriminator of frames names categories: set frames to '
+                '"whole", and classes above 0'
             )
 
     @property
@@ -288,13 +312,7 @@ class MoCoGAN(System):
     def networks(self) -> dict[str, nn.Module]:
         """The generator and two discriminators."""
         dtype = jnp.dtype(self.dtype)
-        judge = partial(
-            Discriminator,
-            width=self.discriminator_width,
-            halvings=self._halvings,
-            noise=self.noise,
-            dtype=dtype,
-        )
+        judge = partial(Discriminator, halvings=self._halvings, noise=self.noise, dtype=dtype)
         named = self.classes if self._recognises else 0
         return {
             "generator": Generator(
@@ -305,8 +323,19 @@ class MoCoGAN(System):
                 channels=self.shape[-1],
                 dtype=dtype,
             ),
-            "frame_discriminator": judge(form=self.frames, clips=False),
-            "clip_discriminator": judge(form=self.clips, clips=True, classes=named),
+            "frame_discriminator": judge(
+                form=self.frames,
+                width=self.frame_width or self.discriminator_width,
+                clips=False,
+                classes=named if self.named == "both" else 0,
+            ),
+            "clip_discriminator": judge(
+                form=self.clips,
+                width=self.discriminator_width,
+                clips=True,
+                classes=named,
+                spectral=self.spectral,
+            ),
         }
 
     def inputs(self) -> dict[str, tuple]:
@@ -361,18 +390,16 @@ class MoCoGAN(System):
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage: the discriminator of frames, that of clips, the generator."""
-        adam = optax.chain(
-            optax.add_decayed_weights(self.weight_decay),
-            optax.adam(self.learning_rate, *self.betas),
-        )
         both = ("frame_discriminator", "clip_discriminator")
 
         def player(name: str, loss: str, **options: object) -> Player:
+            rate = (self.discriminator_rate if name in both else 0) or self.learning_rate
+            decay = optax.add_decayed_weights(self.weight_decay)
             return Player(
                 name=name,
                 owns=(name,),
                 loss=getattr(self, loss),
-                optimizer=adam,
+                optimizer=optax.chain(decay, optax.adam(rate, *self.betas)),
                 **options,  # type: ignore[arg-type]
             )
 
@@ -388,7 +415,7 @@ class MoCoGAN(System):
 
     def _judged(
         self, view: View, network: str, items: Float[Array, "b ..."], key: PRNGKeyArray
-    ) -> tuple[Float[Array, "b ..."], Float[Array, "b k"] | None]:
+    ) -> Judged:
         """What a discriminator says of real or made items, with noise of the key."""
         keys = view.keys(key, len(items)) if self.noise else None
         return view(network, view.augment(items), keys)
@@ -401,18 +428,36 @@ class MoCoGAN(System):
         drawn = view.draw(self.latents() | frame, key, count)
         return self.make(view, drawn), drawn
 
+    def _discriminated(
+        self,
+        real: Judged,
+        fake: Judged,
+        labels: Int[Array, " b"] | None,
+        drawn: Mapping[str, Array],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Binary cross entropy; and of categories, of labels of real items or else of fakes."""
+        loss = losses.non_saturating.discriminator(real[0], fake[0])
+        metrics = mean_logits(real[0], fake[0])
+        if labels is not None and real[1] is not None:
+            wrong = _cross_entropy(real[1], labels)
+        elif fake[1] is not None:
+            wrong = self.information * _cross_entropy(fake[1], drawn["category"])
+        else:
+            return loss, metrics
+        return loss + wrong, metrics | {"category_loss": wrong}
+
     def frame_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Binary cross entropy of frames (the first two terms of equation 7 of the paper)."""
         clips, keys = batch["clip"], jax.random.split(key, 4)
-        frame = view.draw({"frame": Label(classes=self.shape[0])}, keys[0], len(clips))["frame"]
-        fake, _ = self.fakes(view, keys[1], len(clips), single=True)
+        rows = jnp.repeat(jnp.arange(len(clips)), self.judged)
+        frame = view.draw({"frame": Label(classes=self.shape[0])}, keys[0], len(rows))["frame"]
+        fake, drawn = self.fakes(view, keys[1], len(rows), single=True)
         name = "frame_discriminator"
-        real_logits, _ = self._judged(view, name, clips[jnp.arange(len(clips)), frame], keys[2])
-        fake_logits, _ = self._judged(view, name, fake, keys[3])
-        loss = losses.non_saturating.discriminator(real_logits, fake_logits)
-        return loss, mean_logits(real_logits, fake_logits)
+        real = self._judged(view, name, clips[rows, frame], keys[2])
+        labels = batch["label"][rows] if self.labelled else None
+        return self._discriminated(real, self._judged(view, name, fake, keys[3]), labels, drawn)
 
     def clip_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
@@ -421,33 +466,31 @@ class MoCoGAN(System):
         clips, keys = batch["clip"], jax.random.split(key, 3)
         fake, drawn = self.fakes(view, keys[0], len(clips))
         name = "clip_discriminator"
-        real_logits, real_named = self._judged(view, name, clips, keys[1])
-        fake_logits, fake_named = self._judged(view, name, fake, keys[2])
-        loss = losses.non_saturating.discriminator(real_logits, fake_logits)
-        metrics = mean_logits(real_logits, fake_logits)
-        if self.labelled and real_named is not None:
-            wrong = _cross_entropy(real_named, batch["label"])
-        elif fake_named is not None:
-            wrong = self.information * _cross_entropy(fake_named, drawn["category"])
-        else:
-            return loss, metrics
-        return loss + wrong, metrics | {"category_loss": wrong}
+        real = self._judged(view, name, clips, keys[1])
+        labels = batch.get("label")
+        return self._discriminated(real, self._judged(view, name, fake, keys[2]), labels, drawn)
 
     def generator_loss(
         self, view: View, batch: Examples, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Both discriminators' binary cross entropies, with the labels of real ones; categories."""
         count, keys = len(batch["clip"]), jax.random.split(key, 4)
-        frames, _ = self.fakes(view, keys[0], count, single=True)
-        frame_logits, _ = self._judged(view, "frame_discriminator", frames, keys[1])
-        clips, drawn = self.fakes(view, keys[2], count)
-        clip_logits, named = self._judged(view, "clip_discriminator", clips, keys[3])
-        of_frames, of_clips = map(losses.non_saturating.generator, (frame_logits, clip_logits))
-        loss, metrics = of_frames + of_clips, {"frame_loss": of_frames, "clip_loss": of_clips}
-        if named is None or not self.information:
-            return loss, metrics
-        wrong = _cross_entropy(named, drawn["label" if self.labelled else "category"])
-        return loss + self.information * wrong, metrics | {"category_loss": wrong}
+        frames, of_frames = self.fakes(view, keys[0], count * self.judged, single=True)
+        frame, frame_named = self._judged(view, "frame_discriminator", frames, keys[1])
+        clips, of_clips = self.fakes(view, keys[2], count)
+        clip, clip_named = self._judged(view, "clip_discriminator", clips, keys[3])
+        parts = {
+            "frame_loss": losses.non_saturating.generator(frame),
+            "clip_loss": losses.non_saturating.generator(clip),
+        }
+        for name, named, drawn in (
+            ("category_loss", clip_named, of_clips),
+            ("frame_category_loss", frame_named, of_frames),
+        ):
+            if named is not None and self.information:
+                category = drawn["label" if self.labelled else "category"]
+                parts[name] = self.information * _cross_entropy(named, category)
+        return sum(parts.values(), jnp.float32(0)), parts
 
 
 def _cross_entropy(logits: Float[Array, "b k"], category: Int[Array, " b"]) -> Float[Array, ""]:

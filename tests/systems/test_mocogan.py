@@ -184,6 +184,8 @@ def test_sixteen_frames_are_the_least_of_the_published_discriminator():
             MoCoGAN(shape=wrong)
     with pytest.raises(UserError, match="labelled is true, but classes is 0"):
         MoCoGAN(labelled=True)
+    with pytest.raises(UserError, match="discriminator of frames names categories"):
+        dataclasses.replace(TINY, named="both")
     with pytest.raises(UserError, match="names no categories"):
         MoCoGAN(clips="patch", classes=3)
     assert MoCoGAN(clips="patch", classes=3, information=0.0)
@@ -241,7 +243,20 @@ def test_noise_is_each_rows_own_and_new_in_every_layer(rng):
 
 @pytest.mark.parametrize(
     "options",
-    [{"classes": 2, "labelled": True, "noise": 0.1}, {"classes": 3, "information": 0.5}],
+    [
+        {"classes": 2, "labelled": True, "noise": 0.1},
+        {"classes": 3, "information": 0.5},
+        {
+            "classes": 2,
+            "labelled": True,
+            "frames": "whole",
+            "named": "both",
+            "judged": 3,
+            "spectral": True,
+            "frame_width": 3,
+            "discriminator_rate": 1e-3,
+        },
+    ],
 )
 def test_a_step_moves_all_and_metrics_say_how(options):
     system = dataclasses.replace(TINY, **options)
@@ -253,7 +268,9 @@ def test_a_step_moves_all_and_metrics_say_how(options):
     moved = jax.tree.map(lambda a, b: float(abs(a - b).max()) > 0, before, state.params)
     assert all(jax.tree.leaves(moved))
     named = {player for player, each in metrics.items() if "category_loss" in each}
-    assert named == {"clip_discriminator", "generator"}
+    judges = {"frame_discriminator"} if system.named == "both" else set()
+    assert named == {"clip_discriminator", "generator", *judges}
+    assert ("frame_category_loss" in metrics["generator"]) == bool(judges)
 
 
 def test_losses_are_those_of_the_paper_where_all_logits_are_zero():
