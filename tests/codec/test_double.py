@@ -59,6 +59,35 @@ def test_it_computes_what_numpy_does_in_float64():
     assert made["whole"].dtype == np.int32
 
 
+@pytest.mark.parametrize(
+    ("numbers_of", "how"),
+    [
+        (("NHWC", "HWIO", "NHWC"), {"window_strides": (2, 1), "padding": ((1, 2), (0, 1))}),
+        (
+            ("NCHW", "OIHW", "NCHW"),
+            {
+                "window_strides": (1, 2),
+                "padding": ((3, -1), (2, 2)),
+                "lhs_dilation": (2, 3),
+                "rhs_dilation": (1, 2),
+            },
+        ),
+    ],
+)
+def test_convolutions_of_any_layout_are_jaxs(numbers_of, how):
+    x, kernel = numbers(2, 7, 8, 5), numbers(3, 2, 5, 4, seed=1)
+    if numbers_of[0] == "NCHW":
+        x, kernel = x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1)
+
+    def convolution(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, dimension_numbers=numbers_of, **how)
+
+    made = in_double(convolution)(*double((x, kernel)))
+    with jax.enable_x64(True):
+        want = convolution(np.float64(x), np.float64(kernel))
+    np.testing.assert_allclose(made, want, rtol=1e-12, atol=1e-12)
+
+
 def test_branches_are_refused():
     def branch(x):
         return jax.lax.cond(x[0] > 0, jnp.sin, jnp.cos, x)
