@@ -8,8 +8,8 @@ Results: not measured yet.
     jaxgan train configs/agustsson_cityscapes.py --data FOLDER
     jaxgan compress runs/agustsson_cityscapes street.png street.jgc
 
-`--system.selective True` also learns to make up what a mask does not keep, and with
-`--system.classes 35` and data with maps of labels (`--data pairs:FOLDER`) what they say is there:
+`--system.selective` also learns to make up what a mask does not keep, and with maps of labels,
+`--system.classes 35 --data pairs:FOLDER --data.columns mask=input`, what they say is there:
 `jaxgan compress RUN street.png street.jgc --keep cars.png --mask labels.png`.
 """
 

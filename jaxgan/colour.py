@@ -72,12 +72,6 @@ def rgb_of(y: Whole, found: Float[Any, "*s 2"]) -> Int[Any, "*s 3"]:
     return best
 
 
-def psnr(a: Float[np.ndarray, "n h w 2"], b: Float[np.ndarray, "n h w 2"]) -> np.ndarray:
-    """Of Cb and Cr together, dB, a number for each image; 100 where they are equal."""
-    squared = ((a.astype(np.float64) - b) ** 2).mean((1, 2, 3))
-    return 10 * np.log10(255**2 / np.maximum(squared, 255**2 / 10**10))
-
-
 def subsampled(found: Int[np.ndarray, "n h w 2"]) -> Int[np.ndarray, "n h w 2"]:
     """Chroma as 4:2:0 leaves it: means of 2x2 pixels, rounded, each for all four."""
     height, width = found.shape[1:3]

@@ -5,15 +5,19 @@ from pathlib import Path
 
 from jaxgan import pictures
 from jaxgan.backend import keep_compilations
+from jaxgan.bucket import as_path
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.codec import Codec
 from jaxgan.codec.files import RUNS, SUFFIX, content_of, naming, run_of, targets
 from jaxgan.codec.header import of_run
 from jaxgan.console import say
 from jaxgan.errors import UserError
+from jaxgan.fields.pixels import MAX_PIXELS
 from jaxgan.fields.video import FILMS, write_film
 from jaxgan.files import writing
+from jaxgan.ranges import Positive
 from jaxgan.run import Run
+from jaxgan.run.folder import BEST
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,9 +25,10 @@ class Options(Opening):
     """By which run."""
 
     run: str | None = None
-    """The run that the files were written by; None: it is looked for in the folder runs."""
-    best: bool = False
-    """Take the run's best checkpoint, not the newest."""
+    """The run that the files were written by, at the step of then, by its newest checkpoint or its
+    best; None: it is looked for in the folder runs."""
+    max_pixels: Positive = MAX_PIXELS
+    """Pixels of the largest image, or of all frames of a clip together, that are decoded."""
 
 
 def main(argv: list[str]) -> int:
@@ -38,12 +43,13 @@ def main(argv: list[str]) -> int:
         "of a clip a .webp without loss, or .gif or .mp4 as OUT says.",
     )
     keep_compilations()
-    moves = Path(given).is_file() and Path(out).suffix in FILMS
+    ending = Path(out).suffix.lower()
+    moves = Path(given).is_file() and ending in FILMS
     places = targets(
         Path(given),
         Path(out),
         lambda path: sorted(each.name for each in path.glob(f"*{SUFFIX}") if each.is_file()),
-        Path(out).suffix if moves else ".png",
+        Path(out).suffix if moves or ending == ".png" else ".png",
     )
     codecs: dict[bytes, Codec] = {}
     for source, target in places.items():
@@ -52,20 +58,21 @@ def main(argv: list[str]) -> int:
             digest = of_run(content)
         if digest not in codecs:
             codecs[digest] = _opened(source, digest, options)
-        with naming(source):
-            image = codecs[digest].decompress(content)
-        if codecs[digest].moves != moves and Path(given).is_file():
-            holds = (
-                f"a clip: give a {', '.join(FILMS)}" if image.ndim == 4 else "an image: give a .png"
-            )
+        clip = codecs[digest].moves
+        if clip != moves and Path(given).is_file():
+            holds = f"a clip: give a {', '.join(FILMS)}" if clip else "an image: give a .png"
             raise UserError(f"OUT is {out}, and {source} holds {holds}")
+        with naming(source):
+            image = codecs[digest].decompress(content, max_pixels=options.max_pixels)
         with writing(target, "OUT"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if codecs[digest].moves:
+            if clip:
                 write_film(image[:, None], target if moves else target.with_suffix(".webp"))
             else:
                 pictures.as_image(image).save(target)
-    count = "1 image" if len(places) == 1 else f"{len(places):,} images"
+    kinds = {codec.moves for codec in codecs.values()}
+    what = "files" if len(kinds) > 1 else "clips" if True in kinds else "images"
+    count = f"1 {what[:-1]}" if len(places) == 1 else f"{len(places):,} {what}"
     say(f"{out}: {count} of {given}")
     return 0
 
@@ -77,5 +84,13 @@ def _opened(source: Path, digest: bytes, options: Options) -> Codec:
             f"{source} was written by a run ({digest.hex()}) that is not in the folder {RUNS}: "
             "give --run"
         )
-    run = Run(folder, best=options.best, trust_code=options.trust_code)
-    return Codec(run.system, run.stored, name=run.name)
+    kept = (False, True) if (as_path(folder) / BEST).is_dir() else (False,)
+    for best in kept:
+        run = Run(folder, best=best, trust_code=options.trust_code)
+        codec = Codec(run.system, run.stored, name=run.name)
+        if codec.digest.startswith(digest):
+            return codec
+    raise UserError(
+        f"{source} was written by another run or checkpoint ({digest.hex()}) than {folder} has, "
+        "newest or best: give the run as it was then"
+    )

@@ -27,6 +27,7 @@ from jaxgan.codec.stream import Reader, Writer, to_bytes, to_words
 from jaxgan.errors import UserError
 from jaxgan.fields import Coded, Field, PaddedMask
 from jaxgan.fields.coded import reflected
+from jaxgan.fields.pixels import MAX_PIXELS
 from jaxgan.state import State
 from jaxgan.system import System, given_by, taken_by, use_of
 from jaxgan.training.apply import apply, call_keys, evaluated, evaluation_view, resolution_at
@@ -71,7 +72,7 @@ class Codec:
         if missing := [use for use in NEEDED if use not in system.uses()]:
             raise UserError(
                 f"{self._name} writes no files, for it cannot {missing[0]}: give a run that "
-                "compresses, such as one of HiFiC"
+                "compresses"
             )
         self._system = system
         whole = dataclasses.replace(state, opt={})
@@ -179,8 +180,14 @@ class Codec:
                 raise UserError(f"{name} is of another size than the image: give one as large")
         return rows
 
-    def decompress(self, content: bytes) -> UInt8[np.ndarray, "h w c"]:
+    def decompress(
+        self, content: bytes, *, max_pixels: int = MAX_PIXELS
+    ) -> UInt8[np.ndarray, "h w c"]:
         """The image in a file, bit for bit `Written.image`.
+
+        Args:
+            content: of the file.
+            max_pixels: of the image, or of all frames of a clip, that are decoded.
 
         Raises:
             UserError: it is no such file, damaged, or of another run; or this machine computes
@@ -188,7 +195,7 @@ class Codec:
                 says follows the file's name.
         """
         payloads = sum(CODERS[field.coder].payload for field in self._holds.values())
-        header = parse(content, payloads)
+        header = parse(content, payloads, max_pixels)
         if header.run != self.digest[:4]:
             raise UserError(
                 f"was written by another run or checkpoint ({header.run.hex()}) than {self._name} "

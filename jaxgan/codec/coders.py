@@ -18,12 +18,10 @@ from jaxgan.codec import film, tables
 from jaxgan.codec.stream import Reader, Writer
 from jaxgan.errors import UserError
 from jaxgan.fields import Coded
+from jaxgan.nn.entropy import MEANS
 
 Model = Mapping[str, np.ndarray]
 """What the use that a field names as its model gives, of one image: whole numbers."""
-
-MEANS = 16
-"""Means are multiples of one over this."""
 
 _MOST = 2**31 - 1
 

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from jaxgan.errors import UserError
 from jaxgan.fields.video import av_of
 
-_LEAST = 8
-"""Pixels a side, below which AV1's coder takes none: smaller frames are continued."""
+_LEAST, _LEAST_AV1 = 8, 64
+"""Pixels a side, below which coders take no frames, or never end: smaller ones are continued."""
 
 
 class Kind(NamedTuple):
@@ -53,7 +53,8 @@ def write(frames: UInt8[np.ndarray, "t h w c"], kind: str) -> bytes:
     if not layout:
         raise ValueError(f"{kind} codes one channel here")
     height, width = frames.shape[1:3]
-    rest = [(0, max(_LEAST - side, side % 2)) for side in (height, width)]
+    least = _LEAST_AV1 if kind == "av1" else _LEAST
+    rest = [(0, max(least - side, side % 2)) for side in (height, width)]
     frames = np.pad(frames, ((0, 0), *rest, (0, 0)), mode="edge")
     out = io.BytesIO()
     with av.open(out, "w", format=chosen.format) as file:

@@ -72,7 +72,7 @@ def of_run(content: bytes) -> bytes:
     return content[4:8]
 
 
-def parse(content: bytes, payloads: int) -> Header:
+def parse(content: bytes, payloads: int, max_pixels: int = MAX_PIXELS) -> Header:
     """A file, in which there are so many payloads.
 
     Raises:
@@ -84,9 +84,10 @@ def parse(content: bytes, payloads: int) -> Header:
     for _ in range(content[8]):
         side, place = _number(body, place)
         size.append(side)
-    if not 0 < math.prod(size) <= MAX_PIXELS:
+    if not 0 < math.prod(size) <= max_pixels:
         raise UserError(
-            f"says that its image has {math.prod(size):,} pixels, at most {MAX_PIXELS:,}"
+            f"says that it has {math.prod(size):,} pixels, more than {max_pixels:,}: allow as many "
+            "by --max-pixels"
         )
     check, place = int.from_bytes(body[place : place + 4], "little"), place + 4
     lengths = []

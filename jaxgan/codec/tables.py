@@ -14,11 +14,12 @@ import math
 import numpy as np
 from jaxtyping import Int
 
+from jaxgan.nn.entropy import LARGEST_SCALE, LEAST_SCALE, LEVELS, LOGITS
+
 TOTAL = 1 << 24
 """Counts of a table sum to this, as the coder's models have it."""
 
-LEVELS = 64
-_LEAST, _LARGEST = decimal.Decimal("0.11"), decimal.Decimal(256)
+_LEAST, _LARGEST = (decimal.Decimal(str(scale)) for scale in (LEAST_SCALE, LARGEST_SCALE))
 _UNIT = 1 << 20
 
 _TAIL = 2.0**-20
@@ -54,7 +55,7 @@ def of_logits(logits: Int[np.ndarray, " e"]) -> Int[np.ndarray, " n"]:
     Args:
         logits: in units of 1/1024, rising; an even number of them.
     """
-    logits = np.maximum.accumulate(logits.astype(np.float64)) / 1024
+    logits = np.maximum.accumulate(logits.astype(np.float64)) / LOGITS
     side = np.where(logits[1:] + logits[:-1] > 0, -1, 1)
     mass = np.abs(_sigmoid(side * logits[1:]) - _sigmoid(side * logits[:-1]))
     return counts(np.append(mass, _sigmoid(logits[0]) + _sigmoid(-logits[-1])))

@@ -28,7 +28,7 @@ from jaxgan.data.store import Directory, Store
 from jaxgan.errors import UserError, printable
 from jaxgan.fields import Clip, Field, Image, Label
 from jaxgan.fields.pixels import USUAL, Reading, extensions
-from jaxgan.fields.video import LARGEST, Shot, endings, shots, stills, thinned
+from jaxgan.fields.video import LARGEST, Shot, counted, endings, shots, stills, thinned
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,7 +185,8 @@ def open_clips(spec: str, reading: Reading = USUAL) -> Clips:
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
     known = extensions() if apart else endings()
-    files = sorted((p.split("/"), n) for n, p in enumerate(store.members) if not p.endswith("/"))
+    members = ((p.split("/"), n) for n, p in enumerate(store.members) if not p.endswith("/"))
+    files = sorted(members, key=lambda each: [counted(part) for part in each[0]])
     others = ["/".join(p) for p, _ in files if not p[-1].lower().endswith(known)]
     groups: dict[tuple[str, ...], list[int]] = {}
     for path, number in files:
@@ -195,6 +196,8 @@ def open_clips(spec: str, reading: Reading = USUAL) -> Clips:
     what = "sub-folders of frames" if apart else f"files in {', '.join(endings())}"
     if not groups:
         raise UserError(f"{spec} holds no clips, expected {what}")
+    if () in groups:
+        raise UserError(f"{spec} holds frames itself, expected {what}: give the folder above it")
     if len(depths) > 1 or not depths <= {1, 2}:
         raise UserError(
             f"{spec} holds clips at several depths, expected {what}, all of them in the folder or "

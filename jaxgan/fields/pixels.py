@@ -185,7 +185,7 @@ def too_many(name: str, found: str, max_pixels: int) -> UserError:
     """A refusal of what has more pixels than may be decoded."""
     return UserError(
         f"{name}: found {found}, more than {max_pixels:,} pixels: make it smaller (only `train` "
-        "with --data.max-pixels, `data pack` and `evaluate` with --max-pixels take larger ones)"
+        "with --data.max-pixels, and commands that have --max-pixels take larger ones)"
     )
 
 
@@ -256,8 +256,7 @@ def _decode(content: bytes, name: str, max_pixels: int) -> UInt8[np.ndarray, "h 
         if image.format != "MPO" and getattr(image, "is_animated", False):
             say("frames", f"{name} has several frames, of which the first is taken")
         image.load()
-        pixels = _pixels(_upright(image, name))
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+        return eight_bits(_upright(image, name))
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
@@ -277,18 +276,19 @@ def say(kind: str, line: str) -> None:
         logging.getLogger("jaxgan").warning("%s (said of the first such file)", line)
 
 
-def _pixels(image: Image.Image) -> UInt8[np.ndarray, "..."]:
-    """Return pixels of 8 bits, [h, w] of grey images and [h, w, c] of others."""
+def eight_bits(image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
+    """Return pixels of 8 bits: grey or in colours, with alpha where there is some."""
     if image.mode == "F" or image.mode.startswith("I"):
         pixels = np.asarray(image)
         if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
             raise _Unusable("pixels of 32 bits")
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)[:, :, None]
     grey = image.mode in ("1", "L", "LA", "La")
     mode = "L" if grey else "RGB"
     if image.has_transparency_data:
         mode = "LA" if grey else "RGBA"
-    return np.asarray(image if image.mode == mode else image.convert(mode))
+    found = np.asarray(image if image.mode == mode else image.convert(mode))
+    return found[:, :, None] if found.ndim == 2 else found
 
 
 def channels(image: UInt8[np.ndarray, "h w c"], count: int) -> UInt8[np.ndarray, "h w C"]:

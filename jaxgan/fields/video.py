@@ -7,6 +7,8 @@ never guessed: some of those that FFmpeg would guess open other files.
 
 import contextlib
 import io
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +22,8 @@ from jaxgan import pictures
 from jaxgan.errors import UserError
 from jaxgan.fields.pixels import (
     MAX_PIXELS,
+    channels,
+    eight_bits,
     extensions,
     naming,
     opened,
@@ -119,7 +123,8 @@ def read_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarra
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.lower().endswith(extensions()))
+        images = (p for p in path.iterdir() if p.name.lower().endswith(extensions()))
+        found = sorted(images, key=lambda p: counted(p.name))
         if not found:
             raise UserError(f"{path} holds no frames: give a folder of images, or a video")
         each = stills([p.read_bytes for p in found], [str(p) for p in found], max_pixels)
@@ -133,6 +138,12 @@ def read_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarra
             raise too_many(str(path), f"a clip of {_text(shot.size)}", max_pixels)
         frames.append(shot.pixels())
     return np.stack(frames)
+
+
+def counted(name: str) -> tuple[tuple[str, int], ...]:
+    """What frames are sorted by: their names, numbers in these by size, 2.png before 10.png."""
+    parts = re.findall(r"([^0-9]*)([0-9]*)", name)
+    return tuple((text, int(digits or -1)) for text, digits in parts)
 
 
 def content_of(path: Path) -> bytes:
@@ -184,15 +195,30 @@ def _images(content: bytes, name: str, max_pixels: int) -> Iterator[Shot]:
 
 
 def _animation(image: Image.Image, name: str, max_pixels: int) -> Iterator[Shot]:
-    shown, size = 0.0, (image.height, image.width)
-    for count, frame in enumerate(ImageSequence.Iterator(image), 1):
+    """The frames of an animation. Writers leave out those that equal the one before, which is shown
+    longer: where all times are multiples of the shortest, such frames are put back.
+    """
+    shown, size = [], (image.height, image.width)
+    lasts: list[int] = []
+
+    def check(count: int) -> None:
         if count * size[0] * size[1] > max_pixels:
             raise too_many(name, f"an animation of {size[1]}x{size[0]}", max_pixels)
-        # What a file leaves out, or makes 0, browsers show for a tenth of a second.
-        lasts = float(frame.info.get("duration") or 100) / 1000
-        pixels = np.asarray(frame.convert("RGB"))
-        yield Shot(shown, size, lambda pixels=pixels: pixels)  # type: ignore[misc]
-        shown += lasts
+
+    for count, frame in enumerate(ImageSequence.Iterator(image), 1):
+        check(count)
+        shown.append(channels(eight_bits(frame), 3))
+        # Only what is loaded knows it. What a file leaves out, or makes 0, browsers show for a
+        # tenth of a second.
+        lasts.append(round(float(frame.info.get("duration") or 100)))
+    unit = min(lasts)
+    even = all(each % unit == 0 for each in lasts)
+    check(sum(lasts) // unit if even else len(lasts))
+    seconds = 0.0
+    for pixels, milliseconds in zip(shown, lasts, strict=True):
+        for _ in range(milliseconds // unit if even else 1):
+            yield Shot(seconds, size, lambda pixels=pixels: pixels)  # type: ignore[misc]
+            seconds += (unit if even else milliseconds) / 1000
 
 
 def _strip(image: UInt8[np.ndarray, "h w c"], name: str) -> Iterator[Shot]:
@@ -222,7 +248,8 @@ def _video(content: bytes, name: str, ending: str) -> Iterator[Shot]:
         stream = file.streams.video[0]
         stream.codec_context.options = {"err_detect": "explode"}
         rate, count = float(stream.average_rate or 25), 0
-        for frame in file.decode(stream):
+        seen: list[None] = []
+        for frame in _decoded(file, stream, seen):
             if frame.is_corrupt:
                 raise UserError(
                     f"{name}: found a damaged frame {count}, expected a video: replace or remove it"
@@ -232,10 +259,20 @@ def _video(content: bytes, name: str, ending: str) -> Iterator[Shot]:
             seconds = count / rate if frame.time is None else float(frame.time)
             yield Shot(seconds, size, lambda frame=frame, turns=turns: _rgb(frame, turns))  # type: ignore[misc]
             count += 1
-        if 0 < count < stream.frames:
+        # Of a film that was trimmed, packets before its beginning are there and not shown.
+        if count and len(seen) < stream.frames:
             raise UserError(
-                f"{name} ends after {count} of {stream.frames} frames: copy it again, or remove it"
+                f"{name} ends after {len(seen)} of {stream.frames} frames: copy it again, or "
+                "remove it"
             )
+
+
+def _decoded(file: Any, stream: Any, seen: list[None]) -> Iterator[Any]:
+    """Frames of a stream; an item is put into `seen` for each packet that holds something."""
+    for packet in file.demux(stream):
+        if packet.size:
+            seen.append(None)
+        yield from packet.decode()
 
 
 def av_of(name: str) -> Any:
@@ -244,6 +281,7 @@ def av_of(name: str) -> Any:
     Raises:
       UserError: It is not installed.
     """
+    os.environ.setdefault("SVT_LOG", "0")  # AV1's coder would fill the terminal
     try:
         import av
     except ImportError:

@@ -8,7 +8,7 @@ computed in float64, a value for each image; colours are channels like others.
 from abc import abstractmethod
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num, UInt8
 
 from jaxgan import colour
 from jaxgan.errors import UserError
@@ -25,11 +25,13 @@ Bytes = UInt8[np.ndarray, "n h w c"]
 
 
 def psnr(
-    a: Bytes, b: Bytes, mask: Float[np.ndarray, "n h w 1"] | None = None
+    a: Num[np.ndarray, "n h w c"],
+    b: Num[np.ndarray, "n h w c"],
+    mask: Float[np.ndarray, "n h w 1"] | None = None,
 ) -> Float[np.ndarray, " n"]:
     """10 log10(255^2 / mean squared difference) of each pair, dB; 100 where they are equal.
 
-    A mask weighs places; without one all count alike.
+    Of bytes, or of numbers in their range. A mask weighs places; without one all count alike.
     """
     squared = ((a.astype(np.float64) - b) ** 2).mean(-1, keepdims=True)
     weights = np.ones_like(squared) if mask is None else mask.astype(np.float64)
@@ -177,12 +179,12 @@ class Chroma(_OfPairs):
     published_as = "mean over images of the PSNR of Cb and Cr together, of full range (ITU-T 2011)"
 
     def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, "3 n"]:
-        """`jaxgan.colour.psnr`, three for each pair."""
+        """`psnr`, three for each pair."""
         if a.shape[-1] != 3:
             raise UserError("chroma compares images in colour, and these are grey: leave it out")
         made, found = colour.chroma(a), colour.chroma(b)
         others = made, np.full_like(found, 128), colour.subsampled(found)
-        return np.stack([colour.psnr(other, found) for other in others])
+        return np.stack([psnr(other, found) for other in others])
 
     def result(self) -> dict[str, tuple[float, float]]:
         """{name: (mean, deviation over images)}, of the three."""

@@ -70,7 +70,25 @@ def constant_velocity(seen: Clips, count: int) -> Clips:
     if seen.shape[1] < 2:
         raise UserError("constant velocity is of two frames at least, and fewer are seen")
     last, flow = seen[:, -1], matched_flow(seen[:, -2], seen[:, -1])
-    return np.stack([moved(last, (ahead + 1) * flow) for ahead in range(count)], 1)
+    return np.stack([carried(last, flow, ahead + 1) for ahead in range(count)], 1)
+
+
+def carried(frames: Frames, flow: Int[np.ndarray, "n h w 2"], times: int) -> Frames:
+    """Each pixel p of a frame at p - times flow(p); the fastest lies on top.
+
+    Where none comes to lie, what `moved` has there: it came from there, so it is what is uncovered.
+    """
+    count, height, width = frames.shape[:3]
+    made = moved(frames, times * flow)
+    order = np.argsort((flow**2).sum(-1).reshape(count, -1), axis=1, kind="stable")
+    y, x = np.unravel_index(order, (height, width))
+    rows = np.arange(count)[:, None]
+    to_x, to_y = x - times * flow[rows, y, x, 0], y - times * flow[rows, y, x, 1]
+    inside = (to_x >= 0) & (to_x < width) & (to_y >= 0) & (to_y < height)
+    for row in range(count):
+        at = inside[row]
+        made[row, to_y[row][at], to_x[row][at]] = frames[row, y[row][at], x[row][at]]
+    return made
 
 
 class MSE(Score):

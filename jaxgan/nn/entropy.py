@@ -15,6 +15,18 @@ from jaxtyping import Array, Float
 LEAST = 1e-9
 """Likelihoods are no smaller."""
 
+# In files, scales and means of Gaussians, and logits of cumulative functions, are whole numbers.
+
+LEAST_SCALE, LARGEST_SCALE = 0.11, 256.0
+LEVELS = 64
+"""That scales are brought to, evenly spaced by their logarithms."""
+
+MEANS = 16
+"""Means are brought to multiples of one over this."""
+
+LOGITS = 1024
+"""And logits to multiples of one over this."""
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def lower_bound(x: Float[Array, "*s"], bound: float) -> Float[Array, "*s"]:

@@ -184,7 +184,7 @@ def _makes(system: System, use: Use) -> bool:
     images = all(n in fields and isinstance(taken[n].field, Image) for n in needed)
     made, field = next(iter(given_by(use).items()))
     known = made in fields or field.kind() == "mask"
-    gives_back = [made] == needed == list(taken_by(system, use))  # and nothing is drawn
+    gives_back = made in needed and needed == list(taken)  # and nothing is drawn
     return bool(needed) and images and known and (made not in needed or gives_back)
 
 
@@ -469,13 +469,19 @@ def _files(
 ) -> Callable[[int, int], dict[str, np.ndarray]]:
     """(how many, number of the first) -> images of the data as they come out of files, and bits."""
     codec = functools.cache(lambda: Codec(system, state, name=name))
-    image, field = next(iter(taken_by(system, use_of(system, NEEDED[0])).items()))
+    takes, known = taken_by(system, use_of(system, NEEDED[0])), data_fields(system)
+    (image, field), *others = ((name, each.field) for name, each in takes.items())
+    beside = {name: each for name, each in others if name in known}
 
     def files(count: int, start: int) -> dict[str, np.ndarray]:
-        items = found.items(image, shuffled(counted)[start : start + count])
-        written = [codec().compress(each) for each in field.field.from_network(items)]
+        rows = shuffled(counted)[start : start + count]
+        more = {n: each.from_network(found.items(n, rows)) for n, each in beside.items()}
+        written = [
+            codec().compress(each, **{n: items[row] for n, items in more.items()})
+            for row, each in enumerate(field.from_network(found.items(image, rows)))
+        ]
         return {
-            field.field.kind(): np.stack([each.image for each in written]),
+            field.kind(): np.stack([each.image for each in written]),
             "bpp": np.array([each.bits_per_pixel for each in written]),
         }
 

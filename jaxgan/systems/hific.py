@@ -33,6 +33,11 @@ from jaxgan import losses
 from jaxgan.errors import UserError
 from jaxgan.fields import Coded, Codes, Field, FromData, Image, Padded, Uniform
 from jaxgan.nn.entropy import (
+    LARGEST_SCALE,
+    LEAST_SCALE,
+    LEVELS,
+    LOGITS,
+    MEANS,
     FactorizedDensity,
     bits,
     gaussian_likelihood,
@@ -52,19 +57,8 @@ from jaxgan.system import Examples, Metrics, Player, Pretrained, Stage, System, 
 from jaxgan.systems.common.generative import mean_logits
 from jaxgan.view import View
 
-LEAST_SCALE = 0.11
-LARGEST_SCALE = 256.0
-SCALES = 64
-"""Levels that scales are brought to, evenly spaced by their logarithms."""
-
-MEANS = 16
-"""Means are brought to multiples of one over this."""
-
 REACH = 63
 """Latents z up to this far from 0 have a probability each; those beyond are coded as exceptions."""
-
-LOGITS = 1024
-"""Logits of z's cumulative functions are brought to multiples of one over this."""
 
 CODERS = ("encoder", "generator", "analysis", "scale", "mean", "density")
 """All networks but the discriminator."""
@@ -503,8 +497,8 @@ def _noise(x: Float[Array, "b ..."]) -> Uniform:
 def level_of(scale: Float[Array, "*s"]) -> Array:
     """The level nearest to a scale by its logarithm, int32 from 0 to 63."""
     span = np.log(LARGEST_SCALE / LEAST_SCALE)
-    place = jnp.log(jnp.maximum(scale, LEAST_SCALE) / LEAST_SCALE) * ((SCALES - 1) / span)
-    return jnp.clip(jnp.round(place), 0, SCALES - 1).astype(jnp.int32)
+    place = jnp.log(jnp.maximum(scale, LEAST_SCALE) / LEAST_SCALE) * ((LEVELS - 1) / span)
+    return jnp.clip(jnp.round(place), 0, LEVELS - 1).astype(jnp.int32)
 
 
 def sixteenths(mean: Float[Array, "*s"]) -> Array:

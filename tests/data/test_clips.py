@@ -12,7 +12,7 @@ from jaxgan import data
 from jaxgan.errors import UserError
 from jaxgan.fields import Clip, Framing
 from jaxgan.fields.pixels import Reading
-from jaxgan.fields.video import read_clip, write_mp4
+from jaxgan.fields.video import read_clip, shots, write_mp4
 
 av = pytest.importorskip("av")
 
@@ -77,6 +77,59 @@ def test_frames_of_each_format_are_those_that_were_written(folder, name):
     near = 12 if name in ("a.mp4", "a.webm") else 3  # lossy; GIF's palette
     assert abs(taken.astype(int) - clip[chosen]).mean() < near
     np.testing.assert_array_equal(read_clip(path)[chosen], taken)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.apng"])
+def test_frames_that_animations_hold_longer_come_back(tmp_path, name):
+    clip = moving(4)[[0, 0, 0, 1, 2, 2, 3]]
+    first, *rest = map(Image.fromarray, clip)
+    how = {"format": "PNG"} if name == "a.apng" else {"lossless": True} if "webp" in name else {}
+    first.save(tmp_path / name, save_all=True, append_images=rest, duration=80, **how)
+    np.testing.assert_allclose(read_clip(tmp_path / name).astype(int), clip, atol=8)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG"])
+def test_times_of_animations_are_kept_and_what_is_transparent_is_white(folder, kind):
+    frames = [Image.new("RGBA", (32, 32), (0, 0, 0, 0)) for _ in range(4)]
+    for number, frame in enumerate(frames):
+        frame.paste((255, 0, 0, 255), (number, 0, number + 4, 4))
+    path = folder / ("a.webp" if kind == "WEBP" else "a.apng")
+    how = {"lossless": True} if kind == "WEBP" else {}
+    first, *rest = frames
+    first.save(path, kind, save_all=True, append_images=rest, duration=[40, 50, 200, 40], **how)
+    seconds = [shot.seconds for shot in shots(path.read_bytes(), str(path))]
+    np.testing.assert_allclose(seconds, [0, 0.04, 0.09, 0.29])
+    clip = read_clip(path)
+    assert clip.shape == (4, 32, 32, 3)
+    assert (clip[:, -1, -1] == 255).all()
+    np.testing.assert_array_equal(clip[2, 0, 3], (255, 0, 0))
+
+
+def test_a_film_that_was_trimmed_is_whole(tmp_path):
+    encoded(moving(24), tmp_path / "whole.mp4", "libx264")
+    with av.open(str(tmp_path / "whole.mp4")) as file:
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+        with av.open(str(tmp_path / "cut.mp4"), "w") as out:
+            stream = out.add_stream_from_template(file.streams.video[0])
+            begin = packets[8].pts
+            for packet in packets:
+                packet.pts, packet.dts = packet.pts - begin, packet.dts - begin
+                packet.stream = stream
+                out.mux(packet)
+    found = read_clip(tmp_path / "cut.mp4")
+    assert 8 <= len(found) < 24
+
+
+def test_frames_are_in_the_order_of_their_numbers(tmp_path):
+    (tmp_path / "x").mkdir()
+    clip = moving(12)
+    for number, frame in enumerate(clip):
+        Image.fromarray(frame).save(tmp_path / "x" / f"f{number}.png")
+    np.testing.assert_array_equal(read_clip(tmp_path / "x"), clip)
+    (source,) = data.open_source(f"frames:{tmp_path}")
+    np.testing.assert_array_equal(np.stack(source["clip"][np.arange(12)]), clip)
+    with pytest.raises(UserError, match=r"holds frames itself, .* give the folder above it"):
+        data.open_source(f"frames:{tmp_path / 'x'}")
 
 
 def test_odd_sizes_are_written_with_an_edge(tmp_path):

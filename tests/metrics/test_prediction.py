@@ -17,6 +17,15 @@ def test_a_shift_is_matched_and_goes_on(rng):
     np.testing.assert_array_equal(made[inner], steps[2][inner])
 
 
+def test_a_thing_of_constant_velocity_is_foretold_frame_by_frame(rng):
+    thing = rng.integers(1, 256, (14, 14, 1), np.uint8)
+    clip = np.zeros((1, 6, 48, 48, 1), np.uint8)
+    for time in range(6):
+        clip[0, time, 4 + 3 * time : 18 + 3 * time, 10 + 2 * time : 24 + 2 * time] = thing
+    made = constant_velocity(clip[:, :2], 4)
+    np.testing.assert_array_equal(made, clip[:, 2:])
+
+
 def test_what_does_not_move_has_no_flow_and_edges_are_repeated():
     still = np.full((1, 12, 12, 1), 7, np.uint8)
     assert not matched_flow(still, still).any()
@@ -69,6 +78,8 @@ def test_end_point_errors_are_of_pixels_whose_flow_is_known():
 
 
 def test_scores_of_clips_are_asked_for_alone():
-    assert compared("mse,epe") == "clip"
-    with pytest.raises(UserError, match="mse clips and fid images"):
+    assert compared("mse,epe") == ("clip",)
+    assert compared("psnr,lpips,bpp") == ("image", "clip")
+    assert compared("psnr,mse") == ("clip",)
+    with pytest.raises(UserError, match="mse compares clips, fid compares images"):
         compared("mse,fid")

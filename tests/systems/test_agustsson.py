@@ -1,20 +1,26 @@
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Picture
 from torch import nn as torch_nn
 from torch.nn.functional import avg_pool2d, leaky_relu, pad
 
+from jaxgan.cli import main
 from jaxgan.codec import Codec
 from jaxgan.codec.header import parse
+from jaxgan.config import Data, Experiment, to_json
 from jaxgan.errors import UserError
+from jaxgan.metrics.fidelity import psnr
 from jaxgan.system import data_fields, stages_of
 from jaxgan.systems import agustsson
 from jaxgan.systems.agustsson import Agustsson, centres, level_of, quantise
 from jaxgan.training.apply import apply
+from jaxgan.training.checkpoint import Checkpoints
 from jaxgan.training.step import make_step
 from jaxgan.view import View
 from tests.reference.port import images_from_torch, images_to_torch, randomise, to_flax
@@ -246,6 +252,30 @@ def test_labels_are_in_the_file(rng):
     assert (other.image != written.image).any()
     with pytest.raises(UserError, match="give it"):
         codec.compress(image)
+
+
+def test_images_with_labels_are_scored_by_their_files(tmp_path, rng):
+    run, folder = tmp_path / "run", tmp_path / "images"
+    run.mkdir()
+    with Checkpoints(run / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(begun(LABELLED))
+    data = Data(source="x", columns=("mask=input",))
+    (run / "config.json").write_text(to_json(Experiment(system=LABELLED, data=data)))
+    codec, want = Codec(LABELLED, begun(LABELLED)), []
+    (folder / "B").mkdir(parents=True)
+    (folder / "A").mkdir()
+    for name in "ab":
+        image = rng.integers(0, 256, (32, 32, 3), np.uint8)
+        labels = rng.integers(0, 3, (32, 32)).astype(np.uint8)
+        Picture.fromarray(image).save(folder / "B" / f"{name}.png")
+        Picture.fromarray(labels).save(folder / "A" / f"{name}.png")
+        written = codec.compress(image, mask=labels[..., None])
+        want.append([psnr(written.image[None], image[None])[0], written.bits_per_pixel])
+    command = ["evaluate", str(run), "--against", f"pairs:{folder}", "--metrics", "psnr,bpp"]
+    assert main(command) == 0
+    lines = (run / "evaluations.jsonl").read_text().splitlines()
+    found = {record["metric"]: record["value"] for record in map(json.loads, lines)}
+    np.testing.assert_allclose([found["psnr"], found["bpp"]], np.mean(want, 0), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ def test_subsampled_chroma_is_a_mean_of_four(rng):
     got = colour.subsampled(found)
     np.testing.assert_allclose(got[:, 2, 4], found[:, 2:4, 4:6].mean((1, 2)), atol=0.5)
     np.testing.assert_array_equal(got[:, 4, 6], found[:, 4, 6])
-    assert colour.psnr(found, found).tolist() == [100, 100]
-    np.testing.assert_allclose(colour.psnr(found, found + 1), 20 * np.log10(255))
+    assert psnr(found, found).tolist() == [100, 100]
+    np.testing.assert_allclose(psnr(found, found + 1), 20 * np.log10(255))
 
 
 def test_a_file_has_the_luma_bit_by_bit_and_the_size_of_the_original(rng):
