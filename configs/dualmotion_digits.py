@@ -5,7 +5,7 @@ edges (`pip install '.[demo]'`). Four frames are observed, and four foretold.
 
 On two CPU cores: 7.8 minutes. On 1,000 held-out clips the mean squared error of the next frame is
 0.0060; copying the last one has 0.0184, constant velocity 0.0128. Of all four: 0.0098, 0.0262 and
-0.0197. Flows miss by 0.73 pixels where the digit is; it moves by 1.62. Frames blur as one goes on.
+0.0206. Flows miss by 0.73 pixels where the digit is; it moves by 1.62. Frames blur as one goes on.
 
     jaxgan train configs/dualmotion_digits.py
     jaxgan evaluate runs/dualmotion_digits --metrics mse,epe --against moving_digits:1x32:test:flow
