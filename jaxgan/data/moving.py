@@ -6,7 +6,7 @@
 | moving_digits:1x32         | one digit, in frames of 32x32; its class is the label            |
 | moving_digits[:1x32]:test  | digits that the former have none of, on other paths              |
 | moving_digits...:flow      | also the flow of each frame, where a digit is                    |
-| moving_shapes[:32]         | a square or a disc of some colour and size that moves across or  |
+| moving_shapes[:32][:test]  | a square or a disc of some colour and size that moves across or  |
 |                            | down, 20 frames of 64x64x3 (or 32x32x3); the motion is the label |
 
 As Moving MNIST (Srivastava, Mansimov, Salakhutdinov, "Unsupervised Learning of Video
@@ -38,7 +38,7 @@ _SPEED = 1 / 20
 """Of a digit, in sides of the frame, from frame to frame."""
 _SIDES = (16, 256)
 _DIGITS = re.compile(r"moving_digits(?::([1-9])x(\d{1,3}))?(:test)?(:flow)?")
-_SHAPES = re.compile(r"moving_shapes(?::(\d{1,3}))?")
+_SHAPES = re.compile(r"moving_shapes(?::(\d{1,3}))?(:test)?")
 _STREAMS = {"train": 0xC1, "test": 0xC2, "shapes": 0xC3}
 _WORDS = 48
 """Random numbers of a clip, at most."""
@@ -46,7 +46,7 @@ _MOTIONS = ("across", "down")
 
 
 def open_moving(spec: str) -> Source:
-    """Open `moving_digits[:COUNTxSIDE][:test][:flow]` or `moving_shapes[:SIDE]`.
+    """Open `moving_digits[:COUNTxSIDE][:test][:flow]` or `moving_shapes[:SIDE][:test]`.
 
     Raises:
       UserError: It is none of these; a package is not installed.
@@ -68,16 +68,18 @@ def open_moving(spec: str) -> Source:
         side = int(found[1] or 64)
         _check_side(spec, side)
         label = Label(classes=len(_MOTIONS), names=_MOTIONS)
-        labels = np.array([_motion(number) for number in range(CLIPS)], np.int32)
+        numbers = range(CLIPS, CLIPS + CLIPS // 10) if found[2] else range(CLIPS)
+        labels = np.array([_motion(number) for number in numbers], np.int32)
         return Shapes(
             name=spec,
             columns={"clip": Clip((FRAMES, side, side, 3)), "label": label},
             labels=labels,
+            numbers=numbers,
         )
     raise UserError(
         f"no data set {spec!r}: give moving_digits, moving_digits:COUNTxSIDE such as "
         "moving_digits:1x32, either with :test or :flow or both after it, or moving_shapes, "
-        "moving_shapes:SIDE"
+        "moving_shapes:SIDE, either with :test"
     )
 
 
@@ -159,13 +161,19 @@ def _bounced(places: Float[np.ndarray, " t"], room: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Shapes(Source):
-    """Coloured shapes that move across or down; made by `open_moving`."""
+    """Coloured shapes that move across or down; made by `open_moving`.
+
+    Attributes:
+      numbers: Of the clips, each of which is made of its number.
+    """
+
+    numbers: range
 
     def __len__(self) -> int:
-        return CLIPS
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> Item:
-        number = index % CLIPS
+        number = self.numbers[index]
         side = self.columns["clip"].shape[1] or 0
         shares = _shares(_STREAMS["shapes"], number)
         motion = _motion(number)
@@ -187,7 +195,8 @@ class Shapes(Source):
 
     def identity(self) -> Iterator[bytes]:
         """Yield what is made."""
-        yield f"moving shapes {FRAMES} {self.columns['clip'].shape} v1".encode()
+        part = "" if self.numbers.start == 0 else f" from {self.numbers.start}"
+        yield f"moving shapes {FRAMES} {self.columns['clip'].shape} v1{part}".encode()
 
 
 @functools.lru_cache(maxsize=CLIPS)

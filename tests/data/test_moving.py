@@ -60,6 +60,12 @@ def test_shapes_move_across_or_down_as_their_label_says():
         assert moved[item["label"]] < 1
         assert source.labels[index] == item["label"]
     assert 0.4 < source.labels.mean() < 0.6
+    held = data.open_source("moving_shapes:32:test")
+    assert len(held) == len(held.labels) == 1000
+    assert data.fingerprint(held) != data.fingerprint(source)
+    seen = {source[index]["clip"][0].tobytes() for index in range(300)}
+    assert held[0]["clip"][0].tobytes() not in seen
+    assert held[7]["label"] == held.labels[7]
 
 
 @pytest.mark.parametrize(
