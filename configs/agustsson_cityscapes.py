@@ -3,7 +3,7 @@
 A folder of the 2,975 training images of Cityscapes, brought to 512x1024; C = 4 channels of five
 centres a cell of 16x16 pixels, 4 log2(5) / 256 bits per pixel, for which the paper, which entropy
 codes them, has .033. `--system.latents 2`, `8`, `16` are its other rates. 50 epochs, batch 1.
-Results: not measured yet.
+Not reproduced here.
 
     jaxgan train configs/agustsson_cityscapes.py --data FOLDER
     jaxgan compress runs/agustsson_cityscapes street.png street.jgc

