@@ -15,6 +15,7 @@ from jaxgan.data.folder import listing
 from jaxgan.fields.pixels import MAX_PIXELS, read
 from jaxgan.fields.video import read_clip
 from jaxgan.files import write_whole, writing
+from jaxgan.metrics.base import warn
 from jaxgan.ranges import Positive
 from jaxgan.run import Run
 from jaxgan.run.folder import is_run
@@ -58,17 +59,23 @@ def main(argv: list[str]) -> int:
     places = targets(Path(given), Path(out), names, SUFFIX)
     given_more = Given.of(run, encode, options, Options)
     given_more.check(len(places))
+    remember(run.folder, codec.digest)
     size = pixels = 0
+    clear: list[Path] = []
     for row, (source, target) in enumerate(places.items()):
         more = {name: each[0] for name, each in given_more.rows(range(row, row + 1)).items()}
         whole = reading(source, max_pixels=options.max_pixels)
+        if whole.shape[-1] in (2, 4) and (whole[..., -1] != 255).any():
+            clear.append(source)
         written = codec.compress(whole, **more)
         with writing(target, "OUT"):
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, written.content)
         size += len(written.content)
         pixels += written.image.size // written.image.shape[-1]
-    remember(run.folder, codec.digest)
+    if clear:
+        more_such = f" and {len(clear) - 1:,} more" if clear[1:] else ""
+        warn(f"{clear[0]}{more_such}: what is transparent was put on white")
     what = "clip" if codec.moves else "image"
     count = f"1 {what}" if len(places) == 1 else f"{len(places):,} {what}s"
     say(f"{out}: {count} in {size:,} bytes, {8 * size / pixels:.3f} bits per pixel, by {folder}")

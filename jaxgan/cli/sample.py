@@ -37,8 +37,8 @@ class Options(Opening):
     """What to draw."""
 
     out: Path
-    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC (and `labels`); FILE.gif: of clips
-    (also .webp, .mp4), or with --interpolate; else a folder with a file for each."""
+    """FILE.png: a grid; FILE.npz: `images` uint8 NHWC, or `clip` NTHWC (and `labels`); FILE.gif: of
+    clips (also .webp, .mp4), or with --interpolate; else a folder with a file for each."""
     num: Positive | None = None
     """Number of images (64); with --each-label, of each class (10); with --interpolate, of walks
     (16); with --mix, of columns (6); with --table, of steps (10)."""

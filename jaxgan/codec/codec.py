@@ -22,7 +22,7 @@ from jaxtyping import Array, UInt8
 from jaxgan.backend import target
 from jaxgan.codec.coders import CODERS, Model, Parts
 from jaxgan.codec.double import double, in_double
-from jaxgan.codec.header import Header, parse
+from jaxgan.codec.header import Header, of_run, parse
 from jaxgan.codec.stream import Reader, Writer, to_bytes, to_words
 from jaxgan.errors import UserError
 from jaxgan.fields import Coded, Field, PaddedMask
@@ -195,12 +195,14 @@ class Codec:
                 says follows the file's name.
         """
         payloads = sum(CODERS[field.coder].payload for field in self._holds.values())
-        header = parse(content, payloads, max_pixels)
-        if header.run != self.digest[:4]:
+        run = of_run(content)
+        if run != self.digest[:4]:
             raise UserError(
-                f"was written by another run or checkpoint ({header.run.hex()}) than {self._name} "
+                f"was written by another run or checkpoint ({run.hex()}) than {self._name} "
                 f"({self.digest[:4].hex()}): give that one"
             )
+        sides = len(self._takes[self._image].shape) - 1
+        header = parse(content, payloads, sides=sides, max_pixels=max_pixels)
         parts = Parts(Reader(to_words(header.words)), list(header.payloads))
         held = dict[str, np.ndarray]()
         shapes = self._shapes(header.size)

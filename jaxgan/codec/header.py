@@ -72,19 +72,25 @@ def of_run(content: bytes) -> bytes:
     return content[4:8]
 
 
-def parse(content: bytes, payloads: int, max_pixels: int = MAX_PIXELS) -> Header:
-    """A file, in which there are so many payloads.
+def parse(
+    content: bytes, payloads: int, *, sides: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Header:
+    """A file, in which there are so many payloads, of an original with so many sides.
 
     Raises:
         UserError: as `of_run`; or its numbers make no sense.
     """
     run = of_run(content)
     body, place = content[:-4], 9
+    if sides not in (None, content[8]):
+        raise UserError("is of a form that this run does not write: it is another run's")
     size = []
     for _ in range(content[8]):
         side, place = _number(body, place)
         size.append(side)
-    if not 0 < math.prod(size) <= max_pixels:
+    if not math.prod(size):
+        raise UserError("says that it has no pixels, as no file does: get it anew")
+    if math.prod(size) > max_pixels:
         raise UserError(
             f"says that it has {math.prod(size):,} pixels, more than {max_pixels:,}: allow as many "
             "by --max-pixels"

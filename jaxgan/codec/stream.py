@@ -81,7 +81,16 @@ class Reader:
     """Reads what a `Writer` wrote, by the same calls in the same order."""
 
     def __init__(self, words: UInt32[np.ndarray, " w"]):
-        self._coder = constriction().stream.stack.AnsCoder(words)
+        """Takes the words.
+
+        Raises:
+            UserError: a `Writer` never writes such.
+        """
+        package = constriction()
+        try:
+            self._coder = package.stream.stack.AnsCoder(words)
+        except ValueError:
+            raise UserError("is damaged: its stream ends as none does: get it anew") from None
 
     def table(self, count: int, table: Int[np.ndarray, " m"]) -> Int[np.ndarray, " n"]:
         """As many numbers by a table."""

@@ -38,7 +38,8 @@ class Label(Drawable, Field):
             has = f"only the class {found.names[0]!r}" if found.names else "no labels"
             return (
                 f"has {has}, the system is conditional on {self.classes} classes: use one "
-                "sub-folder per class, or --system.classes 0 where the system has a form without"
+                "sub-folder per class, or a form of the system without (--system.classes 0, "
+                "--system.no-labelled)"
             )
         return (
             f"has {found.classes} classes, the system expects {self.classes}: "

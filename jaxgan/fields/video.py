@@ -265,6 +265,14 @@ def _video(content: bytes, name: str, ending: str) -> Iterator[Shot]:
                 f"{name} ends after {len(seen)} of {stream.frames} frames: copy it again, or "
                 "remove it"
             )
+        # Matroska counts no frames, but says how long it lasts; sound may last longer.
+        lasts = (file.duration or 0) / av.time_base
+        end = seconds + max(3 / rate, 0.2) if count else lasts
+        if not stream.frames and not file.streams.audio and end < lasts:
+            raise UserError(
+                f"{name} ends after {seconds:.3g} of {lasts:.3g} seconds: copy it again, or remove "
+                "it"
+            )
 
 
 def _decoded(file: Any, stream: Any, seen: list[None]) -> Iterator[Any]:

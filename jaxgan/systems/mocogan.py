@@ -270,15 +270,17 @@ class MoCoGAN(System):
                 f"discriminator of clips need {least} at least"
             )
         if self.labelled and not self.classes:
-            raise UserError("labelled is true, but classes is 0: say how many the data have")
+            raise UserError(
+                "labelled is true, but classes is 0: say how many the data have, or set it to false"
+            )
         if self._recognises and self.clips == "patch":
             raise UserError(
                 'clips is "patch", which names no categories: set it to "whole", or classes to 0'
             )
         if self.named == "both" and not (self._recognises and self.frames == "whole"):
             raise UserError(
-                'named is "both", so the discriminator of frames names categories: set frames to '
-                '"whole", and classes above 0'
+                'named is "both", so the discriminator of frames names categories: set it to '
+                '"clips", or frames to "whole" and classes above 0'
             )
 
     @property

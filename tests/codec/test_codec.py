@@ -112,8 +112,18 @@ def test_files_of_another_run_or_of_other_side_information_are_refused(codec, wr
     header = parse(written[1].content, 0)
     with pytest.raises(UserError, match="cannot be decoded here"):
         codec.decompress(dataclasses.replace(header, check=header.check ^ 1).to_bytes())
-    with pytest.raises(UserError, match="pixels"):
-        codec.decompress(dataclasses.replace(header, size=(1 << 30, 1 << 30)).to_bytes())
+    for size, words in (
+        ((1 << 30, 1 << 30), "more than 100,000,000: allow as many by --max-pixels"),
+        ((0, 5), "says that it has no pixels"),
+        ((4, 16, 16), "is of a form that this run does not write"),
+        ((16,), "is of a form that this run does not write"),
+        ((1,) * 255, "is of a form that this run does not write"),
+    ):
+        with pytest.raises(UserError, match=words):
+            codec.decompress(dataclasses.replace(header, size=size).to_bytes())
+    ends = dataclasses.replace(header, words=header.words[:-4] + bytes(4))
+    with pytest.raises(UserError, match="its stream ends as none does"):
+        codec.decompress(ends.to_bytes())
 
 
 def test_a_system_that_writes_no_files_is_told():

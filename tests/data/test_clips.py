@@ -120,6 +120,21 @@ def test_a_film_that_was_trimmed_is_whole(tmp_path):
     assert 8 <= len(found) < 24
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.mp4", "a.avi"])
+def test_films_that_are_cut_are_refused(tmp_path, name):
+    encoded(
+        np.tile(moving(24), (4, 1, 1, 1)),
+        tmp_path / name,
+        "libvpx-vp9" if name == "a.webm" else "libx264",
+    )
+    whole = (tmp_path / name).read_bytes()
+    assert len(read_clip(tmp_path / name)) == 96
+    (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(UserError, match=r"ends after|damaged|no pictures") as told:
+        read_clip(tmp_path / name)
+    assert "\n" not in str(told.value)
+
+
 def test_frames_are_in_the_order_of_their_numbers(tmp_path):
     (tmp_path / "x").mkdir()
     clip = moving(12)

@@ -85,7 +85,7 @@ def test_what_is_missing_is_named():
     source = holding(image=Image())
     assert refused(source, {"image": IMAGE, "label": LABEL}) == (
         "toy has no labels, the system is conditional on 2 classes: use one sub-folder per class, "
-        "or --system.classes 0 where the system has a form without"
+        "or a form of the system without (--system.classes 0, --system.no-labelled)"
     )
     alone = refused(source, {"image": IMAGE, "input": IMAGE})
     assert alone.startswith("toy holds images alone, the system makes one image from another")
