@@ -191,7 +191,7 @@ def _with_extended(record):
     [
         (_header(b"\xff" * 11 + b"\x00"), "a size of -256"),
         (_header(b"\xff" * 10 + b"\xfc\0", b"Z") * 3, "a size of -1024"),
-        (_with_extended(b"12 size=-512\n"), "a size of -51"),
+        (_with_extended(b"12 size=-512\n"), "(a size of -51|invalid header)"),
         (_with_extended(b"9" * 30_000), "a number of a thousand digits"),
         (_header(b"\x80" + bytes(5) + b"\x7f" * 6, b"x"), "a header of 140,185,576,636,287 bytes"),
     ],

@@ -89,8 +89,8 @@ def test_all_marked_has_the_foregrounds_share():
 
 
 def test_masks_and_images_are_scored_one_after_the_other():
-    assert compared("iou,dice") == "mask"
-    assert compared("fid,swd") == "image"
-    with pytest.raises(UserError, match="fid images and iou masks: ask for them"):
+    assert compared("iou,dice") == ("mask",)
+    assert compared("fid,swd") == ("image",)
+    with pytest.raises(UserError, match="fid compares images, iou compares masks: ask for them"):
         compared("fid,iou")
     assert SCORES["iou"].improves(0.9, 0.8)
