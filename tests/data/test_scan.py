@@ -128,7 +128,7 @@ def test_points_and_images_are_not_confused(tmp_path):
 
 def test_classes_must_agree(tmp_path):
     refused(labelled(2, 2), r"toy has 2 classes.*expects 3: set --system.classes 2$", classes=3)
-    refused(labelled(4), r"toy has only the class 'class0'.*a form of the system without", classes=1)
+    refused(labelled(4), r"toy has only the class 'class0'.*a form of the system", classes=1)
     flat = folder(tmp_path, {"a.png": (8, 8)})
     refused(flat, r"has no labels, .*conditional on 10 classes: use one sub-folder", classes=10)
     assert not scan(labelled(2, 2), shape=(8, 8, 3), classes=0).conditional
