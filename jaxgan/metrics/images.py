@@ -228,7 +228,7 @@ Images = Drawn | Stored
 def pass_over(
     images: Images, extractor: Extractor, needs: Set[str], *, mesh: Mesh | None = None
 ) -> Iterator[Columns]:
-    """One pass over images: batches of what scores need of them.
+    """One pass over images: batches of what scores need of them, by way of files for their bits.
 
     Args:
         images: of any number.
@@ -246,12 +246,10 @@ def pass_over(
         return
     mesh = mesh or make_mesh()
     extract = features(extractor, mesh)
-    start = 0
+    if "bpp" in needs and isinstance(images, Drawn) and images.files is not None:
+        images = dataclasses.replace(images, sample=images.files)
     for batch in images.batches(BATCH * mesh.size):
         columns = {**batch, **generator}
-        if "bpp" in needs and isinstance(images, Drawn) and images.files is not None:
-            columns |= images.files(min(BATCH * mesh.size, images.num - start), start)
-        start += BATCH * mesh.size
         if needs & {"features", "logits"}:
             columns["features"], logits = extract(batch["image"])
             if logits is not None:
