@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from jaxgan.metrics.features import Extractor
 from jaxgan.metrics.lpips import Distance
@@ -138,6 +139,32 @@ class Score(ABC):
     def improves(cls, value: float, than: float) -> bool:
         """Whether a value is strictly better than another."""
         return value < than if cls.better == "lower" else value > than
+
+
+class PairScore(Score):
+    """A mean over pairs of images, or of frames of clips."""
+
+    kinds = ("image", "clip")
+    needs = needs_real = frozenset({"image"})
+    paired = True
+
+    @abstractmethod
+    def each(
+        self, a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"]
+    ) -> Float[np.ndarray, "*k n"]:
+        """The score of each pair, generated and real; or several of them."""
+
+    def add(self, generated: Columns | None = None, real: Columns | None = None) -> None:
+        """Compares row i of one side with row i of the other."""
+        assert generated is not None
+        assert real is not None
+        found = self.each(generated["image"], real["image"])
+        self.generated = [*(self.generated or []), found]
+
+    def result(self) -> Mapping[str, tuple[float, float]]:
+        """{name: (mean, deviation over pairs)}."""
+        found = np.concatenate(self.generated).astype(np.float64)
+        return {self.name: (float(found.mean()), float(found.std()))}
 
 
 def joined(side: Sequence[Columns], name: str) -> np.ndarray:

@@ -5,14 +5,12 @@ similarity"; Wang, Simoncelli, Bovik 2003, "Multi-scale structural similarity". 
 computed in float64, a value for each image; colours are channels like others.
 """
 
-from abc import abstractmethod
-
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
 from jaxgan import colour
 from jaxgan.errors import UserError
-from jaxgan.metrics.base import Columns, Score
+from jaxgan.metrics.base import PairScore, Score
 
 HIGHEST = 100.0
 """PSNR of equal images, dB, which would be infinite."""
@@ -104,34 +102,15 @@ def _halved(x: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n v u c"]:
     return x.reshape(count, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
-class _OfPairs(Score):
-    """A mean over pairs of images."""
+class _OfPixels(PairScore):
+    """A mean over pairs of images, compared by their pixels."""
 
-    kinds = ("image", "clip")
-    needs = needs_real = frozenset({"image"})
-    paired = True
     better = "higher"
     of = "pixels"
     published_with = "pixels"
 
-    @abstractmethod
-    def each(self, a: Bytes, b: Bytes) -> Float[np.ndarray, " n"]:
-        """The score of each pair."""
 
-    def add(self, generated: Columns | None = None, real: Columns | None = None) -> None:
-        """Compares row i of one side with row i of the other."""
-        assert generated is not None
-        assert real is not None
-        found = self.each(generated["image"], real["image"])
-        self.generated = [*(self.generated or []), found]
-
-    def result(self) -> dict[str, tuple[float, float]]:
-        """{name: (mean, deviation over images)}."""
-        found = np.concatenate(self.generated)
-        return {self.name: (float(found.mean()), float(found.std()))}
-
-
-class PSNR(_OfPairs):
+class PSNR(_OfPixels):
     """Peak signal-to-noise ratio."""
 
     name = "psnr"
@@ -143,7 +122,7 @@ class PSNR(_OfPairs):
         return psnr(a, b)
 
 
-class SSIM(_OfPairs):
+class SSIM(_OfPixels):
     """Structural similarity."""
 
     name = "ssim"
@@ -155,7 +134,7 @@ class SSIM(_OfPairs):
         return ssim(a, b)
 
 
-class MSSSIM(_OfPairs):
+class MSSSIM(_OfPixels):
     """Structural similarity at several scales."""
 
     name = "msssim"
@@ -167,7 +146,7 @@ class MSSSIM(_OfPairs):
         return ms_ssim(a, b)
 
 
-class Chroma(_OfPairs):
+class Chroma(_OfPixels):
     """PSNR of Cb and Cr, and what two ways without a network have of the same images.
 
     They are chroma of 128, grey, and that of 4:2:0, a mean for each four pixels.
