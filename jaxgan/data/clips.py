@@ -14,9 +14,7 @@ import dataclasses
 import functools
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from jaxtyping import Int, UInt8
 
 from jaxgan.data.advice import skipped
 from jaxgan.data.base import Item, Source
+from jaxgan.data.damaged import check_damaged, each_shape
 from jaxgan.data.store import Directory, Store
 from jaxgan.errors import UserError, printable
 from jaxgan.fields import Clip, Field, Image, Label
@@ -53,14 +52,18 @@ class Footage:
         place = self.store.place(self.numbers[0])
         return str(Path(place).parent) if self.folder else place
 
+    def _stills(self, numbers: Sequence[int]) -> Iterator[Shot]:
+        """These frames, of a folder."""
+        members = [self.numbers[number] for number in numbers]
+        names = [self.store.place(member) for member in members]
+        files = [functools.partial(self.store.read, member) for member in members]
+        return stills(files, names, self.reading.max_pixels)
+
     def _shots(self) -> Iterator[Shot]:
-        most = self.reading.max_pixels
         if self.folder:
-            names = [self.store.place(number) for number in self.numbers]
-            files = [functools.partial(self.store.read, number) for number in self.numbers]
-            return stills(files, names, most)
+            return self._stills(range(len(self.numbers)))
         content = self.store.read(self.numbers[0], limit=LARGEST)
-        return shots(content, self.name, most)
+        return shots(content, self.name, self.reading.max_pixels)
 
     @functools.cached_property
     def _facts(self) -> tuple[Int[np.ndarray, " t"], tuple[int, int]]:
@@ -88,13 +91,15 @@ class Footage:
         return len(self._facts[0])
 
     def __getitem__(self, chosen: Int[np.ndarray, " n"]) -> list[UInt8[np.ndarray, "h w c"]]:
-        wanted = self._facts[0][chosen]
-        found: dict[int, np.ndarray] = {}
-        numbers = set(wanted.tolist())
-        for number, shot in enumerate(itertools.islice(self._shots(), int(max(wanted)) + 1)):
-            if number in numbers:
-                found[number] = shot.pixels()
-        return [found[number] for number in wanted.tolist()]
+        wanted = self._facts[0][chosen].tolist()
+        numbers = sorted(set(wanted))
+        if self.folder:
+            taken = self._stills(numbers)
+        else:  # a film is decoded from its beginning
+            begun = enumerate(itertools.islice(self._shots(), numbers[-1] + 1))
+            taken = (shot for number, shot in begun if number in numbers)
+        found = {number: shot.pixels() for number, shot in zip(numbers, taken, strict=True)}
+        return [found[number] for number in wanted]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,17 +133,7 @@ class Clips(Source):
             yield footage.name, found
 
     def _decoded(self) -> Iterator[tuple[int, ...] | UserError]:
-        def shape(footage: Footage) -> tuple[int, ...] | UserError:
-            try:
-                return footage.shape
-            except UserError as error:
-                return error
-
-        pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
-        try:
-            yield from pool.map(shape, self.footage)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return each_shape(lambda index: self.footage[index].shape, len(self))
 
     def without_damaged(self) -> "Clips":
         """Decode all; return the data set without the damaged ones, which its notes count.
@@ -150,11 +145,7 @@ class Clips(Source):
         damaged = [str(each) for each in found if isinstance(each, UserError)]
         if not damaged:
             return self
-        if 2 * len(damaged) > len(self):
-            raise UserError(
-                f"{self.name}: {len(damaged):,} of {len(self):,} clips are damaged, more than half "
-                f"(first: {damaged[0]}): copy them again"
-            )
+        check_damaged(damaged, len(self), name=self.name, what="clips")
         kept = [i for i, each in enumerate(found) if not isinstance(each, UserError)]
         return dataclasses.replace(
             self,

@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from jaxgan.data.base import Item, Source
+from jaxgan.data.damaged import check_damaged, each_shape
 from jaxgan.data.store import Store
 from jaxgan.errors import UserError, printable
 from jaxgan.fields import Label
@@ -18,9 +17,6 @@ from jaxgan.fields.pixels import USUAL, Reading, largest_file, read
 
 _PORTION = 32
 """Files that a thread decodes at a time."""
-
-_MOST_DAMAGED = 0.5
-"""Share of the files above which a data set is rather refused than read without them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,23 +81,7 @@ class Encoded(Source):
 
     def _decoded(self) -> Iterator[tuple[int, ...] | UserError]:
         """The shape of every image, in order, or what is wrong with it."""
-
-        def portion(start: int) -> list[tuple[int, ...] | UserError]:
-            return [shape(i) for i in range(start, min(start + _PORTION, len(self)))]
-
-        def shape(index: int) -> tuple[int, ...] | UserError:
-            try:
-                return self.load(index)[1].shape
-            except UserError as error:
-                return error
-
-        # In portions, so that a million files are not a million tasks.
-        pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
-        try:
-            for shapes in pool.map(portion, range(0, len(self), _PORTION)):
-                yield from shapes
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return each_shape(lambda index: self.load(index)[1].shape, len(self), _PORTION)
 
     def damaged(self) -> dict[int, str]:
         """Decode all; return what is wrong with the damaged ones, by number of the item."""
@@ -130,11 +110,7 @@ class Encoded(Source):
         if not damaged:
             return self
         reasons = list(damaged.values())
-        if len(damaged) > _MOST_DAMAGED * len(self):
-            raise UserError(
-                f"{self.name}: {len(damaged):,} of {len(self):,} files are damaged, more than half "
-                f"(first: {reasons[0]}): copy them again"
-            )
+        check_damaged(reasons, len(self), name=self.name, what="files")
         kept = np.delete(np.arange(len(self)), list(damaged))
         others = {
             name: items[kept]
