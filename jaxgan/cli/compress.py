@@ -26,7 +26,7 @@ class Options(Opening):
     """Which checkpoint, and how images are read."""
 
     best: bool = False
-    """Compress by the run's best checkpoint, not the newest; decompress so, too."""
+    """Compress by the run's best checkpoint, not the newest."""
     max_pixels: Positive = MAX_PIXELS
     """Height times width of the largest image file that is decoded."""
 
