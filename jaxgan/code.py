@@ -27,7 +27,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from jaxgan.errors import UserError
-from jaxgan.files import read_regular
+from jaxgan.files import read_given
 
 LARGEST = 4 << 20
 """Bytes of a Python file."""
@@ -119,10 +119,7 @@ def read(path: Path) -> bytes:
     Raises:
         UserError: it cannot be read, or is too large.
     """
-    try:
-        return read_regular(path, limit=LARGEST)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    return read_given(path, limit=LARGEST)
 
 
 def imports(source: bytes, package: str, path: Path) -> Iterator[str]:

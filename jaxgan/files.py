@@ -59,6 +59,18 @@ def read_regular(path: str | os.PathLike[str], *, limit: int) -> bytes:
     return content
 
 
+def read_given(path: str | os.PathLike[str], *, limit: int) -> bytes:
+    """Return the content of a file that a user named, of at most `limit` bytes.
+
+    Raises:
+      UserError: It cannot be read, or is too large.
+    """
+    try:
+        return read_regular(path, limit=limit)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def read_text(path: str | os.PathLike[str], *, limit: int) -> str:
     """Return the text (UTF-8) of a regular file of at most `limit` bytes.
 

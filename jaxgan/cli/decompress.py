@@ -8,13 +8,13 @@ from jaxgan.backend import keep_compilations
 from jaxgan.bucket import as_path
 from jaxgan.cli.parse import Opening, parse, take_target
 from jaxgan.codec import Codec
-from jaxgan.codec.files import RUNS, SUFFIX, content_of, naming, run_of, targets
+from jaxgan.codec.files import LARGEST, RUNS, SUFFIX, naming, run_of, targets
 from jaxgan.codec.header import of_run
 from jaxgan.console import say
 from jaxgan.errors import UserError
 from jaxgan.fields.pixels import MAX_PIXELS
 from jaxgan.fields.video import FILMS, write_film
-from jaxgan.files import writing
+from jaxgan.files import read_given, writing
 from jaxgan.ranges import Positive
 from jaxgan.run import Run
 from jaxgan.run.folder import BEST
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     )
     codecs: dict[bytes, Codec] = {}
     for source, target in places.items():
-        content = content_of(source)
+        content = read_given(source, limit=LARGEST)
         with naming(source):
             digest = of_run(content)
         if digest not in codecs:

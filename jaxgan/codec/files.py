@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxgan.errors import UserError
 from jaxgan.fields.video import endings
-from jaxgan.files import read_regular, read_text, refuse_bucket, write_whole
+from jaxgan.files import read_text, refuse_bucket, write_whole
 
 SUFFIX = ".jgc"
 """Of compressed files."""
@@ -18,19 +18,8 @@ RUNS = "runs"
 _KNOWN = "codec.json"
 """In a run's folder: hashes that it wrote files under, newest last."""
 
-_LARGEST = 1 << 30
-
-
-def content_of(path: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        return read_regular(path, limit=_LARGEST)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+LARGEST = 1 << 30
+"""Bytes of a compressed file."""
 
 
 @contextlib.contextmanager

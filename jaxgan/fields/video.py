@@ -30,7 +30,7 @@ from jaxgan.fields.pixels import (
     read,
     too_many,
 )
-from jaxgan.files import read_regular
+from jaxgan.files import read_given
 
 VIDEOS = {
     **dict.fromkeys((".mp4", ".m4v", ".mov"), "mov"),
@@ -129,7 +129,7 @@ def read_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarra
             raise UserError(f"{path} holds no frames: give a folder of images, or a video")
         each = stills([p.read_bytes for p in found], [str(p) for p in found], max_pixels)
     elif path.is_file():
-        each = shots(content_of(path), str(path), max_pixels)
+        each = shots(read_given(path, limit=LARGEST), str(path), max_pixels)
     else:
         raise UserError(f"{path} does not exist: give a video, an animation or a folder of frames")
     frames: list[np.ndarray] = []
@@ -144,18 +144,6 @@ def counted(name: str) -> tuple[tuple[str, int], ...]:
     """What frames are sorted by: their names, numbers in these by size, 2.png before 10.png."""
     parts = re.findall(r"([^0-9]*)([0-9]*)", name)
     return tuple((text, int(digits or -1)) for text, digits in parts)
-
-
-def content_of(path: Path) -> bytes:
-    """The bytes of a file of a clip.
-
-    Raises:
-      UserError: It cannot be read.
-    """
-    try:
-        return read_regular(path, limit=LARGEST)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def thinned(seconds: Float[np.ndarray, " t"], rate: float, name: str) -> np.ndarray:
