@@ -131,8 +131,10 @@ class Mesh(Ranged):
 
     data: Annotated[int, Within(-1, 2**20)] = -1
     """Devices along the axis `data`, over which batches are split; -1: all that are left."""
-    fsdp: Positive = 1
-    """Devices along the axis `fsdp`, over which batches are split, too."""
+    fsdp: Positive | None = None
+    """Devices along the axis `fsdp`, over which batches are split, too, and over which parameters
+    lie in shares; 1: they lie whole on every device; None: `data` counts all devices, and
+    parameters lie in shares over all of them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,19 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxgan.nn import resample
-from jaxgan.nn.initializers import TORCH, Init, normal
+from jaxgan.nn.initializers import TORCH, Init, Initializer, normal
 from jaxgan.nn.reduce import add_bias
+from jaxgan.parallel.sharding import SHARES, at_use
 
 Reparam = Callable[[], nn.Module]
+
+
+def in_shares(
+    module: nn.Module, name: str, start: Initializer, shape: tuple[int, ...]
+) -> Float[Array, "..."]:
+    """A float32 parameter of a module that gathers it at its use (`jaxgan.parallel.sharding`)."""
+    value = module.param(name, start, shape, jnp.float32)
+    return module.get_variable(SHARES, name) if module.has_variable(SHARES, name) else value
 
 
 class _Layer(nn.Module):
@@ -44,7 +53,7 @@ class _Layer(nn.Module):
     def kernel_and_factor(
         self, shape: tuple[int, ...]
     ) -> tuple[Float[Array, "..."], Float[Array, "..."] | float]:
-        kernel = self.param("kernel", self.initializer.kernel, shape, jnp.float32)
+        kernel = in_shares(self, "kernel", self.initializer.kernel, shape)
         return kernel, 1.0 if self.reparam is None else self.reparam()(kernel)
 
     def kernel(self, shape: tuple[int, ...]) -> Float[Array, "..."]:
@@ -67,7 +76,7 @@ class Dense(_Layer):
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         """Returns [..., features]."""
         kernel = self.kernel((x.shape[-1], self.features))
-        return self.add_bias(x.astype(self.dtype) @ kernel.astype(self.dtype), x.shape[-1])
+        return self.add_bias(x.astype(self.dtype) @ at_use(kernel.astype(self.dtype)), x.shape[-1])
 
 
 class Conv(_Layer):
@@ -180,4 +189,4 @@ class Embed(_Layer):
     @nn.compact
     def __call__(self, label: Int[Array, "*b"]) -> Float[Array, "*b d"]:
         """Rows of the table: [...] integers below `classes` to [..., features]."""
-        return self.kernel((self.classes, self.features))[label].astype(self.dtype)
+        return at_use(self.kernel((self.classes, self.features)).astype(self.dtype))[label]

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxgan.backend import on_cpu
 from jaxgan.errors import UserError
+from jaxgan.parallel.sharding import at_use
 
 Form = Literal["plain", "native", "phases", "spread", "matmul", "unrolled"]
 """How a convolution is computed.
@@ -187,7 +188,7 @@ def conv(
         form = "matmul" if bare and (whole or one) else "native"
     if form == "native":
         return _convolve(x, kernel, dtype, padding, stride)
-    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    x, kernel = x.astype(dtype), at_use(kernel.astype(dtype))
     if whole:
         return jnp.einsum("bhwi,hwio->bo", x, kernel)[:, None, None]
     return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
@@ -249,7 +250,7 @@ def conv_clip(
     if form == "native":
         return lax.conv_general_dilated(
             x.astype(dtype),
-            kernel.astype(dtype),
+            at_use(kernel.astype(dtype)),
             (1, stride, stride),
             [(0, 0), (padding, padding), (padding, padding)],
             dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
@@ -301,12 +302,12 @@ def conv_transpose(
             form = "native" if stride == 1 else _choose()
     if form == "matmul":
         kernel = kernel[::-1, ::-1][padding : k - padding, padding : k - padding]
-        return jnp.einsum("bi,hwio->bhwo", x[:, 0, 0].astype(dtype), kernel.astype(dtype))
+        return jnp.einsum("bi,hwio->bhwo", x[:, 0, 0].astype(dtype), at_use(kernel.astype(dtype)))
     low = k - 1 - padding
     if form == "native":
         return lax.conv_general_dilated(
             x.astype(dtype),
-            kernel.astype(dtype),
+            at_use(kernel.astype(dtype)),
             (1, 1),
             [(low, low + output_padding)] * 2,
             lhs_dilation=(stride, stride),
@@ -314,7 +315,7 @@ def conv_transpose(
         )
     out = [(n - 1) * stride - 2 * padding + k + output_padding for n in x.shape[1:3]]
     compute = _spread if form == "spread" else _in_phases
-    return compute(x.astype(dtype), kernel.astype(dtype), stride, low, out)
+    return compute(x.astype(dtype), at_use(kernel.astype(dtype)), stride, low, out)
 
 
 def _spread(x: Array, kernel: Array, stride: int, low: int, out: list[int]) -> Array:
@@ -381,7 +382,7 @@ def _convolve(
     high, wide = padding if isinstance(padding, tuple) else (padding, padding)
     return lax.conv_general_dilated(
         x.astype(dtype),
-        kernel.astype(dtype),
+        at_use(kernel.astype(dtype)),
         (stride, stride),
         [(high, high), (wide, wide)],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),

@@ -87,7 +87,11 @@ class SpectralNorm(nn.Module):
                 vectors = iterate(vectors)
             u.value, v.value = vectors
         left, right = jax.lax.stop_gradient((u.value, v.value))
-        estimates = ((left @ matrix) * right).sum(-1)
+        # First over the axes that devices do not share out, so that a scalar is what travels.
+        if self.axis in (-1, kernel.ndim - 1):
+            estimates = (left * (right @ matrix.T)).sum(-1)
+        else:
+            estimates = ((left @ matrix) * right).sum(-1)
         if self.is_mutable_collection("spectral"):
             sigma.value = jax.lax.stop_gradient(estimates)
         first = estimates[0] if lead else estimates

@@ -11,8 +11,10 @@ from jaxgan.errors import UserError
 AXES = ("data", "fsdp")
 
 
-def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
+def make_mesh(data: int = -1, fsdp: int | None = None) -> Mesh:
     """Devices as [data, fsdp]; -1 for `data` takes all that are left, fewer use the first ones.
+
+    None for `fsdp` makes one row of them: [1, data].
 
     Raises:
         UserError: there are not as many devices, or not a whole number of rows.
@@ -22,27 +24,29 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
     return Mesh(np.array(devices[: math.prod(sizes)]).reshape(sizes), AXES)
 
 
-def mesh_shape(devices: int, data: int, fsdp: int) -> tuple[int, int]:
-    """Sizes of the axes, with `data` worked out where it is -1.
+def mesh_shape(devices: int, data: int, fsdp: int | None) -> tuple[int, int]:
+    """Sizes of the axes, with what is -1 or None worked out.
 
     Raises:
         UserError: there are not as many devices, or not a whole number of rows.
     """
-    if fsdp < 1 or data == 0 or data < -1:
+    if (fsdp is not None and fsdp < 1) or data == 0 or data < -1:
         raise UserError(f"mesh is data {data}, fsdp {fsdp}: sizes are positive, or data is -1")
+    row = fsdp or 1
     if data == -1:
-        data = devices // fsdp
-        if data * fsdp != devices:
+        data = devices // row
+        if data * row != devices:
             raise UserError(
                 f"mesh has fsdp {fsdp}, which does not divide {devices} devices: "
                 "choose --mesh.fsdp among their divisors"
             )
-    if data * fsdp > devices:
+    if data * row > devices:
+        asked = f"data {data}" if fsdp is None else f"data {data} x fsdp {fsdp}"
         raise UserError(
-            f"mesh is data {data} x fsdp {fsdp}, but there are {devices} devices: "
+            f"mesh is {asked}, but there are {devices} devices: "
             "choose fewer, or --mesh.data -1 for all"
         )
-    return data, fsdp
+    return (1, data) if fsdp is None else (data, fsdp)
 
 
 def batch_sharding(mesh: Mesh, *, leading: int) -> NamedSharding:

@@ -2,10 +2,16 @@
 
 An array is split along its last axis, over as many devices as divide that axis; arrays of less than
 64 KB stay whole on every device, and so do the networks' statistics. Parameters are split over the
-axis `fsdp`. Optimiser states and averages are split over all devices, because nothing reads them
-but the update: gradients arrive reduced and scattered, every device updates its share, and the new
-parameters are gathered once. (Rajbhandari et al. 2020, "ZeRO"; Xu et al. 2020, "Automatic
-Cross-Replica Sharding of Weight Update in Data-Parallel Training".)
+axis `fsdp`, which by default holds all devices; optimiser states and averages are split over all
+devices in any case. So every device updates and averages its share: gradients arrive reduced and
+scattered. (Rajbhandari et al. 2020, "ZeRO"; Xu et al. 2020, "Automatic Cross-Replica Sharding of
+Weight Update in Data-Parallel Training".)
+
+A layer gathers its kernel where it multiplies by it (`at_use`), after all that is done to the
+kernel alone: spectral norm's factor, sums of taps, the cast to the compute type. Each device does
+that to its share, and what travels is of the compute type: half the bytes in bfloat16, deliberately,
+for the product would round the kernel in any case. Other parameters, and kernels of modules that
+are not `jaxgan.nn`'s, are gathered as they are stored.
 """
 
 import functools
@@ -19,7 +25,17 @@ from jaxtyping import PyTree
 
 from jaxgan.state import State
 
+SHARES = "shares"
+"""The collection of Flax in which layers find their kernels as they are stored."""
+
 _WHOLE_BELOW = 2**14  # elements
+
+_MOST_WAYS = {"TPU v5": 64}
+"""By the kind of device, over how many an array is split at most. Over 128 chips of v5p the
+compiler makes all-reduces of padded pieces of what should be gathered (libtpu 0.0.42, 2026-11)."""
+
+# A jit cache key: what is traced for one mesh is traced anew for another.
+_used_on = jax.make_user_context(None)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -59,8 +75,32 @@ def kept(mesh: Mesh | None, params: PyTree) -> PyTree:
 
 
 def gathered(mesh: Mesh | None, params: PyTree) -> PyTree:
-    """Parameters as networks use them: whole, on every device."""
+    """Parameters whole, on every device."""
     return _lay(params, mesh, lambda mesh, _: replicated(mesh))
+
+
+def used_on(mesh: Mesh | None) -> Any:
+    """Context manager: networks that are applied in it gather over this mesh what they use."""
+    return _used_on(mesh)
+
+
+def variables_in_shares(mesh: Mesh | None, params: PyTree) -> dict[str, PyTree]:
+    """Flax's collections of a network's parameters, for an application in `used_on(mesh)`.
+
+    All parameters are whole for any module that asks for them. Layers that gather at their use take
+    their own from SHARES, and what is whole is then never computed.
+    """
+    if mesh is None or mesh.size == 1:
+        return {"params": params}
+    return {"params": gathered(mesh, params), SHARES: params}
+
+
+def at_use(kernel: jax.Array) -> jax.Array:
+    """What a network multiplies by, whole on every device; the last thing done to a kernel."""
+    mesh = _used_on.value
+    if mesh is None or mesh.size == 1:
+        return kernel
+    return gathered(mesh, jax.lax.optimization_barrier(kernel))
 
 
 def shared_out(mesh: Mesh | None, tree: PyTree) -> PyTree:
@@ -79,42 +119,52 @@ def _lay(tree: PyTree, mesh: Mesh | None, rule: Callable[[Mesh, PyTree], PyTree]
 
 
 def _kept(mesh: Mesh, tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: _split(mesh, x, ["fsdp"]), tree)
+    fine = _fine(mesh)
+    axes = [name for name in fine.axis_names if name.startswith("fsdp")]
+    return jax.tree.map(lambda x: _split(fine, x, axes), tree)
 
 
 def _shared_out(mesh: Mesh, tree: PyTree) -> PyTree:
     fine = _fine(mesh)
-    axes = ["fsdp", *(name for name in fine.axis_names if name != "fsdp")]
+    axes = sorted(fine.axis_names, key=lambda name: name.startswith("data"))
     return jax.tree.map(lambda x: _split(fine, x, axes), tree)
 
 
 def _fine(mesh: Mesh) -> Mesh:
-    """The same devices in the same order, with `data` taken apart into its prime factors.
+    """The same devices in the same order, with both axes taken apart into their prime factors.
 
     So 768 channels can be split 256 ways on 512 devices.
     """
-    data, fsdp = mesh.devices.shape
-    factors = []
-    divisor = 2
-    while data > 1:
-        if data % divisor:
+    sizes = {
+        f"{axis}_{index}": factor
+        for axis, size in zip(mesh.axis_names, mesh.devices.shape, strict=True)
+        for index, factor in enumerate(_factors(size))
+    }
+    return Mesh(mesh.devices.reshape(*sizes.values()), tuple(sizes))
+
+
+def _factors(size: int) -> list[int]:
+    """Prime factors, the smallest first; 1 of 1."""
+    found, divisor = [], 2
+    while size > 1:
+        if size % divisor:
             divisor += 1
         else:
-            factors.append(divisor)
-            data //= divisor
-    names = [f"data_{index}" for index in range(len(factors))]
-    return Mesh(mesh.devices.reshape(*factors, fsdp), (*names, "fsdp"))
+            found.append(divisor)
+            size //= divisor
+    return found or [1]
 
 
 def _split(mesh: Mesh, x: Any, axes: list[str]) -> NamedSharding:
     """Splits the last axis of x over those of `axes` that divide it, in order."""
     used: list[str] = []
     if x.ndim and np.prod(x.shape) >= _WHOLE_BELOW:
-        rest = x.shape[-1]
+        rest, ways = x.shape[-1], _MOST_WAYS.get(mesh.devices.flat[0].device_kind, mesh.size)
         for axis in axes:
-            if mesh.shape[axis] > 1 and rest % mesh.shape[axis] == 0:
+            size = mesh.shape[axis]
+            if 1 < size <= ways and rest % size == 0:
                 used.append(axis)
-                rest //= mesh.shape[axis]
+                rest, ways = rest // size, ways // size
     if not used:
         return replicated(mesh)
     return NamedSharding(mesh, PartitionSpec(*[None] * (x.ndim - 1), tuple(used)))

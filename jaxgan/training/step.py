@@ -18,7 +18,7 @@ from jaxgan import backend
 from jaxgan.augment import DIFF_NUMBERS, diff_augment, parse_policy
 from jaxgan.errors import UserError
 from jaxgan.fields import Image, Resolution
-from jaxgan.parallel.sharding import gathered, kept, replicated, shared_out, state_shardings
+from jaxgan.parallel.sharding import kept, replicated, shared_out, state_shardings
 from jaxgan.ranges import Positive, Seed, checked
 from jaxgan.state import State
 from jaxgan.system import (
@@ -434,7 +434,7 @@ class _Turn:
             state.opt[player.slot],
         )
         others = {name: p for name, p in state.params.items() if name not in player.owns}
-        update: _Update = partial(self._update, gathered(self.mesh, others))
+        update: _Update = partial(self._update, others)
         if player.repeats == 1:
             first = jax.tree.map(lambda x: x[0], batches)
             moving, (metrics, out) = update(moving, (first, 0))
@@ -478,11 +478,10 @@ class _Turn:
         self, others: dict[str, PyTree], moving: _Moving, batch: Examples, repeat: Any
     ) -> tuple[PyTree, _Moving, Metrics, dict[str, Array]]:
         """The mean gradient over micro-batches, and what their losses wrote, said and emitted."""
-        whole = gathered(self.mesh, moving.owned)
         differentiate = jax.grad(partial(self._objective, others, repeat), has_aux=True)
 
         def gradient(written: Any, batch: Examples, part: Any) -> Any:
-            grads, (written, metrics, out) = differentiate(whole, written, batch, part)
+            grads, (written, metrics, out) = differentiate(moving.owned, written, batch, part)
             return shared_out(self.mesh, grads), written, metrics, out
 
         def accumulate(carry: Any, seen: Any) -> Any:
@@ -508,7 +507,7 @@ class _Turn:
         self,
         others: dict[str, PyTree],
         repeat: Any,
-        whole: dict[str, PyTree],
+        owned: dict[str, PyTree],
         written: Any,
         batch: Examples,
         part: Any,
@@ -518,7 +517,7 @@ class _Turn:
         key = jax.random.fold_in(self.key, repeat)
         view = View(
             self.networks,
-            {**others, **whole},
+            {**others, **owned},
             stats,
             train=True,
             memory=memory,
