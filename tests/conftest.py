@@ -80,3 +80,9 @@ def one_device() -> jax.sharding.Mesh:
     from jaxgan.parallel.mesh import make_mesh
 
     return make_mesh(1, 1)
+
+
+@pytest.fixture
+def all_in_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small arrays, too, are split over devices and gathered at their use."""
+    monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 0)

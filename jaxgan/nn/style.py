@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxgan.nn import fir, resample
 from jaxgan.nn.equalized import EqualizedRate, equalized
-from jaxgan.nn.layers import Dense
+from jaxgan.nn.layers import Dense, in_shares
 from jaxgan.nn.norm import PixelNorm
+from jaxgan.parallel.sharding import at_use
 
 EPSILON = 1e-8  # of demodulation
 
@@ -99,7 +100,7 @@ class ModulatedConv(nn.Module):
         """[b, h, w, in] to [b, y, x, features]."""
         k, inputs = self.kernel_size, x.shape[-1]
         scale = Dense(inputs, **equalized(bias=1.0), name="affine")(style)
-        kernel = self.param("kernel", jinit.normal(1.0), (k, k, inputs, self.features))
+        kernel = in_shares(self, "kernel", jinit.normal(1.0), (k, k, inputs, self.features))
         # The gain joins the scales. As a product of its own with the kernel, whose square has a
         # gradient too, it would be computed in shares of channels where gradients are shared out,
         # and maps would follow: a step at 1024 pixels on 8 devices gathered 47 GB.
@@ -113,7 +114,7 @@ class ModulatedConv(nn.Module):
         else:
             y = resample.conv(y, kernel, padding=k // 2, dtype=self.dtype)
         if self.demodulate:
-            power = jnp.square(scale) @ jnp.square(kernel).sum((0, 1))
+            power = jnp.square(scale) @ at_use(jnp.square(kernel).sum((0, 1)))
             after = after * jax.lax.rsqrt(power + EPSILON)[:, None, None]
         return y * after.astype(y.dtype)
 

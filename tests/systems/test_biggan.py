@@ -259,6 +259,7 @@ def test_gradients_are_those_of_the_plain_formula(monkeypatch):
     assert not ours["block3"]["conv2"]["bias"].any()
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_equal_one(rng):
     """With the attention's gate open: biases that only it sees must not be rounding noise.
 

@@ -169,6 +169,7 @@ def test_all_that_is_judged_is_augmented(view, rng):
     assert seen == [(2, *TINY.shape)] * 6
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_equal_one_and_keep_what_the_generators_made(rng):
     """Pools included, which are full in the second of four steps.
 

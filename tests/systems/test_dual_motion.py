@@ -301,6 +301,7 @@ def test_what_cannot_be_is_refused(settings, message):
         dataclasses.replace(TINY, **settings)
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_equal_one(clips):
     made = []
     for mesh in (make_mesh(1), make_mesh(8)):

@@ -186,6 +186,7 @@ def test_a_step_of_the_second_stage_moves_all(rng, state):
         ), name
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_equal_one():
     images = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)).astype(np.float32)
     before, made = jax.device_get(begun(TINY)), []

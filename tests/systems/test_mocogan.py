@@ -293,6 +293,7 @@ def test_clips_may_be_longer_than_those_learned_from(state):
     assert longer.shape == (2, 25, 8, 8, 1)
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_equal_one():
     system = dataclasses.replace(TINY, noise=0.1)
     clips = np.random.default_rng(0).uniform(-1, 1, (8, 7, 8, 8, 1)).astype(np.float32)

@@ -62,6 +62,7 @@ def test_the_discriminator_sees_input_and_image(view, rng):
     assert a["real_logits"] != b["real_logits"]
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_and_micro_batches_equal_one(rng):
     pairs = [batch(rng, 16) for _ in range(3)]
     system = dataclasses.replace(TINY, learning_rate=2e-4)  # Adam scales up rounding by it

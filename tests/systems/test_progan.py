@@ -250,6 +250,7 @@ def test_resumed_on_other_devices_agrees(whole, tmp_path, stop):
     )
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_equal_one_at_a_fade(rng):
     # As the runs below, so that they share compiled programs.
     images = rng.uniform(-1, 1, (8, 8, 8, 1)).astype(np.float32)

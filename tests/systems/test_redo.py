@@ -228,6 +228,7 @@ def _apart(got, want, slopes):
     return max(jax.tree.leaves(apart))
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_and_micro_batches_equal_one(rng):
     system = ATTENDS
     batch = images(rng, 32).reshape(2, 16, 32, 32, 3)

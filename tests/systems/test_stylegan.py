@@ -178,6 +178,7 @@ def test_r1_is_half_gamma_times_the_squared_slope(state, rng):
     assert loss > 10 * metrics["penalty"]
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_equal_one_at_a_fade(rng):
     """From a constant that is none: at the start there is no deviation to divide by, and the
     gradient of the first bias is rounding alone, of which Adam makes whole steps.

@@ -199,6 +199,7 @@ def test_psi_0_is_one_image(state, rng):
     np.testing.assert_array_equal(TINY.make(view, {"z": z, "psi": np.ones(3, np.float32)}), plain)
 
 
+@pytest.mark.usefixtures("all_in_shares")
 def test_eight_devices_equal_one_with_lazy_players(rng):
     system = dataclasses.replace(TINY, path_every=2, r1_every=2, path_shrink=1)
     data = rng.uniform(-1, 1, (3, 16, 8, 8, 1)).astype(np.float32)

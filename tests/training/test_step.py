@@ -280,15 +280,15 @@ def test_same_seed_same_bits_and_another_seed_differs(rng):
     assert (np.asarray(a) != np.asarray(b)).any()
 
 
+@pytest.mark.usefixtures("all_in_shares")
 @pytest.mark.parametrize("micro", [1, 2])
-def test_eight_devices_equal_one(rng, micro, monkeypatch):
+def test_eight_devices_equal_one(rng, micro):
     """Batch norm sees the global batch, latents are drawn at global shape, updates are shared."""
-    monkeypatch.setattr("jaxgan.parallel.sharding._WHOLE_BELOW", 0)
     system = TinyGAN(repeats=2)
     shape = (2, *((micro,) if micro > 1 else ()), 32 // micro, 2)
     images = rng.normal(size=shape).astype(np.float32)
     states = []
-    for mesh in (make_mesh(1, 1), make_mesh(8, 1), make_mesh(4, 2)):
+    for mesh in (make_mesh(1), make_mesh(8), make_mesh(8, 1), make_mesh(4, 2)):
         step, state = make_step(system, micro=micro, mesh=mesh), init(system, mesh=mesh)
         sharding = batch_sharding(mesh, leading=images.ndim - 2)
         batch = {"image": jax.device_put(images, sharding)}

@@ -34,6 +34,7 @@ def batches(system, count, rng):
         yield batch
 
 
+@pytest.mark.usefixtures("all_in_shares")
 @pytest.mark.parametrize("system", SMALL.values(), ids=SMALL)
 def test_eight_devices_equal_one(system, rng):
     """The sums' order differs, so where a ReLU or the hinge is at its kink, a sample may fall on
