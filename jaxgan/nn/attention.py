@@ -59,7 +59,8 @@ def _at_once_forward(query, key, value):  # type: ignore[no-untyped-def]
     query, top = jax.lax.optimization_barrier((query, top))
     weights = jnp.exp(_product("bnk,bmk->bnm", query, key) - top)
     total = weights.sum(-1, keepdims=True)
-    weights = weights.astype(value.dtype)
+    # Without this one the map is written in float32 for all that reads it.
+    weights = jax.lax.optimization_barrier(weights.astype(value.dtype))
     out = _product("bnm,bmv->bnv", weights, value) / total
     return out.astype(value.dtype), (query, key, value, weights, total, out)
 
