@@ -102,11 +102,13 @@ def test_two_processes_of_four_equal_one(config, one, launch, tmp_path):  # noqa
     assert_same(one, Run(tmp_path / "two"))
 
 
+@pytest.mark.usefixtures("all_in_shares")
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_checkpoint_of_eight_goes_on_elsewhere(config, one, before_the_end, devices, tmp_path):
     digests = set()
     for mesh in (
         make_mesh(4, 2),
+        make_mesh(8, 1),  # parameters whole
         make_mesh(devices),
         make_mesh(devices // 2 or 1, min(devices, 2)),
     ):

@@ -9,9 +9,9 @@ Weight Update in Data-Parallel Training".)
 
 A layer gathers its kernel where it multiplies by it (`at_use`), after all that is done to the
 kernel alone: spectral norm's factor, sums of taps, the cast to the compute type. Each device does
-that to its share, and what travels is of the compute type: half the bytes in bfloat16, deliberately,
-for the product would round the kernel in any case. Other parameters, and kernels of modules that
-are not `jaxgan.nn`'s, are gathered as they are stored.
+that to its share, and what travels is of the compute type: half the bytes in bfloat16, and no
+number differs, for the product rounds the kernel in any case. Other parameters, and kernels of
+modules that are not `jaxgan.nn`'s, are gathered as they are stored.
 """
 
 import functools
@@ -100,6 +100,7 @@ def at_use(kernel: jax.Array) -> jax.Array:
     mesh = _used_on.value
     if mesh is None or mesh.size == 1:
         return kernel
+    # Without the barrier XLA for TPUs gathers first and casts then (libtpu 0.0.42, 2026-11).
     return gathered(mesh, jax.lax.optimization_barrier(kernel))
 
 

@@ -67,7 +67,7 @@ def checkpoints_pass_between_one_and_two(folder: Path) -> None:
     """State of which every array is split that can be, over all devices or two of them."""
     sharding._WHOLE_BELOW = 0
     system = Run(folder / "run").system
-    for fsdp in (1, 2):
+    for fsdp in (None, 1, 2):
         mesh = make_mesh(-1, fsdp)
         like = state_shapes(system, mesh)
         with Checkpoints(folder / "run" / "checkpoints") as reader:

@@ -227,6 +227,9 @@ def test_one_process_has_no_last_words(tmp_path):
         assert words._shell is None
 
 
+OVER = (None, 1, 2)  # all devices, none, two of them
+
+
 def test_what_two_processes_do_together(tmp_path):
     """See of_two.py; and what two saved is what one reads, bit for bit, and the reverse."""
     run = jaxgan.train(experiment(steps=6), tmp_path / "run", console=QUIET)
@@ -239,9 +242,9 @@ def test_what_two_processes_do_together(tmp_path):
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     assert told.returncode == 0, told.stdout
-    for line in ("[0] all well", "[1] all well", f"fsdp 1 has {digest}", f"fsdp 2 has {digest}"):
+    for line in ("[0] all well", "[1] all well", *(f"fsdp {n} has {digest}" for n in OVER)):
         assert line in told.stdout
     like = state_shapes(Run(tmp_path / "run").system, make_mesh(1))
-    for name in ("again1", "again2"):
+    for name in (f"again{n}" for n in OVER):
         with Checkpoints(tmp_path / name / "checkpoints") as reader:
             assert state_sha256(reader.restore(like)) == digest

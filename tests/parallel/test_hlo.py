@@ -61,7 +61,7 @@ def test_of_a_conditional_every_branch_counts():
 
 
 def test_collectives():
-    mesh = make_mesh(8)
+    mesh = make_mesh(8, 1)
     split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["data"], []))
 
     def sums(x):

@@ -1,6 +1,8 @@
 """Which array goes where, and that a State keeps its layout through steps."""
 
 import dataclasses
+import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ import pytest
 from flax import linen as nn
 
 from jaxgan import Player, init, make_step
-from jaxgan.fields import Points
+from jaxgan.fields import Image, Points
+from jaxgan.nn.layers import Conv
+from jaxgan.nn.spectral import SpectralNorm
 from jaxgan.nn.style import ModulatedConv
 from jaxgan.parallel import sharding
 from jaxgan.parallel.hlo import Program
@@ -29,6 +33,8 @@ from tests.toys import Numbers, TinyGAN
         (4, 2, (3, 3, 64, 96), (3, 3, 64, 48), (3, 3, 64, 12)),
         (2, 3, (3, 3, 64, 96), (3, 3, 64, 32), (3, 3, 64, 16)),
         (1, 8, (3, 3, 64, 96), (3, 3, 64, 12), (3, 3, 64, 12)),
+        (8, None, (3, 3, 64, 96), (3, 3, 64, 12), (3, 3, 64, 12)),
+        (6, None, (3, 3, 64, 80), (3, 3, 64, 40), (3, 3, 64, 40)),  # a factor of the devices
         (8, 1, (20_000, 3), (20_000, 3), (20_000, 3)),
         (8, 1, (1024,), (1024,), (1024,)),  # small
         (1, 1, (3, 3, 64, 96), (3, 3, 64, 96), (3, 3, 64, 96)),
@@ -110,3 +116,51 @@ def test_no_map_travels():
     weights, a_map = 3 * 3 * (32 + 64) * 64 * 4, 32 * 16 * 16 * 64 * 4
     assert found["all-gather"]["bytes"] >= weights
     assert sum(each["bytes"] for each in found.values()) < a_map
+
+
+class Layered(nn.Module):
+    """A layer of the house, and one that is not, which gathers nothing itself."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        reparam = partial(SpectralNorm, epsilon=1e-6)
+        h = Conv(64, scale="up", reparam=reparam, dtype=jnp.bfloat16, name="ours")(x)
+        return nn.Dense(64, name="flax")(h.astype(jnp.float32))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gathers(Numbers):
+    """A network whose kernels are all split."""
+
+    def data(self):
+        return ({"image": Image((4, 4, 64))},)
+
+    def networks(self):
+        return {"a": Layered()}
+
+    def inputs(self):
+        return {"a": (jnp.zeros((1, 4, 4, 64)),)}
+
+
+def test_a_layer_gathers_its_kernel_in_the_compute_type_and_others_as_they_are_stored(monkeypatch):
+    """With the factor and the sums of taps done on each device's share."""
+    monkeypatch.setattr(sharding, "_WHOLE_BELOW", 4096)
+
+    def loss(view, batch, key):
+        return jnp.square(view("a", batch["image"])).mean(), {}
+
+    player = Player(name="a", owns=("a",), loss=loss, optimizer=optax.adam(0.1), writes=("a",))
+    system, mesh = Gathers(players=(player,)), make_mesh(8)
+    layout = batch_sharding(mesh, leading=0)
+    batch = {"image": jax.ShapeDtypeStruct((32, 4, 4, 64), jnp.float32, sharding=layout)}
+    lowered = make_step(system, mesh=mesh).lower(state_shapes(system, mesh), batch)
+    # CPUs widen what they send, so the type is that of the program as it was written.
+    wide = r"sharding_constraint .* <@mesh, \[\{\}, \{\}, \{\}, \{\}\]> : tensor<4x4x64x64xbf16>"
+    assert re.search(wide, lowered.as_text())
+    gathered = sorted(
+        instruction.shapes[0][1]
+        for body in Program(lowered.compile().as_text()).computations.values()
+        for instruction in body.values()
+        if instruction.opcode == "all-gather" and len(instruction.shapes[0][1]) > 1
+    )
+    assert gathered == [(4, 4, 64, 64), (64, 64)]
