@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxgan.parallel.hlo import Program, Transfer
+from jaxgan.parallel.hlo import Program, Transfer, memory_of
 from jaxgan.parallel.mesh import make_mesh
 
 
@@ -232,3 +232,47 @@ def test_what_stays_on_a_chip_crosses_no_link():
     assert ring.received([0, 1, 2, 3]) == 400
     assert ring.received([0, 0, 1, 1]) == 400
     assert ring.received([0, 0, 0, 0]) == 0
+
+
+def test_memory():
+    assert memory_of(
+        "BufferAssignment:\n"
+        "allocation 0: size 100, parameter 3, shape |f32[25]| at ShapeIndex {}, maybe-live-out:\n"
+        " value: <24 copy.3 @0> (size=7,offset=0): f32[1]{0}\n"
+        "allocation 1: size 20, parameter 4, shape |f32[5]| at ShapeIndex {}:\n"
+        "allocation 2: size 8, output shape is |(f32[25], f32[])|, maybe-live-out:\n"
+        "allocation 3: size 4, maybe-live-out:\n"
+        "allocation 4: size 512, thread-local:\n"
+        "allocation 5: size 60, constant:\n"
+        "allocation 6: size 4096, color 1, preallocated-temp:\n"
+        "allocation 7: size 1000, preallocated-temp:\n"
+    ) == (120, 112, 100, 1000)
+
+
+STORED = """\
+HloModule step, is_scheduled=true
+
+ENTRY %main (x: f32[3,3], y: bf16[4]) -> f32[3,3] {
+  %x = f32[3,3]{0,1:T(8,128)} parameter(0)
+  %y = bf16[4]{0} parameter(1)
+  %a = f32[3,3]{0,1:T(8,128)} add(%x, %x)
+  %s = (f32[4]{0:T(256)S(1)}, f32[4]{0:T(256)}, u32[]) copy-start(%a)
+  %b = f32[4]{0:T(256)S(1)} copy-done(%s)
+  %f = (bf16[4]{0}, f32[8]{0}) fusion(%y, %b), output_to_operand_aliasing={{0}: (0, {})}, calls=%g
+  %e = f32[8]{0} get-tuple-element(%f), index=1
+  ROOT %r = f32[3,3]{0,1:T(8,128)} copy(%a)
+}
+"""
+
+
+def test_traffic_counts_tiles_and_not_what_is_handed_on():
+    tile = 8 * 128 * 4
+    add, move, fusion, copy = 3 * tile, 2 * 256 * 4, 256 * 4 + 8 * 4, 2 * tile
+    assert Program(STORED).traffic() == add + move + fusion + copy
+
+
+def test_traffic_is_nearly_what_xla_counts():
+    x = jax.ShapeDtypeStruct((256, 256), jnp.float32)
+    compiled = jax.jit(lambda x, y: jnp.tanh(x @ y) + x).lower(x, x).compile()
+    counted = Program(compiled.as_text()).traffic()
+    assert counted == pytest.approx(compiled.cost_analysis()["bytes accessed"], rel=0.1)
