@@ -1,16 +1,24 @@
 """Plans for the devices that the tests have; other compilers are an extra."""
 
 import dataclasses
+import functools
 import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 
 import jax
 import pytest
 
-from jaxgan import cli
+from jaxgan import cli, config
 from jaxgan.config import Data, Experiment, Mesh
 from jaxgan.errors import UserError
-from jaxgan.plan import find_topology, plan
+from jaxgan.parallel.hardware import CHIPS
+from jaxgan.plan import find_topology, plan, quick_plan
 from jaxgan.systems.gan import GAN
 from tests.toys import TinyGAN
 
@@ -19,6 +27,7 @@ FIELDS = {
     *("argument_bytes", "temporary_bytes", "peak_bytes", "memory_bytes", "fits"),
     *("flops_per_step", "flops_per_image", "bytes_accessed", "collectives"),
     *("step_seconds", "step_seconds_source", "images_per_second", "mfu", "compile_seconds"),
+    *("wire_hidden_seconds", "wire_exposed_seconds", "effort", "quick"),
 }
 
 
@@ -44,6 +53,7 @@ def test_a_plan_counts_what_the_layers_cost():
     assert eight.flops_per_image == pytest.approx(one.flops_per_image, rel=0.5)
     assert one.peak_bytes >= one.argument_bytes + one.temporary_bytes
     assert (one.step_seconds, one.fits, one.memory_bytes) == (None, None, None)
+    assert (one.wire_hidden_seconds, one.wire_exposed_seconds, one.effort) == (None, None, None)
 
 
 def work(micro=1, **settings):
@@ -82,6 +92,23 @@ def test_what_does_not_divide_is_refused():
         plan(experiment(mesh=Mesh(fsdp=3)), "cpu:8")
     with pytest.raises(UserError, match="stage is 4"):
         plan(experiment(), "cpu:1", stage=4)
+    with pytest.raises(UserError, match="effort is -1, but cpu:1 has no such choice"):
+        plan(experiment(), "cpu:1", effort=-1)
+    with pytest.raises(UserError, match="effort is 2"):
+        plan(experiment(), "cpu:1", effort=2)
+    with pytest.raises(UserError, match="no quick plan for cpu:8"):
+        quick_plan(experiment, "cpu:8")
+
+
+def test_what_a_compiler_refuses_is_one_line(monkeypatch):
+    def refuse(self, options):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM.\nMore lines."
+        )
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
+    with pytest.raises(UserError, match=r"cpu:1 does not compile: .* on HBM: choose a smaller"):
+        plan(experiment(), "cpu:1")
 
 
 @pytest.mark.skipif(find_spec("libtpu") is not None, reason="the TPU compiler is here")
@@ -90,7 +117,21 @@ def test_a_compiler_that_is_missing_is_named():
         find_topology("tpu:v3:2x2")
 
 
-@pytest.mark.skipif(find_spec("libtpu") is None, reason="needs jaxgan[tpu]")
+def test_a_quick_plan_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypatch):
+    """Another process finds out what is wrong: here, that there is no such topology."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    load = functools.partial(config.load, "gan_ring")
+    with pytest.raises(UserError, match="no topology 'tpu:v9:2x2': TPU versions are"):
+        quick_plan(load, "tpu:v9:2x2")
+    assert not list(tmp_path.iterdir())
+    assert not multiprocessing.active_children()
+
+
+needs_tpu = pytest.mark.skipif(find_spec("libtpu") is None, reason="needs jaxgan[tpu]")
+
+
+@needs_tpu
 def test_a_tpu_plan():
     system = dataclasses.replace(GAN(), dtype="bfloat16")
     found = plan(experiment(system), "tpu:v3:2x2")
@@ -98,6 +139,79 @@ def test_a_tpu_plan():
     assert found.fits
     assert found.step_seconds > 0
     assert 0 < found.mfu < 1
+    assert (found.effort, found.quick) == (0, False)
+    # All eight cores take part, two on a chip, which lacks 3/4: once, or twice where they reduce.
+    assert {*found.collectives} == {"all-reduce", "all-gather"}
+    reduced, gathered = (found.collectives[f"all-{kind}"]["bytes"] for kind in ("reduce", "gather"))
+    seconds = 3 / 4 * (2 * reduced + gathered) / CHIPS["tpu v3"].links
+    assert found.wire_hidden_seconds == 0
+    assert found.wire_exposed_seconds == pytest.approx(seconds)
+
+
+@needs_tpu
+def test_effort_is_recorded_and_changes_the_program():
+    system = dataclasses.replace(GAN(), dtype="bfloat16")
+    least = plan(experiment(system), "tpu:v3:2x2", effort=-1)
+    usual = plan(experiment(system), "tpu:v3:2x2")
+    assert (least.effort, usual.effort) == (-1, 0)
+    assert least.step_seconds != usual.step_seconds
+    assert least.flops_per_step == pytest.approx(usual.flops_per_step, rel=0.05)
+
+
+@needs_tpu
+def test_a_quick_plan_agrees_with_a_whole_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    load = functools.partial(config.load, "gan_ring")
+    quick, whole = quick_plan(load, "tpu:v3:2x2"), plan(load(), "tpu:v3:2x2")
+    for name in ("argument_bytes", "output_bytes", "collectives", "wire_exposed_seconds"):
+        assert getattr(quick, name) == getattr(whole, name), name
+    assert 0 < quick.temporary_bytes <= whole.temporary_bytes
+    assert quick.bytes_accessed == pytest.approx(whole.bytes_accessed, rel=0.1)
+    assert quick.quick
+    assert quick.step_seconds_source == "roofline"
+    assert not list(tmp_path.iterdir())
+
+
+@needs_tpu
+def test_a_model_that_does_not_fit_is_one_line(tmp_path, capsys):
+    file = tmp_path / "c.py"
+    file.write_text(
+        "from jaxgan import Data, Experiment\nfrom jaxgan.systems.gan import GAN\n"
+        "config = Experiment(\n"
+        "    system=GAN(shape=(512, 512, 3)), data=Data(source='digits'), steps=1, batch=200_000\n"
+        ")\n"
+    )
+    assert cli.main(["plan", str(file), "--topology", "tpu:v3:2x2"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "tpu:v3:2x2 does not compile: RESOURCE_EXHAUSTED" in said
+    # What it would need is written down before the compiler refuses.
+    assert cli.main(["plan", str(file), "--topology", "tpu:v3:2x2", "--quick", "--json"]) == 0
+    (quick,) = json.loads(capsys.readouterr().out)
+    assert quick["fits"] is False
+
+
+@needs_tpu
+def test_ctrl_c_leaves_nothing(tmp_path):
+    """Neither a process that compiles nor what it has written."""
+    command = [sys.executable, "-m", "jaxgan", "plan", "biggan_tiny", "--quick"]
+    with subprocess.Popen(
+        [*command, "--topology", "tpu:v5e:4x4"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as child:
+        end = time.monotonic() + 120
+        while not list(tmp_path.glob("jaxgan-plan-*/*")) and time.monotonic() < end:
+            time.sleep(0.1)
+        os.killpg(child.pid, signal.SIGINT)
+        _, said = child.communicate()  # to its end: all have left
+    assert (child.returncode, said) == (130, b"jaxgan: interrupted\n")
+    end = time.monotonic() + 10
+    while list(tmp_path.glob("jaxgan-plan-*")) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not list(tmp_path.glob("jaxgan-plan-*"))
 
 
 def test_the_command(tmp_path, capsys):

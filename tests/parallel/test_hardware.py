@@ -16,6 +16,7 @@ from jaxgan.parallel.hardware import CHIPS, chip_of
         ("TPU v5", "tpu v5p", 1),
         ("TPU v5p", "tpu v5p", 1),
         ("NVIDIA H100 80GB HBM3", "gpu h100", 1),
+        ("NVIDIA H200", "gpu h200", 1),
     ],
 )
 def test_devices_are_known_by_their_kind(kind, chip, devices):
@@ -23,6 +24,8 @@ def test_devices_are_known_by_their_kind(kind, chip, devices):
     assert found is not None
     assert found.flops * devices == CHIPS[chip].flops
     assert found.memory * devices == CHIPS[chip].memory
+    assert found.bandwidth * devices == CHIPS[chip].bandwidth
+    assert found.links * devices == CHIPS[chip].links
 
 
 def test_a_cpu_is_not_known():
