@@ -14,7 +14,7 @@ from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Resolution, draw_items
-from jaxgan.parallel.sharding import used_on, variables_in_shares
+from jaxgan.nn import shares
 
 Place = tuple[str, str]
 """A network, and the path of a module in it, such as ("generator", "block3"); "" is the network."""
@@ -151,7 +151,7 @@ class View:
         """A network, its variables, and whether it runs in training mode."""
         if network in self._pretrained:
             return *self._pretrained[network], False
-        params = variables_in_shares(self._mesh, self._params[network])
+        params = shares.variables(self._mesh, self._params[network])
         return self._networks[network], {**params, **self.stats.get(network, {})}, self.train
 
     def _apply(
@@ -171,7 +171,7 @@ class View:
         if paths := [*asked, *wanted]:
             options["capture_intermediates"] = _at(paths)
             mutable = [*mutable, "intermediates"]
-        with self._edited(network), used_on(self._mesh):
+        with self._edited(network), shares.used_on(self._mesh):
             outputs, written = module.apply(
                 variables, *split_over_devices(inputs, self._mesh), mutable=mutable, **options
             )

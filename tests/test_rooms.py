@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxgan"
 
 # From the ground up; a room may import what stands before it, and itself.
 ROOMS = (
-    ("errors", "interpolate", "replay", "pictures", "interrupt", "colour"),
+    ("ahead", "errors", "interpolate", "replay", "pictures", "interrupt", "colour"),
     ("cpu",),
     ("backend", "console", "ranges"),
     ("bucket",),

@@ -29,7 +29,7 @@ from jaxgan.fields import Resolution
 from jaxgan.latent.concepts import Concepts
 from jaxgan.latent.dissection import Dissection, check_about
 from jaxgan.latent.layers import Layer, intervene, pooled
-from jaxgan.parallel.sharding import gathered
+from jaxgan.nn.shares import gathered
 from jaxgan.ranges import Count, Positive, Rate, Weight, checked
 from jaxgan.run.open import Run
 from jaxgan.state import State

@@ -36,7 +36,8 @@ from jaxgan.latent.space import Space, noisy
 from jaxgan.metrics.base import warn
 from jaxgan.metrics.fidelity import psnr
 from jaxgan.metrics.lpips import NETWORKS, lpips
-from jaxgan.parallel.sharding import gathered, replicated
+from jaxgan.nn.shares import gathered
+from jaxgan.parallel.sharding import replicated
 from jaxgan.pretrained.weights import find_weights
 from jaxgan.ranges import Count, Seed, checked
 from jaxgan.run.open import Run

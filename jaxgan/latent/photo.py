@@ -28,7 +28,7 @@ from jaxgan.latent.layers import Intervention, Layer, intervene, layers, shift
 from jaxgan.latent.painting import interventions, pixels_of
 from jaxgan.latent.perceptual import Perceptual
 from jaxgan.latent.space import Space
-from jaxgan.parallel.sharding import gathered
+from jaxgan.nn.shares import gathered
 from jaxgan.ranges import Count, Positive, Rate, Seed, Weight, checked
 from jaxgan.run.open import Run
 from jaxgan.state import State

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from jaxgan.nn.shares import gathered
 from jaxgan.parallel.mesh import batch_sharding
-from jaxgan.parallel.sharding import gathered
 from jaxgan.run.open import Run
 from jaxgan.state import State
 from jaxgan.training.apply import call_keys, evaluation_view, mesh_of, on_host, placed

@@ -17,19 +17,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxgan.nn import resample
-from jaxgan.nn.initializers import TORCH, Init, Initializer, normal
+from jaxgan.nn.initializers import TORCH, Init, normal
 from jaxgan.nn.reduce import add_bias
-from jaxgan.parallel.sharding import SHARES, at_use
+from jaxgan.nn.shares import at_use, in_shares
 
 Reparam = Callable[[], nn.Module]
-
-
-def in_shares(
-    module: nn.Module, name: str, start: Initializer, shape: tuple[int, ...]
-) -> Float[Array, "..."]:
-    """A float32 parameter of a module that gathers it at its use (`jaxgan.parallel.sharding`)."""
-    value = module.param(name, start, shape, jnp.float32)
-    return module.get_variable(SHARES, name) if module.has_variable(SHARES, name) else value
 
 
 class _Layer(nn.Module):

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxgan.backend import on_cpu
 from jaxgan.errors import UserError
-from jaxgan.parallel.sharding import at_use
+from jaxgan.nn.shares import at_use
 
 Form = Literal["plain", "native", "phases", "spread", "matmul", "unrolled"]
 """How a convolution is computed.

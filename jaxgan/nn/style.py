@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxgan.nn import fir, resample
 from jaxgan.nn.equalized import EqualizedRate, equalized
-from jaxgan.nn.layers import Dense, in_shares
+from jaxgan.nn.layers import Dense
 from jaxgan.nn.norm import PixelNorm
-from jaxgan.parallel.sharding import at_use
+from jaxgan.nn.shares import at_use, in_shares
 
 EPSILON = 1e-8  # of demodulation
 

@@ -7,11 +7,7 @@ devices in any case. So every device updates and averages its share: gradients a
 scattered. (Rajbhandari et al. 2020, "ZeRO"; Xu et al. 2020, "Automatic Cross-Replica Sharding of
 Weight Update in Data-Parallel Training".)
 
-A layer gathers its kernel where it multiplies by it (`at_use`), after all that is done to the
-kernel alone: spectral norm's factor, sums of taps, the cast to the compute type. Each device does
-that to its share, and what travels is of the compute type: half the bytes in bfloat16, and no
-number differs, for the product rounds the kernel in any case. Other parameters, and kernels of
-modules that are not `jaxgan.nn`'s, are gathered as they are stored.
+How networks use what lies in shares: `jaxgan.nn.shares`.
 """
 
 import functools
@@ -25,17 +21,11 @@ from jaxtyping import PyTree
 
 from jaxgan.state import State
 
-SHARES = "shares"
-"""The collection of Flax in which layers find their kernels as they are stored."""
-
 _WHOLE_BELOW = 2**14  # elements
 
 _MOST_WAYS = {"TPU v5": 64}
 """By the kind of device, over how many an array is split at most. Over 128 chips of v5p the
 compiler makes all-reduces of padded pieces of what should be gathered (libtpu 0.0.42, 2026-11)."""
-
-# A jit cache key: what is traced for one mesh is traced anew for another.
-_used_on = jax.make_user_context(None)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -72,36 +62,6 @@ def state_shardings(mesh: Mesh, state: State) -> State:
 def kept(mesh: Mesh | None, params: PyTree) -> PyTree:
     """Parameters as they are kept between updates: split over `fsdp`."""
     return _lay(params, mesh, _kept)
-
-
-def gathered(mesh: Mesh | None, params: PyTree) -> PyTree:
-    """Parameters whole, on every device."""
-    return _lay(params, mesh, lambda mesh, _: replicated(mesh))
-
-
-def used_on(mesh: Mesh | None) -> Any:
-    """Context manager: networks that are applied in it gather over this mesh what they use."""
-    return _used_on(mesh)
-
-
-def variables_in_shares(mesh: Mesh | None, params: PyTree) -> dict[str, PyTree]:
-    """Flax's collections of a network's parameters, for an application in `used_on(mesh)`.
-
-    All parameters are whole for any module that asks for them. Layers that gather at their use take
-    their own from SHARES, and what is whole is then never computed.
-    """
-    if mesh is None or mesh.size == 1:
-        return {"params": params}
-    return {"params": gathered(mesh, params), SHARES: params}
-
-
-def at_use(kernel: jax.Array) -> jax.Array:
-    """What a network multiplies by, whole on every device; the last thing done to a kernel."""
-    mesh = _used_on.value
-    if mesh is None or mesh.size == 1:
-        return kernel
-    # Without the barrier XLA for TPUs gathers first and casts then (libtpu 0.0.42, 2026-11).
-    return gathered(mesh, jax.lax.optimization_barrier(kernel))
 
 
 def shared_out(mesh: Mesh | None, tree: PyTree) -> PyTree:

@@ -20,8 +20,8 @@ from jaxtyping import Array, Int, PyTree
 from jaxgan.data.order import random_words
 from jaxgan.errors import UserError
 from jaxgan.fields import Drawable, Field, Resolution, draw_items, named_key
+from jaxgan.nn.shares import gathered
 from jaxgan.parallel.mesh import batch_sharding
-from jaxgan.parallel.sharding import gathered
 from jaxgan.ranges import Positive, Rate, Seed, checked
 from jaxgan.state import State
 from jaxgan.system import System, Taken, given_by, stages_of, taken_by, use_of

@@ -48,7 +48,7 @@ def test_help_without_a_config_lists_what_all_configs_have(capsys):
     out = capsys.readouterr().out
     assert out.startswith("usage: jaxgan train CONFIG|RUN ")
     assert "Iterations between checkpoints" in out
-    assert "put a CONFIG before --help" in out
+    assert "put a CONFIG before --help" in " ".join(out.replace("│", "").split())
     assert "--system.latent" not in out
 
 
