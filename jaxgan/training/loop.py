@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import itertools
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +18,7 @@ from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import state_shardings
 from jaxgan.state import State
 from jaxgan.system import Examples, Metrics, Stage, System, stages_of
+from jaxgan.training import compiling
 from jaxgan.training.frozen import held
 from jaxgan.training.step import Step, compile_step, make_step
 
@@ -76,6 +78,7 @@ def iterate(
     augment: str = "",
     freeze: Sequence[str] = (),
     step_of: Callable[..., Step] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Generator[Moment, None, None]:
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
@@ -94,6 +97,8 @@ def iterate(
         augment: what discriminators see augmented by, as `make_step` takes it.
         freeze: parameters that stay as they are, as `make_step` takes them.
         step_of: makes a stage's step of these, for one device; None: it is compiled ahead.
+        tell: takes a line of what is being compiled, and how long it took last time, before the
+            first iteration; in another thread.
     """
     start = int(state.step)
     how: dict[str, Any] = {"seed": seed, "micro": micro, "augment": augment, "freeze": freeze}
@@ -105,8 +110,17 @@ def iterate(
         first = _place(batches[max(begin, start)], sharding)
         if step_of is not None:
             return batches, first, sharding, step_of(stage, **how)
-        step = make_step(system, stage, mesh=mesh, **how)
-        return batches, first, sharding, compile_step(step, shapes, first)
+        key = compiling.key_of(system, (shapes, first), number, micro, augment, freeze)
+        if number == left[0][0]:
+            took = compiling.seconds_of(key)
+            last = "" if took is None else f" ({max(took, 1):.0f} s last time)"
+            tell(f"compiling the step{last}")
+        with compiling.cache_hits() as hits:
+            clock = time.perf_counter()
+            step = compile_step(make_step(system, stage, mesh=mesh, **how), shapes, first)
+        if not hits:
+            compiling.keep_seconds(key, time.perf_counter() - clock)
+        return batches, first, sharding, step
 
     left = [
         (number, stage, begin, end)

@@ -1,9 +1,11 @@
 """Programs that show a run while it trains: what `--log.to` names."""
 
+import contextlib
 import importlib.util
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,14 +32,30 @@ class Tracker(Protocol):
         """Writes what is left."""
 
 
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """tensorboardX loads PyTorch wherever that is installed, which takes 2 s, and can do without.
+
+    Python takes a module that stands as None in its table for one that is not there.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
 class TensorBoard:
     """Event files in the run's folder, for `tensorboard --logdir`."""
 
     def __init__(self, folder: Path, start: int, settings: Mapping[str, Any]):
-        # Not at the top: it loads PyTorch wherever that is installed, which takes seconds.
-        from tensorboardX import summary
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        with _without_torch():  # not at the top: it takes a quarter of a second
+            from tensorboardX import summary
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         # Not SummaryWriter: its thread dies of a full disk, and whoever writes then waits for ever.
         self._file, self._event, self._summary = (

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -31,6 +34,16 @@ def test_wandb_keeps_a_run_offline_and_goes_on_with_it(tmp_path):
     assert len(runs) == 3
     assert len({run[3] for run in runs}) == 1
     assert len(list((tmp_path / "wandb").rglob("samples_*.png"))) == 6
+
+
+def test_tensorboard_does_not_load_torch(tmp_path):
+    """It takes seconds, and nothing of it is used."""
+    code = (
+        "import sys; from pathlib import Path; from jaxgan.training.trackers import TRACKERS;"
+        "TRACKERS['tensorboard'](Path(sys.argv[1]), 0, {}).close();"
+        "assert not any(name.partition('.')[0] == 'torch' for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
 def test_tensorboard_keeps_numbers_and_pictures(tmp_path):

@@ -1,0 +1,82 @@
+"""How long compiling a step took last time, for whoever waits for it again."""
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxgan import backend
+from jaxgan.files import write_whole
+from jaxgan.schema import parse_json
+from jaxgan.system import System
+
+_MOST = 200  # programs whose times are kept
+
+
+@contextlib.contextmanager
+def cache_hits() -> Iterator[list[str]]:
+    """What this thread finds among compiled programs on disk meanwhile, an event each."""
+    hits: list[str] = []
+    thread = threading.get_ident()
+
+    def note(event: str, **_: Any) -> None:
+        if event == "/jax/compilation_cache/cache_hits" and threading.get_ident() == thread:
+            hits.append(event)
+
+    jax.monitoring.register_event_listener(note)
+    try:
+        yield hits
+    finally:
+        jax.monitoring.unregister_event_listener(note)
+
+
+def key_of(system: System, arrays: Any, *settings: Any) -> str:
+    """By what a step's time to compile is known: its system, sizes and settings, JAX, the machine.
+
+    Numbers that change no size, as a learning rate, take as long to compile.
+
+    Args:
+        system: the GAN.
+        arrays: State and batch, or their shapes, with shardings.
+        settings: whatever else makes another program.
+    """
+    sizes = [f"{x.dtype}{x.shape}{x.sharding}" for x in jax.tree.leaves(arrays)]
+    kind = f"{type(system).__module__}:{type(system).__qualname__}"
+    machine = f"{jax.device_count()} {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+    about = [kind, *sizes, *map(repr, settings), jax.__version__, machine]
+    return hashlib.sha256("\n".join(about).encode()).hexdigest()[:16]
+
+
+def seconds_of(key: str) -> float | None:
+    """Seconds that compiling took last time; None: that is not known."""
+    return _known().get(key)
+
+
+def keep_seconds(key: str, seconds: float) -> None:
+    """Notes how long compiling took; where nothing can be written, nothing is noted."""
+    known = _known()
+    known.pop(key, None)  # the latest ones stand last
+    latest = [*known.items(), (key, seconds)][-_MOST:]
+    with contextlib.suppress(OSError):
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        write_whole(_file(), json.dumps(dict(latest), indent=1) + "\n")
+
+
+def _file() -> Path:
+    return backend.cache() / "compile_seconds.json"
+
+
+def _known() -> dict[str, float]:
+    """Seconds by key; what is broken holds none."""
+    try:
+        found = parse_json(_file().read_bytes())
+    except (OSError, ValueError):
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {key: seconds for key, seconds in pairs if isinstance(seconds, float)}
