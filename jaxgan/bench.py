@@ -20,6 +20,7 @@ from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
 from jaxgan.run.batches import batch_of, stage_feed
 from jaxgan.system import Examples, Stage, data_fields, stages_of
+from jaxgan.training.compiling import cache_hits
 from jaxgan.training.loop import to_devices
 from jaxgan.training.step import init, make_step
 
@@ -102,20 +103,11 @@ class Stepper:
 
     def _compile(self, step: Any) -> tuple[Any, float, bool]:
         """The lowered step, seconds to compile it, and whether it came from the cache."""
-        hits: list[str] = []
-
-        def note(event: str, **_: Any) -> None:
-            if event == "/jax/compilation_cache/cache_hits":
-                hits.append(event)
-
-        jax.monitoring.register_event_listener(note)
-        try:
+        with cache_hits() as hits:
             begin = time.perf_counter()
             lowered = step.lower(self._state, self._batch)
             self._compiled = lowered.compile()
             seconds = time.perf_counter() - begin
-        finally:
-            jax.monitoring.unregister_event_listener(note)
         return_freed_memory()
         return lowered, seconds, bool(hits)
 

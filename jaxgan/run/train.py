@@ -146,10 +146,11 @@ def train(
         start = int(state.step)
         if ready.evaluator:
             ready.evaluator.resume(start)
-        moments = _moments(experiment, state, ready, look, console)
         with (
-            contextlib.closing(moments),
             _watch(experiment, staged.here, ready, start, console) as report,
+            contextlib.closing(
+                _moments(experiment, state, ready, look, console, report.doing)
+            ) as moments,
         ):
             hooks = _hooks(experiment, folder, ready, report, (checkpoints, best))
             if look.profile:
@@ -160,9 +161,14 @@ def train(
 
 
 def _moments(
-    experiment: Experiment, state: State, ready: _Ready, look: Look, console: Console
+    experiment: Experiment,
+    state: State,
+    ready: _Ready,
+    look: Look,
+    console: Console,
+    tell: Callable[[str], None],
 ) -> Generator[Moment, None, None]:
-    """The iterations, from a State on."""
+    """The iterations, from a State on; `tell` takes what they wait for."""
     looked = functools.partial(
         debugged_step, experiment.system, eager=look.eager, tell=console.print
     )
@@ -177,6 +183,7 @@ def _moments(
         augment=experiment.augment,
         freeze=experiment.freeze,
         step_of=looked if look.closely else None,
+        tell=tell,
     )
 
 

@@ -17,6 +17,7 @@ from jaxgan.parallel.mesh import batch_sharding
 from jaxgan.parallel.sharding import state_shardings
 from jaxgan.state import State
 from jaxgan.system import Examples, Metrics, Stage, System, stages_of
+from jaxgan.training import compiling
 from jaxgan.training.frozen import held
 from jaxgan.training.step import Step, compile_step, make_step
 
@@ -76,6 +77,7 @@ def iterate(
     augment: str = "",
     freeze: Sequence[str] = (),
     step_of: Callable[..., Step] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Generator[Moment, None, None]:
     """Iterates from `state.step` to `steps`, yielding after every iteration.
 
@@ -94,6 +96,8 @@ def iterate(
         augment: what discriminators see augmented by, as `make_step` takes it.
         freeze: parameters that stay as they are, as `make_step` takes them.
         step_of: makes a stage's step of these, for one device; None: it is compiled ahead.
+        tell: takes a line of what is being compiled, and how long it took last time, before the
+            first iteration; in another thread.
     """
     start = int(state.step)
     how: dict[str, Any] = {"seed": seed, "micro": micro, "augment": augment, "freeze": freeze}
@@ -105,8 +109,10 @@ def iterate(
         first = _place(batches[max(begin, start)], sharding)
         if step_of is not None:
             return batches, first, sharding, step_of(stage, **how)
-        step = make_step(system, stage, mesh=mesh, **how)
-        return batches, first, sharding, compile_step(step, shapes, first)
+        key = compiling.key_of(system, (shapes, first), number, micro, augment, freeze)
+        with compiling.timed(key, tell if number == left[0][0] else None):
+            step = compile_step(make_step(system, stage, mesh=mesh, **how), shapes, first)
+        return batches, first, sharding, step
 
     left = [
         (number, stage, begin, end)

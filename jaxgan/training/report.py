@@ -78,6 +78,9 @@ class Watch:
         self._held.clear()
         return latest
 
+    def doing(self, text: str) -> None:
+        """Another process shows it."""
+
     def picture(self, step: int, image: Image.Image) -> None:
         """Another process keeps it."""
 
@@ -149,6 +152,10 @@ class Report(Watch):
                 failed = unwritten
         if failed is not None and error is None:
             raise failed
+
+    def doing(self, text: str) -> None:
+        """Shows on a terminal what takes its time before the first row."""
+        self._progress.update(self._task, text=text)
 
     def record(self, moment: Moment, images: int) -> None:
         """Keeps an iteration's metrics, and shows that it is done."""

@@ -1,6 +1,7 @@
 """The one training step: every player moves in turn, then the averages, then the clock."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -53,11 +54,11 @@ def init(system: System, seed: Seed = 0, *, mesh: Mesh | None = None) -> State:
     """
     layout = _state_shardings(system, mesh)
     build = jax.jit(
-        partial(_first_state, system, seed),
+        _beginning(system),
         out_shardings=None if layout is None else dataclasses.replace(layout, pretrained={}),
         compiler_options=backend.init_options(),
     )
-    return with_pretrained(system, build(), mesh)
+    return with_pretrained(system, build(np.uint32(seed)), mesh)
 
 
 def init_around(
@@ -140,7 +141,7 @@ def state_shapes(system: System, mesh: Mesh | None = None) -> State:
 
     With a mesh, also how it is laid out: what restoring a checkpoint needs.
     """
-    shapes = jax.eval_shape(partial(_first_state, system, 0))
+    shapes = jax.eval_shape(_beginning(system), np.uint32(0))
     inputs = system.inputs()
     published = {
         name: jax.eval_shape(
@@ -158,7 +159,13 @@ def state_shapes(system: System, mesh: Mesh | None = None) -> State:
     )
 
 
-def _first_state(system: System, seed: int) -> State:
+@functools.lru_cache(maxsize=8)
+def _beginning(system: System) -> Callable[[np.uint32], State]:
+    """The first State of a seed; one function a system, which JAX then traces but once."""
+    return partial(_first_state, system)
+
+
+def _first_state(system: System, seed: Seed | np.uint32) -> State:
     params, stats = system.init(_init_key(seed))
     return _at_step_0(system, params, stats, _start(system, seed, params), params)
 
@@ -181,7 +188,7 @@ def _at_step_0(
     )
 
 
-def _start(system: System, seed: int, params: dict[str, PyTree]) -> _Start:
+def _start(system: System, seed: Seed | np.uint32, params: dict[str, PyTree]) -> _Start:
     """(optimisers' state, memory) at the start."""
     players = {player.slot: player for stage in stages_of(system) for player in stage.players}
     opt = {
@@ -191,7 +198,7 @@ def _start(system: System, seed: int, params: dict[str, PyTree]) -> _Start:
     return opt, system.memory(_init_key(seed))
 
 
-def _init_key(seed: int) -> PRNGKeyArray:
+def _init_key(seed: Seed | np.uint32) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.key(seed), _INIT)
 
 

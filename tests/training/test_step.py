@@ -43,6 +43,24 @@ def value(state, name):
     return float(state.params[name]["x"])
 
 
+def test_a_start_is_traced_once_for_all_seeds_and_layouts():
+    traced = []
+
+    class Counted(TinyGAN):
+        def init(self, key):
+            traced.append(key)
+            return super().init(key)
+
+    system, mesh = Counted(), make_mesh(1)
+    state_shapes(system)
+    one, two = (init(system, seed, mesh=mesh) for seed in (1, 2**32 - 1))
+    make_step(system, mesh=mesh)
+    state_shapes(system, mesh)
+    assert len(traced) == 1
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), one.params, two.params)
+    assert not all(jax.tree.leaves(same))
+
+
 def test_players_move_in_turn_and_draw_fresh_batches_or_reuse_the_last():
     system = Numbers(players=(player("a", repeats=2), player("b", reuse=True)))
     step = make_step(system)
