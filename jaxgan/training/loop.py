@@ -93,11 +93,9 @@ def iterate(
         seed: of the run.
         micro: micro-batches an update.
         mesh: devices, over which `state` is laid out by `jaxgan.parallel.sharding`.
-        augment: what discriminators see augmented by, as `make_step` takes it.
-        freeze: parameters that stay as they are, as `make_step` takes them.
-        step_of: makes a stage's step of these, for one device; None: it is compiled ahead.
-        tell: takes a line of what is being compiled, and how long it took last time, before the
-            first iteration; in another thread.
+        augment: as `make_step` takes it, like `freeze`.
+        step_of: makes a stage's step, for one device; None: it is compiled ahead.
+        tell: takes a line about what the first iteration waits for, in another thread.
     """
     start = int(state.step)
     how: dict[str, Any] = {"seed": seed, "micro": micro, "augment": augment, "freeze": freeze}
@@ -114,11 +112,8 @@ def iterate(
             step = compile_step(make_step(system, stage, mesh=mesh, **how), shapes, first)
         return batches, first, sharding, step
 
-    left = [
-        (number, stage, begin, end)
-        for number, (stage, begin, end) in enumerate(spans(stages_of(system), steps))
-        if start < end
-    ]
+    numbered = enumerate(spans(stages_of(system), steps))
+    left = [(number, *span) for number, span in numbered if start < span[-1]]
     ahead = ThreadPoolExecutor(1, "compiler")
     try:
         coming = [ahead.submit(prepare, *span[:3]) for span in left[:1]]
