@@ -1,7 +1,8 @@
 """What depends on the hardware: verbs that build the program that XLA is fast at there.
 
 Each verb says which fault of XLA's it works around, with the date; `tests/test_backend.py` has a
-test of each that fails once XLA no longer needs it.
+test of each that fails once XLA no longer needs it. XLA's flags are set for CPUs alone (`cpu`);
+launch/README.md says why none is for GPUs.
 """
 
 import os

@@ -1,6 +1,8 @@
-"""How fast a config is here: its training step on random data, and what delivers its images."""
+"""How fast a config is here: its training step on random data, its input, its checkpoints."""
 
+import dataclasses
 import itertools
+import shutil
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,17 +14,23 @@ import numpy as np
 
 from jaxgan import data
 from jaxgan.backend import return_freed_memory
+from jaxgan.bucket import as_path, in_bucket
 from jaxgan.config import Experiment
-from jaxgan.errors import UserError
-from jaxgan.parallel.distributed import part
+from jaxgan.errors import Unwritten, UserError, reason_of
+from jaxgan.parallel.distributed import is_first, part
 from jaxgan.parallel.hardware import chip_of
 from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
 from jaxgan.run.batches import batch_of, stage_feed
 from jaxgan.system import Examples, Stage, data_fields, stages_of
+<<<<<<< HEAD
 from jaxgan.training.compiling import cache_hits
+=======
+from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.interval import best_interval, share_lost
+>>>>>>> gpu
 from jaxgan.training.loop import to_devices
-from jaxgan.training.step import init, make_step
+from jaxgan.training.step import init, make_step, state_shapes
 
 WARM_UPS = 2
 """Steps, or batches, that are taken before the clock starts."""
@@ -31,6 +39,8 @@ SECONDS = 3.0
 """For how long input is timed."""
 
 _TRACED = 3
+
+_SAVES = 3
 
 
 class Stepper:
@@ -257,6 +267,77 @@ def bench_input(
         "batches": count,
         "seconds": elapsed,
         "images_per_second": count * batch * rules.draws / elapsed,
+    }
+
+
+def bench_checkpoint(
+    experiment: Experiment, folder: str | Path, *, preemptions: float
+) -> dict[str, Any]:
+    """Times saves of a State as training makes them, and one that is read back; leaves none.
+
+    Saves are written in the background, so what counts is how long training waits for one: until
+    numbers are on the host, looked at, and their digest is taken. A State that has just been
+    written may be read from memory, so from a disk it takes longer.
+
+    Args:
+        experiment: whose State is saved.
+        folder: where, of a bucket, too; as checkpoints of a run would.
+        preemptions: a day, that come without time for a last save.
+
+    Returns:
+        `folder`; `bytes` of the arrays; medians `wait_seconds` (training waits for a save) and
+        `written_seconds` (from its beginning until it is whole); `restore_seconds`;
+        `preemptions_per_day`; `minutes` between saves that lose least, `lost` (of the time, by
+        saves, restoring, and what is done again), and `lost_as_set`, by the config's own minutes;
+        None: it sets none.
+
+    Raises:
+        UserError: the folder cannot be written, or holds what another such call has left.
+    """
+    mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
+    place = as_path(folder) / "jaxgan-bench"
+    if place.exists():
+        raise UserError(f"{place} exists: remove it, or give another folder")
+    state = init(experiment.system, experiment.seed, mesh=mesh)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    waits, written = [], []
+    try:
+        for _ in range(_SAVES):
+            state = jax.block_until_ready(dataclasses.replace(state, step=state.step + 1))
+            with Checkpoints(place, create=True) as checkpoints:
+                begin = time.perf_counter()
+                checkpoints.save(state)
+                waits.append(time.perf_counter() - begin)
+            written.append(time.perf_counter() - begin)
+        del state
+        with Checkpoints(place) as checkpoints:
+            begin = time.perf_counter()
+            jax.block_until_ready(checkpoints.restore(state_shapes(experiment.system, mesh)))
+            restored = time.perf_counter() - begin
+    except (OSError, Unwritten) as error:
+        raise UserError(
+            f"{folder} cannot be written: {reason_of(error)}; choose another"
+        ) from error
+    finally:
+        if is_first():
+            if in_bucket(place):
+                place.rmtree()  # type: ignore[attr-defined]
+            else:
+                shutil.rmtree(place, ignore_errors=True)
+    times = statistics.median(waits), statistics.median(written)
+    between = 86_400 / preemptions
+    best, own = best_interval(*times, between), 60 * experiment.checkpoint.minutes
+    lost = [share_lost(each, *times, restored, between) if each else None for each in (best, own)]
+    return {
+        "folder": str(folder),
+        "bytes": size,
+        "wait_seconds": times[0],
+        "written_seconds": times[1],
+        "restore_seconds": restored,
+        "preemptions_per_day": preemptions,
+        "minutes": best / 60,
+        "lost": lost[0],
+        "lost_as_set": lost[1],
     }
 
 

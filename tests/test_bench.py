@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import Data, Experiment, Mesh, UserError
-from jaxgan.bench import Stepper, bench, bench_input
+from jaxgan import Checkpoint, Data, Experiment, Mesh, UserError, init
+from jaxgan.bench import Stepper, bench, bench_checkpoint, bench_input
+from jaxgan.training.interval import best_interval, share_lost
 from tests.toys import StagedGAN, TinyGAN
 
 ONE = Mesh(data=1)
@@ -80,6 +81,35 @@ def test_input_is_timed_by_itself():
     assert found["source"] == "ring"
     assert found["batches"] >= 2
     assert found["images_per_second"] == pytest.approx(32 * found["batches"] / found["seconds"])
+
+
+def test_saves_are_timed_and_leave_nothing(tmp_path):
+    found = bench_checkpoint(
+        experiment(checkpoint=Checkpoint(minutes=0)), tmp_path, preemptions=24.0
+    )
+    assert not list(tmp_path.iterdir())
+    assert found["bytes"] == sum(x.nbytes for x in jax.tree.leaves(init(TinyGAN())))
+    assert 0 < found["wait_seconds"] <= found["written_seconds"]
+    times = found["wait_seconds"], found["written_seconds"]
+    assert found["minutes"] == pytest.approx(best_interval(*times, 3600) / 60)
+    assert found["lost"] == share_lost(
+        60 * found["minutes"], *times, found["restore_seconds"], 3600
+    )
+    assert found["lost_as_set"] is None
+    again = bench_checkpoint(experiment(), tmp_path, preemptions=24.0)
+    assert again["lost_as_set"] > again["lost"]
+
+
+def test_a_folder_that_holds_saves_already(tmp_path):
+    (tmp_path / "jaxgan-bench").mkdir()
+    with pytest.raises(UserError, match="jaxgan-bench exists: remove it, or give another folder"):
+        bench_checkpoint(experiment(), tmp_path, preemptions=1.0)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written: Not a directory"):
+        bench_checkpoint(experiment(), tmp_path / "file", preemptions=1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""jaxgan bench CONFIG: times a training step on this machine, and the input that feeds it."""
+"""jaxgan bench CONFIG: times a training step on this machine, its input and its checkpoints."""
 
 import dataclasses
 import json
@@ -9,12 +9,12 @@ import tyro
 
 from jaxgan import config
 from jaxgan.backend import keep_compilations
-from jaxgan.bench import bench, bench_input
+from jaxgan.bench import bench, bench_checkpoint, bench_input
 from jaxgan.cli.parse import load_config, parse, take_target
 from jaxgan.console import say
 from jaxgan.errors import UserError
 from jaxgan.parallel import distributed
-from jaxgan.ranges import Count
+from jaxgan.ranges import Count, Within
 
 ALONE = distributed.Processes()
 
@@ -34,8 +34,13 @@ def main(argv: list[str]) -> int:
         """Which stage of the system, from 0; None: the last."""
         input: bool = False
         """Measure how fast the images of --data come, too."""
+        checkpoint_to: Path | None = None
+        """Measure saves into this folder, or bucket, too, and say which --checkpoint.minutes lose
+        least. None of them stays."""
+        preemptions_per_day: Annotated[float, Within(1e-3, 1e4)] = 4.0
+        """How often a run is cut off without time for a last save, for --checkpoint-to."""
         step: bool = True
-        """Measure the step; --no-step leaves the input alone."""
+        """Measure the step; --no-step leaves the input and the checkpoints alone."""
         trace: Path | None = None
         """Folder for a profile of three steps, for TensorBoard or Perfetto."""
         json: bool = False
@@ -49,8 +54,12 @@ def main(argv: list[str]) -> int:
         description="Times training steps on random data, without a data set. --steps says how "
         "many. Every field of the config can be set here.",
     )
-    if not given.step and (not given.input or given.vs or given.trace):
-        raise UserError("--no-step leaves only --input to measure: give it, without --vs, --trace")
+    other = given.input or given.checkpoint_to is not None
+    if not given.step and (not other or given.vs or given.trace):
+        raise UserError(
+            "--no-step leaves only --input and --checkpoint-to to measure: give one of them, "
+            "without --vs, --trace"
+        )
     distributed.start(given.join)
     keep_compilations()
     experiments = {target: given.experiment}
@@ -69,6 +78,10 @@ def main(argv: list[str]) -> int:
         if given.step:
             found["feeds_step"] = found["images_per_second"] >= results[0]["images_per_second"]
         results[0]["input"] = found
+    if given.checkpoint_to is not None:
+        results[0]["checkpoint"] = bench_checkpoint(
+            given.experiment, given.checkpoint_to, preemptions=given.preemptions_per_day
+        )
     if distributed.is_first():
         if given.json:
             print(json.dumps(results if given.vs else results[0], indent=2))
@@ -80,8 +93,10 @@ def main(argv: list[str]) -> int:
 
 def _lines(result: dict[str, Any]) -> list[str]:
     """A result for people."""
+    checkpoint = _saves(result["checkpoint"]) if "checkpoint" in result else []
     if "step_ms" not in result:
-        return [result["config"], f"  input    {_rate(result['input'])}"]
+        input = [f"  input    {_rate(result['input'])}"] if "input" in result else []
+        return [result["config"], *input, *checkpoint]
     step, flops = result["step_ms"], result["flops_per_step"]
     head = f"{result['config']}: {result['system']}, {', '.join(result['data'].values())}"
     draws = f" x {result['draws']} draws" if result["draws"] > 1 else ""
@@ -113,12 +128,29 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if "input" in result:
         feeds = "feeds" if result["input"]["feeds_step"] else "does not feed"
         lines.append(f"  input    {_rate(result['input'])} {feeds} the step's {rate}")
+    lines += checkpoint
     lines += (
         f"  {ratio['ratio']:.2f} times as long as {other} [{ratio['min']:.2f} to "
         f"{ratio['max']:.2f} in a turn]"
         for other, ratio in result["vs"].items()
     )
     return lines
+
+
+def _saves(found: dict[str, Any]) -> list[str]:
+    """Of a checkpoint, and of the interval between two."""
+    wait, done, read = (_number(found[f"{n}_seconds"]) for n in ("wait", "written", "restore"))
+    size, rate = _number(found["bytes"] / 2**30), found["preemptions_per_day"]
+    lost, own = (
+        f"{found['lost']:.2%} of the time at {rate:g} preemptions a day",
+        found["lost_as_set"],
+    )
+    instead = "" if own is None else f" instead of {own:.2%} as it is set"
+    minutes = _number(found["minutes"])
+    return [
+        f"  saving   training waits {wait} s for {size} GiB, written in {done} s, read in {read} s",
+        f"  interval --checkpoint.minutes {minutes} loses {lost}{instead}",
+    ]
 
 
 def _rate(found: dict[str, Any]) -> str:

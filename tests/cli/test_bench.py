@@ -61,6 +61,17 @@ def test_input_alone(place, capsys):
     assert set(facts) == {"config", "input"}
 
 
+def test_checkpoints_alone(place, capsys):
+    options = ("--checkpoint-to", "here", "--no-step")
+    lines = bench(capsys, *options, "--preemptions-per-day", "12").splitlines()
+    assert lines[0] == "tiny.py"
+    assert lines[1].startswith("  saving   training waits ")
+    assert lines[2].startswith("  interval --checkpoint.minutes ")
+    assert "% of the time at 12 preemptions a day instead of " in lines[2]
+    facts = json.loads(bench(capsys, *options, "--json"))
+    assert set(facts) == {"config", "checkpoint"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -69,7 +80,11 @@ def test_input_alone(place, capsys):
         (["tiny.py", "--vs", "tinny.py"], "did you mean tiny.py?"),
         (["tiny.py", "--steps", "0"], "--steps is 0: it must be at least 1"),
         (["tiny.py", "--stage", "2"], "--stage is 2"),
-        (["tiny.py", "--no-step"], "--no-step leaves only --input"),
+        (["tiny.py", "--no-step"], "--no-step leaves only --input and --checkpoint-to"),
+        (
+            ["tiny.py", "--preemptions-per-day", "0"],
+            "--preemptions-per-day is 0: it must be from 0.001 to 10000",
+        ),
         (["tiny.py", "--imput"], "unknown option --imput; did you mean --input?"),
         (["tiny.py", "--data", "rong", "--input", "--no-step"], "no data set 'rong'"),
     ],

@@ -1,6 +1,7 @@
-"""StyleGAN2's networks in PyTorch, from the table of layers; weights of every sample by themselves.
+"""StyleGAN2's networks in PyTorch, from the table of layers.
 
-Names are those of the Flax networks, so that weights can be carried over by name.
+Weights of every sample by themselves, which is plain to read; `SharedConv` is the fast form. Names
+are those of the Flax networks, so that weights can be carried over by name.
 """
 
 import math
@@ -17,13 +18,16 @@ def activation(x: Tensor) -> Tensor:
 def resample(x: Tensor, up: int, down: int, padding: tuple[int, int], gain: float) -> Tensor:
     """Zeros between, [1, 3, 3, 1] twice, every `down`-th place."""
     b, c, h, w = x.shape
-    wide = torch.zeros(b, c, h, up, w, up, dtype=x.dtype)
-    wide[:, :, :, 0, :, 0] = x
-    wide = F.pad(wide.reshape(b, c, h * up, w * up), (*padding, *padding))
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype)
+    wide = x
+    if up > 1:
+        wide = torch.zeros(b, c, h, up, w, up, dtype=x.dtype, device=x.device)
+        wide[:, :, :, 0, :, 0] = x
+        wide = wide.reshape(b, c, h * up, w * up)
+    wide = F.pad(wide, (*padding, *padding))
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device)
     taps = torch.outer(taps, taps)
     taps = (taps / taps.sum() * gain).expand(c, 1, 4, 4)
-    return F.conv2d(wide, taps, groups=c)[:, :, ::down, ::down]
+    return F.conv2d(wide, taps, stride=down, groups=c)
 
 
 class Dense(nn.Module):
@@ -75,8 +79,24 @@ class ModulatedConv(nn.Module):
         return torch.cat(results)
 
 
+class SharedConv(ModulatedConv):
+    """One weight for all samples, its inputs and outputs scaled: what the authors' code trains."""
+
+    def forward(self, x, style):
+        weight, scale = self.weight * self.gain, self.affine(style)
+        x = x * scale[:, :, None, None]
+        if self.up:
+            y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        else:
+            y = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        if self.demodulate:
+            power = scale.square() @ weight.square().sum((2, 3)).T
+            y = y * (power + 1e-8).rsqrt()[:, :, None, None]
+        return resample(y, 1, 1, (1, 1), 4) if self.up else y
+
+
 class Generator(nn.Module):
-    def __init__(self, widths, channels, features, layers):
+    def __init__(self, widths, channels, features, layers, conv=ModulatedConv):
         super().__init__()
         self.widths = widths
         self.dense = nn.ModuleList(Dense(features, features, rate=0.01) for _ in range(layers))
@@ -85,11 +105,11 @@ class Generator(nn.Module):
         self.rgb, self.rgb_bias = nn.ModuleList(), nn.ParameterList()
         for layer in range(2 * len(widths) - 1):
             inputs, outputs = widths[layer // 2], widths[(layer + 1) // 2]
-            self.conv.append(ModulatedConv(inputs, outputs, 3, features, up=layer % 2 == 1))
+            self.conv.append(conv(inputs, outputs, 3, features, up=layer % 2 == 1))
             self.noise.append(nn.Parameter(torch.randn(()) * 0.3))
             self.bias.append(nn.Parameter(torch.randn(outputs) * 0.3))
         for width in widths:
-            self.rgb.append(ModulatedConv(width, channels, 1, features, demodulate=False))
+            self.rgb.append(conv(width, channels, 1, features, demodulate=False))
             self.rgb_bias.append(nn.Parameter(torch.randn(channels) * 0.3))
 
     def styles(self, z):
