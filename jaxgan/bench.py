@@ -23,12 +23,9 @@ from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
 from jaxgan.run.batches import batch_of, stage_feed
 from jaxgan.system import Examples, Stage, data_fields, stages_of
-<<<<<<< HEAD
-from jaxgan.training.compiling import cache_hits
-=======
 from jaxgan.training.checkpoint import Checkpoints
+from jaxgan.training.compiling import cache_hits
 from jaxgan.training.interval import best_interval, share_lost
->>>>>>> gpu
 from jaxgan.training.loop import to_devices
 from jaxgan.training.step import init, make_step, state_shapes
 
