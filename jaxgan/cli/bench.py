@@ -95,7 +95,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
     """A result for people."""
     checkpoint = _saves(result["checkpoint"]) if "checkpoint" in result else []
     if "step_ms" not in result:
-        input = [f"  input    {_rate(result['input'])}"] if "input" in result else []
+        input: list[str] = []
+        if "input" in result:
+            input = [f"  input    {_rate(result['input'])}", *_stages(result["input"])]
         return [result["config"], *input, *checkpoint]
     step, flops = result["step_ms"], result["flops_per_step"]
     head = f"{result['config']}: {result['system']}, {', '.join(result['data'].values())}"
@@ -128,6 +130,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if "input" in result:
         feeds = "feeds" if result["input"]["feeds_step"] else "does not feed"
         lines.append(f"  input    {_rate(result['input'])} {feeds} the step's {rate}")
+        lines += _stages(result["input"])
     lines += checkpoint
     lines += (
         f"  {ratio['ratio']:.2f} times as long as {other} [{ratio['min']:.2f} to "
@@ -155,6 +158,17 @@ def _saves(found: dict[str, Any]) -> list[str]:
 
 def _rate(found: dict[str, Any]) -> str:
     return f"{found['source']}: {_number(found['images_per_second'])} images/s"
+
+
+def _stages(found: dict[str, Any]) -> list[str]:
+    """What images cost on their way, and what may help."""
+    if found["stages_us"] is None:
+        return []
+    each = ", ".join(f"{name} {_number(us)}" for name, us in found["stages_us"].items())
+    return [
+        f"           us an image: {each}",
+        f"           most is to {found['bottleneck']}: {found['hint']}",
+    ]
 
 
 def _number(value: float) -> str:

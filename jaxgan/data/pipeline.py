@@ -46,9 +46,8 @@ from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
 _STEPS = 2**40
 """Where the endless stream ends, because Grain wants a length."""
 
-_AHEAD = 4 * 10**9
+_AHEAD = 2 * 10**9
 """Bytes of arrays that may be made ahead: a thread makes a batch, and a pod's are large."""
-
 
 _TURNS = 2**61
 """The stream of random words that says which of an item's sentences is drawn, and with which frame
@@ -176,16 +175,20 @@ class _Group:
             cut=None if framing.jitter is None else first,
         )
 
-    def take(self, order: Order, step: int, flip: bool) -> dict[str, np.ndarray]:
-        """This process's items of a step, as networks see them: [n, ...] by field."""
+    def drawn(self, order: Order, step: int) -> tuple[Int[np.ndarray, " n"], np.ndarray]:
+        """Numbers of this process's items of a step, and of which turn their parts are."""
         start, count = order.span(step)
-        first, flips, places = _streams(self.number)
         positions = order.mine(np.arange(start, start + count))
-        items = _items(order.seed, first, len(self.source), positions)
         turns = positions
         if self.sentences or self.parts:
             turns = order.mine(random_words(order.seed, _TURNS + self.number, start, count))
-        taken = self.taken(self.source, self.parts, items, turns)
+        return _items(order.seed, _streams(self.number)[0], len(self.source), positions), turns
+
+    def take(self, order: Order, step: int, flip: bool) -> dict[str, np.ndarray]:
+        """This process's items of a step, as networks see them: [n, ...] by field."""
+        start, count = order.span(step)
+        _, flips, places = _streams(self.number)
+        taken = self.taken(self.source, self.parts, *self.drawn(order, step))
         flipped = tops = lefts = None
         if flip:
             flipped = order.mine(random_bits(order.seed, flips, start, count))
@@ -347,7 +350,8 @@ class Batches:
         alone = self.workers > 0 or arrays
         size = sum(group.size() for group in self.groups)
         size = max(1, size * self.order.draws * self.order.batch // self.order.processes)
-        threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // size - 1))
+        # Grain keeps one more than it has threads for, and the loop two on their way to devices.
+        threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // size - 3))
         ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
         first = self.begin if start is None else start
         steps = grain.MapDataset.range(first, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
