@@ -1,5 +1,6 @@
 """How fast a config is here: its training step on random data, its input, its checkpoints."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -19,7 +20,7 @@ from jaxgan.bucket import as_path, in_bucket
 from jaxgan.config import Experiment
 from jaxgan.data.costs import costs
 from jaxgan.errors import Unwritten, UserError, reason_of
-from jaxgan.parallel.distributed import is_first, part
+from jaxgan.parallel.distributed import is_first, part, together
 from jaxgan.parallel.hardware import chip_of
 from jaxgan.parallel.hlo import Program, flops_and_share
 from jaxgan.parallel.mesh import batch_sharding, check_batch, make_mesh
@@ -280,7 +281,9 @@ def bench_input(
 def bench_checkpoint(
     experiment: Experiment, folder: str | Path, *, preemptions: float
 ) -> dict[str, Any]:
-    """Times saves of a State as training makes them, and one that is read back; leaves none.
+    """Times saves of a State as training makes them, and one that is read back.
+
+    None of them stays, unless the process is ended meanwhile.
 
     Saves are written in the background, so what counts is how long training waits for one: until
     numbers are on the host, looked at, and their digest is taken. A State that has just been
@@ -303,10 +306,10 @@ def bench_checkpoint(
     """
     mesh = make_mesh(experiment.mesh.data, experiment.mesh.fsdp)
     place = as_path(folder) / "jaxgan-bench"
-    if place.exists():
-        raise UserError(f"{place} exists: remove it, or give another folder")
+    together(lambda: _refuse(place) if is_first() and place.exists() else None)
     state = init(experiment.system, experiment.seed, mesh=mesh)
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    saved = dataclasses.replace(state, pretrained={})  # published networks are in no checkpoint
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(saved))
     waits, written = [], []
     try:
         for _ in range(_SAVES):
@@ -321,16 +324,14 @@ def bench_checkpoint(
             begin = time.perf_counter()
             jax.block_until_ready(checkpoints.restore(state_shapes(experiment.system, mesh)))
             restored = time.perf_counter() - begin
+        together(lambda: None)  # all have read before anything is removed
     except (OSError, Unwritten) as error:
         raise UserError(
             f"{folder} cannot be written: {reason_of(error)}; choose another"
         ) from error
     finally:
         if is_first():
-            if in_bucket(place):
-                place.rmtree()  # type: ignore[attr-defined]
-            else:
-                shutil.rmtree(place, ignore_errors=True)
+            _remove(place)
     times = statistics.median(waits), statistics.median(written)
     between = 86_400 / preemptions
     best, own = best_interval(*times, between), 60 * experiment.checkpoint.minutes
@@ -346,6 +347,19 @@ def bench_checkpoint(
         "lost": lost[0],
         "lost_as_set": lost[1],
     }
+
+
+def _refuse(place: Any) -> None:
+    raise UserError(f"{place} exists: remove it, or give another folder")
+
+
+def _remove(place: Any) -> None:
+    """Removes a folder, of a bucket, too, as far as that can be done."""
+    if in_bucket(place):
+        with contextlib.suppress(OSError):
+            place.rmtree()
+    else:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _stages_of_input(
@@ -373,7 +387,7 @@ def _stages_of_input(
 def _hint(stage: str, name: str, batches: data.Batches) -> str:
     """What may make a stage of input faster."""
     if stage == "copy":
-        return "the devices take no more: a smaller --batch, or fewer data, alone would help"
+        return "copying to the devices is the limit; only smaller items would help"
     extent = next((f.extent for group in batches.groups for f in group.fields.values()), None)
     cpus = os.cpu_count() or 1
     more = (

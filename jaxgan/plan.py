@@ -205,17 +205,21 @@ def _tpu(name: str, version: str, sides: str) -> Topology:
     # The compiler alone is wanted: no metadata server, and no lock on the one library.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    # It would say on four lines that it does not find what it is not to look for; no plan depends
-    # on them.
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v3-8")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_MIN_LOG_LEVEL", "4")  # or files of its log stay in /tmp
+    # It would say on four lines that it does not find what it is not to look for; no plan depends
+    # on these, and what runs here later must not believe them.
+    told = {"TPU_ACCELERATOR_TYPE": "v3-8", "TPU_WORKER_HOSTNAMES": "localhost"}
+    told = {key: value for key, value in told.items() if key not in os.environ}
+    os.environ.update(told)
     try:
         found = topologies.get_topology_desc(platform="tpu", topology_name=f"{version}:{sides}")
     except Exception as error:
         if "not installed" in str(error):
             raise UserError(f"{name} needs the TPU compiler: pip install 'jaxgan[tpu]'") from error
         raise UserError(f"no topology {name!r}: {_first_line(error)}") from error
+    finally:
+        for key in told:
+            del os.environ[key]
     chips = math.prod(int(side) for side in sides.split("x"))
     chip = CHIPS[f"tpu {version}"] / (len(found.devices) / chips)
     return Topology(name, "tpu", found.devices, chips, chip)
@@ -308,7 +312,8 @@ def quick_plan(
 
     Args:
         load: makes the experiment there. It is pickled, so `functools.partial(config.load, NAME)`
-            or another function of a module.
+            or another function of a module; and a script that calls this needs the guard
+            `if __name__ == "__main__":`, for the process imports it.
         topology: of TPUs or GPUs.
         stage: as for `plan`.
         effort: as for `plan`; it changes little before code is generated.
@@ -316,8 +321,7 @@ def quick_plan(
     Raises:
         UserError: as `plan` does.
     """
-    if topology.partition(":")[0] == "cpu":
-        raise UserError(f"no quick plan for {topology}: it is for TPUs and GPUs; leave out --quick")
+    check_choices([topology], effort=effort, quick=True)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     folder = tempfile.mkdtemp(prefix="jaxgan-plan-")
@@ -439,12 +443,27 @@ class _Step:
     begin: float
 
 
+def check_choices(topologies: Sequence[str], *, effort: float, quick: bool) -> None:
+    """Refuses choices that one of the compilers does not have.
+
+    Raises:
+        UserError: names the topology.
+    """
+    for topology in topologies:
+        platform = topology.partition(":")[0]
+        if effort and platform != "tpu":
+            raise UserError(
+                f"effort is {effort:g}, but {topology} has no such choice: leave out --effort"
+            )
+        if quick and platform == "cpu":
+            raise UserError(
+                f"no quick plan for {topology}: it is for TPUs and GPUs; leave out --quick"
+            )
+
+
 def _lower(experiment: Experiment, topology: str, stage: int, effort: float) -> _Step:
     place = find_topology(topology)
-    if effort and place.platform != "tpu":
-        raise UserError(
-            f"effort is {effort:g}, but {topology} has no such choice: it is for TPUs' compiler"
-        )
+    check_choices([topology], effort=effort, quick=False)
     system, stages = experiment.system, stages_of(experiment.system)
     if not -len(stages) <= stage < len(stages):
         raise UserError(f"stage is {stage}, but there are {len(stages)}, counted from 0")
@@ -496,7 +515,7 @@ def _compile(step: _Step, **options: Any) -> Any:
         text = _first_line(error).rstrip(".")
         hint = ""
         if text.startswith("RESOURCE_EXHAUSTED"):
-            hint = ": choose a smaller --batch, a larger --micro or --mesh.fsdp, or more devices"
+            hint = ": choose a smaller --batch, a larger --micro, or more devices"
         raise UserError(f"{step.topology} does not compile: {text}{hint}") from error
 
 

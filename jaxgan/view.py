@@ -151,8 +151,9 @@ class View:
         """A network, its variables, and whether it runs in training mode."""
         if network in self._pretrained:
             return *self._pretrained[network], False
-        params = shares.variables(self._mesh, self._params[network])
-        return self._networks[network], {**params, **self.stats.get(network, {})}, self.train
+        variables = shares.variables(self._mesh, self._params[network])
+        variables |= self.stats.get(network, {})
+        return self._networks[network], variables, self.train
 
     def _apply(
         self,

@@ -100,6 +100,23 @@ def test_what_does_not_divide_is_refused():
         quick_plan(experiment, "cpu:8")
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--quick"], "no quick plan for cpu:1: it is for TPUs and GPUs; leave out --quick"),
+        (["--effort", "-1"], "effort is -1, but cpu:1 has no such choice: leave out --effort"),
+        (["--effort", "5"], "--effort is 5: it must be from -1 to 1"),
+    ],
+)
+def test_choices_that_a_compiler_lacks_are_refused_before_any_is_asked(options, says, capsys):
+    """Though the first topology would have them."""
+    topologies = ["--topology", "tpu:v3:2x2", "cpu:1"]
+    assert cli.main(["plan", "gan_ring", *topologies, *options]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert says in err
+
+
 def test_what_a_compiler_refuses_is_one_line(monkeypatch):
     def refuse(self, options):
         raise jax.errors.JaxRuntimeError(

@@ -86,7 +86,7 @@ def before_the_end(split, tmp_path):
 
 
 def test_eight_devices_equal_one(config, one, split, tmp_path, capsys):
-    """Two discriminator updates an iteration, attention, an average; data alone, data x fsdp."""
+    """Two discriminator updates an iteration, attention, an average; one row, and 4 x 2."""
     eight = tmp_path / "eight"
     assert main(["train", str(config), "--out", str(eight), "--mesh.data", "8"]) == 0
     assert_same(one, Run(eight))

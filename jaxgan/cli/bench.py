@@ -36,9 +36,9 @@ def main(argv: list[str]) -> int:
         """Measure how fast the images of --data come, too."""
         checkpoint_to: Path | None = None
         """Measure saves into this folder, or bucket, too, and say which --checkpoint.minutes lose
-        least. None of them stays."""
-        preemptions_per_day: Annotated[float, Within(1e-3, 1e4)] = 4.0
-        """How often a run is cut off without time for a last save, for --checkpoint-to."""
+        least. None of them stays, unless this is interrupted: then FOLDER/jaxgan-bench."""
+        preemptions_per_day: Annotated[float, Within(1e-3, 1e4)] | None = None
+        """How often a run is cut off without time for a last save, for --checkpoint-to; None: 4."""
         step: bool = True
         """Measure the step; --no-step leaves the input and the checkpoints alone."""
         trace: Path | None = None
@@ -54,12 +54,7 @@ def main(argv: list[str]) -> int:
         description="Times training steps on random data, without a data set. --steps says how "
         "many. Every field of the config can be set here.",
     )
-    other = given.input or given.checkpoint_to is not None
-    if not given.step and (not other or given.vs or given.trace):
-        raise UserError(
-            "--no-step leaves only --input and --checkpoint-to to measure: give one of them, "
-            "without --vs, --trace"
-        )
+    _check(given)
     distributed.start(given.join)
     keep_compilations()
     experiments = {target: given.experiment}
@@ -80,7 +75,7 @@ def main(argv: list[str]) -> int:
         results[0]["input"] = found
     if given.checkpoint_to is not None:
         results[0]["checkpoint"] = bench_checkpoint(
-            given.experiment, given.checkpoint_to, preemptions=given.preemptions_per_day
+            given.experiment, given.checkpoint_to, preemptions=given.preemptions_per_day or 4.0
         )
     if distributed.is_first():
         if given.json:
@@ -89,6 +84,18 @@ def main(argv: list[str]) -> int:
             for line in (line for result in results for line in _lines(result)):
                 say(line)
     return 0
+
+
+def _check(given: Any) -> None:
+    """Refuses options that leave nothing to measure, or are for what is not measured."""
+    other = given.input or given.checkpoint_to is not None
+    if not given.step and (not other or given.vs or given.trace):
+        raise UserError(
+            "--no-step leaves only --input and --checkpoint-to to measure: give one of them, "
+            "without --vs, --trace"
+        )
+    if given.preemptions_per_day is not None and given.checkpoint_to is None:
+        raise UserError("--preemptions-per-day is for --checkpoint-to FOLDER: give that, too")
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

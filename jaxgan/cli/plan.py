@@ -16,7 +16,7 @@ from jaxgan import config
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.parse import load_config, parse, take_target
 from jaxgan.errors import UserError
-from jaxgan.plan import Plan, plan, quick_plan
+from jaxgan.plan import Plan, check_choices, plan, quick_plan
 from jaxgan.ranges import Within
 
 NOTE = """\
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
     given = _given(target, options)
     if not given.topology:
         raise UserError("no --topology given: name one or more, such as tpu:v3:16x16 gpu:h100:8")
+    check_choices(given.topology, effort=given.effort, quick=given.quick)
     if given.quick:
         load = functools.partial(_experiment, target, options)
         plans = [

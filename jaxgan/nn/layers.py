@@ -181,4 +181,6 @@ class Embed(_Layer):
     @nn.compact
     def __call__(self, label: Int[Array, "*b"]) -> Float[Array, "*b d"]:
         """Rows of the table: [...] integers below `classes` to [..., features]."""
-        return at_use(self.kernel((self.classes, self.features)).astype(self.dtype))[label]
+        # Rows are cast, not the table: gradients of a row that many samples have are summed in
+        # float32.
+        return at_use(self.kernel((self.classes, self.features)))[label].astype(self.dtype)

@@ -31,7 +31,8 @@ def mesh_shape(devices: int, data: int, fsdp: int | None) -> tuple[int, int]:
         UserError: there are not as many devices, or not a whole number of rows.
     """
     if (fsdp is not None and fsdp < 1) or data == 0 or data < -1:
-        raise UserError(f"mesh is data {data}, fsdp {fsdp}: sizes are positive, or data is -1")
+        asked = f"data {data}" if fsdp is None else f"data {data}, fsdp {fsdp}"
+        raise UserError(f"mesh is {asked}: sizes are positive, or data is -1")
     row = fsdp or 1
     if data == -1:
         data = devices // row

@@ -40,7 +40,7 @@ def cache_hits() -> Iterator[list[str]]:
 def key_of(system: System, arrays: Any, *settings: Any) -> str:
     """By what a step's time to compile is known: its system, sizes and settings, JAX, the machine.
 
-    Numbers that change no size, as a learning rate, take as long to compile.
+    Settings that are fractions, as a learning rate, change no program's size and are left out.
 
     Args:
         system: the GAN.
@@ -48,7 +48,10 @@ def key_of(system: System, arrays: Any, *settings: Any) -> str:
         settings: whatever else makes another program.
     """
     sizes = [f"{x.dtype}{x.shape}{x.sharding}" for x in jax.tree.leaves(arrays)]
-    kind = f"{type(system).__module__}:{type(system).__qualname__}"
+    fields = vars(system).values()
+    # A function's place in memory is another in every process.
+    whole = [text for x in fields if not isinstance(x, float) and " at 0x" not in (text := repr(x))]
+    kind = f"{type(system).__module__}:{type(system).__qualname__} {whole}"
     machine = f"{jax.device_count()} {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
     about = [kind, *sizes, *map(repr, settings), jax.__version__, machine]
     return hashlib.sha256("\n".join(about).encode()).hexdigest()[:16]

@@ -87,6 +87,10 @@ def test_checkpoints_alone(place, capsys):
             ["tiny.py", "--preemptions-per-day", "0"],
             "--preemptions-per-day is 0: it must be from 0.001 to 10000",
         ),
+        (
+            ["tiny.py", "--preemptions-per-day", "3"],
+            "is for --checkpoint-to FOLDER: give that, too",
+        ),
         (["tiny.py", "--imput"], "unknown option --imput; did you mean --input?"),
         (["tiny.py", "--data", "rong", "--input", "--no-step"], "no data set 'rong'"),
     ],

@@ -82,3 +82,14 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters(layer):
     variables = layer.init(jax.random.key(0), X)
     assert layer.apply(variables, X).dtype == "bfloat16"
     assert {leaf.dtype.name for leaf in jax.tree.leaves(variables)} == {"float32"}
+
+
+def test_gradients_of_a_row_that_many_samples_have_are_summed_in_float32():
+    layer, label = Embed(3, classes=4, dtype=jax.numpy.bfloat16), np.full(2000, 1)
+    params = layer.init(jax.random.key(0), label)
+
+    def total(params):
+        return layer.apply(params, label).astype(jax.numpy.float32).sum()
+
+    gradient = np.asarray(jax.grad(total)(params)["params"]["kernel"])
+    np.testing.assert_array_equal(gradient[1], 2000)

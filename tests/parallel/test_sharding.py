@@ -46,6 +46,13 @@ def test_the_rule(data, fsdp, shape, parameter, update):
     assert sharding._shared_out(mesh, x).shard_shape(shape) == update
 
 
+def test_some_chips_split_less_finely(monkeypatch):
+    mesh, x = make_mesh(8), jax.ShapeDtypeStruct((128, 256), jnp.float32)
+    monkeypatch.setitem(sharding._MOST_WAYS, mesh.devices.flat[0].device_kind, 4)
+    assert sharding._kept(mesh, x).shard_shape(x.shape) == (128, 64)
+    assert sharding._shared_out(mesh, x).shard_shape(x.shape) == (128, 64)
+
+
 @pytest.mark.parametrize("shape", [(8, 1), (4, 2), (2, 4)])
 def test_a_share_of_the_update_lies_where_the_parameters_lie(shape):
     mesh, x = make_mesh(*shape), jax.ShapeDtypeStruct((128, 256), jnp.float32)

@@ -48,6 +48,7 @@ def test_only_a_step_of_the_same_sizes_is_known():
 
     assert key(4) == key(4)
     assert len({key(4), key(8), key(4, StagedGAN()), key(4, micro=2)}) == 4
+    assert key(4, TinyGAN(dtype="bfloat16")) != key(4)
 
 
 def test_what_came_from_the_disk_is_no_time_to_compile(monkeypatch):
