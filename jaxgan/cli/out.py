@@ -1,6 +1,8 @@
 """What a use made, in files: a picture, arrays, an animation, or a folder."""
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,10 @@ from jaxgan.fields.video import FILMS, av_of, write_film
 from jaxgan.files import refuse_bucket, writing
 from jaxgan.training.apply import Applied
 from jaxgan.training.show import kept, picture, visible
+
+_LARGE = 2**14
+"""Bytes of an item that several threads are worth: of smaller ones most of the time goes into
+making files, which threads do not speed up."""
 
 HOW = "give a .png, an .npz, of clips a .gif, .webp or .mp4, or a folder"
 
@@ -102,13 +108,20 @@ def _write_folder(
     names: Sequence[str] | None,
 ) -> None:
     """A file for each row and field: ROW.png, or ROW_FIELD.png where there are several fields."""
+
+    def write_one(name: str, row: int) -> None:
+        stem = f"{row:06d}" if names is None else names[row]
+        end = f"_{name}" if len(gives) > 1 else ""
+        gives[name].write(made[name][row], out / f"{stem}{end}{gives[name].suffix}")
+
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        for name, field in gives.items():
-            for row, item in enumerate(made[name]):
-                stem = f"{row:06d}" if names is None else names[row]
-                end = f"_{name}" if len(gives) > 1 else ""
-                field.write(item, out / f"{stem}{end}{field.suffix}")
+        for name in gives:
+            rows = range(len(made[name]))
+            large = np.asarray(made[name][0]).nbytes >= _LARGE
+            with ThreadPoolExecutor(min(16, os.cpu_count() or 1) if large else 1) as threads:
+                for _ in threads.map(write_one, [name] * len(rows), rows):
+                    pass  # raises what writing raised, and then no more are begun
 
 
 def _array(name: str, items: Sequence[np.ndarray]) -> np.ndarray:

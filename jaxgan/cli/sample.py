@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from jaxgan import pictures
+from jaxgan.ahead import one_ahead
 from jaxgan.backend import keep_compilations
 from jaxgan.cli.options import Given, only, parse_with_use
 from jaxgan.cli.out import check_out, write
@@ -27,9 +28,10 @@ from jaxgan.latent.table import table
 from jaxgan.latent.walk import walk
 from jaxgan.ranges import Count, Number, Positive, Rate, Seed
 from jaxgan.run import Run
+from jaxgan.training.apply import Applied
 
-_PORTION = 1000
-"""Rows in memory at a time, where they go to a folder."""
+_PORTION = 500
+"""Rows drawn at a time where they go to a folder; those before are being written meanwhile."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,8 @@ def main(argv: list[str]) -> int:
         options.standing_statistics, truncation=options.truncation, seed=options.seed
     )
     size = num if options.out.suffix else _PORTION
-    for start in range(0, num, size):
+
+    def portion(start: int) -> tuple[Applied, list[str]]:
         rows = np.arange(start, min(start + size, num))
         mine = {n: x if len(x) == 1 else x[start : start + size] for n, x in items.items()}
         how: dict[str, Any] = {"numbers": rows, "seed": options.seed, "options": chosen}
@@ -150,6 +153,9 @@ def main(argv: list[str]) -> int:
             given.name(int(row)) if k is None else f"{given.name(int(row))}_label{k}"
             for row, k in zip(rows, labels, strict=True)
         ]
+        return applied, names
+
+    for applied, names in one_ahead(map(portion, range(0, num, size))):
         write(options.out, takes, gives, applied, names=names, columns=columns, plural=True)
     say(f"{options.out}: {num} samples of {folder}")
     return 0
