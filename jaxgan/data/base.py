@@ -11,6 +11,7 @@ from jaxtyping import Int, Int32
 
 from jaxgan.errors import UserError
 from jaxgan.fields import Clip, Field, Image, Label, Points, Text
+from jaxgan.fields.pixels import quiet
 
 Item = dict[str, Any]
 """What a source holds of one item, by column."""
@@ -87,7 +88,8 @@ class Source(abc.ABC):
 
     def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Return the items at `indices`, stacked: [n, ...] by column, the caller's to change."""
-        items = [self[int(i)] for i in indices]
+        with quiet():
+            items = [self[int(i)] for i in indices]
         return {key: np.stack([item[key] for item in items]) for key in items[0]}
 
     def column(self, name: str) -> Sequence[Any] | np.ndarray:

@@ -15,24 +15,25 @@ same items in the same order, flipped the same way:
 
 All fields of a group are of one item, and flipped and cut alike. Every group has an order, flips
 and places of its own, of the same form. All of them come from Philox, a counter-based generator
-whose numbers NumPy promises never to change. A whole batch is computed at once: Grain's own
-shuffle, repeat and random_map do the same item by item, at 50 to 70 µs each, which is longer than
-a step of a small GAN. Grain's part is what lies above: threads and worker processes that prefetch.
+whose numbers NumPy promises never to change. They are computed for a whole batch at once; item by
+item, as Grain's shuffle, repeat and random_map do it, would take 50 to 70 µs each, which is longer
+than a step of a small GAN. Items are read, fitted and made numbers in portions that fit a core's
+cache, by threads or worker processes, which share every batch, so that few batches are in memory.
 """
 
+import atexit
+import collections
 import dataclasses
 import functools
+import itertools
 import math
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+import weakref
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
-import grain
 import numpy as np
-from absl import flags
 from jaxtyping import Int
 
 from jaxgan.data.base import Columns, Source
@@ -40,15 +41,18 @@ from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.order import permutation, random_bits, random_words
 from jaxgan.data.parts import Parts
 from jaxgan.data.sentences import Encoded, encoded
+from jaxgan.data.workers import Team
 from jaxgan.errors import UserError
 from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
 
-_STEPS = 2**40
-"""Where the endless stream ends, because Grain wants a length."""
+_AHEAD = 2 * 10**9
+"""Bytes of arrays that may be made ahead, but for the one batch that must be: a pod's are large."""
 
-_AHEAD = 4 * 10**9
-"""Bytes of arrays that may be made ahead: a thread makes a batch, and a pod's are large."""
+_MOST_AHEAD = 16
+"""Batches that are made ahead, where they are small."""
 
+_PORTION = 2**20
+"""Bytes of items that are made at a time: they stay in a core's cache from step to step of that."""
 
 _TURNS = 2**61
 """The stream of random words that says which of an item's sentences is drawn, and with which frame
@@ -176,28 +180,64 @@ class _Group:
             cut=None if framing.jitter is None else first,
         )
 
-    def take(self, order: Order, step: int, flip: bool) -> dict[str, np.ndarray]:
-        """This process's items of a step, as networks see them: [n, ...] by field."""
+    def drawn(self, order: Order, step: int, flip: bool) -> "_Drawn":
+        """What this process takes in a step, and how."""
         start, count = order.span(step)
         first, flips, places = _streams(self.number)
         positions = order.mine(np.arange(start, start + count))
-        items = _items(order.seed, first, len(self.source), positions)
         turns = positions
         if self.sentences or self.parts:
             turns = order.mine(random_words(order.seed, _TURNS + self.number, start, count))
-        taken = self.taken(self.source, self.parts, items, turns)
-        flipped = tops = lefts = None
-        if flip:
-            flipped = order.mine(random_bits(order.seed, flips, start, count))
-        if self.cut is not None:
-            words = order.mine(random_words(order.seed, places, start, count))
-            halves = words >> np.uint64(32), words & np.uint64(2**32 - 1)
+        return _Drawn(
+            items=_items(order.seed, first, len(self.source), positions),
+            turns=turns,
+            flips=order.mine(random_bits(order.seed, flips, start, count)) if flip else None,
+            places=None
+            if self.cut is None
+            else order.mine(random_words(order.seed, places, start, count)),
+        )
+
+    def take(self, drawn: "_Drawn", parts: int, each: Callable[..., Any]) -> dict[str, np.ndarray]:
+        """Items as networks see them: [n, ...] by field.
+
+        Args:
+          drawn: Which ones, and how.
+          parts: In how many portions, at least.
+          each: Maps a function over portions: `map`, or that of threads.
+        """
+        count = len(drawn.items)
+        size = min(-(-count // parts), max(1, _PORTION // self.size()))
+        begin = self._portion(drawn.rows(slice(0, size)))
+        if size >= count:
+            return begin
+        whole = {name: np.empty((count, *x.shape[1:]), x.dtype) for name, x in begin.items()}
+
+        def fill(start: int) -> None:
+            rows = slice(start, start + size)
+            made = self._portion(drawn.rows(rows)) if start else begin
+            for name, items in made.items():
+                if items.shape[1:] != whole[name].shape[1:]:
+                    raise ValueError(
+                        f"items of {name} have the shapes {whole[name].shape[1:]} and "
+                        f"{items.shape[1:]}: batches are of one"
+                    )
+                whole[name][rows] = items
+
+        for _ in each(fill, range(0, count, size)):
+            pass
+        return whole
+
+    def _portion(self, drawn: "_Drawn") -> dict[str, np.ndarray]:
+        taken = self.taken(self.source, self.parts, drawn.items, drawn.turns)
+        tops = lefts = None
+        if self.cut is not None and drawn.places is not None:
+            halves = drawn.places >> np.uint64(32), drawn.places & np.uint64(2**32 - 1)
             have, want = taken[self.cut].shape[-3:-1], self.fields[self.cut].extent or ()
             tops, lefts = (
                 (half % np.uint64(side - cut + 1)).astype(float) / side
                 for half, side, cut in zip(halves, have, want, strict=True)
             )
-        geometry = Geometry(flips=flipped, tops=tops, lefts=lefts)
+        geometry = Geometry(flips=drawn.flips, tops=tops, lefts=lefts)
         return {
             name: field.to_network(field.place(taken[name], geometry))
             for name, field in self.fields.items()
@@ -232,6 +272,26 @@ class _Group:
         """Bytes of an item as networks see it, about."""
         stored = (field.stored(self.framing[name]) for name, field in self.fields.items())
         return 4 * sum(math.prod(n or 1 for n in shape) for shape in stored)
+
+
+class _Drawn(NamedTuple):
+    """What is drawn of a group's items, a row each.
+
+    Attributes:
+      items: Their numbers.
+      turns: Of which turn they are, where sentences or parts are taken in turn.
+      flips: Whether they are mirrored; None: none is.
+      places: Random words that say where they are cut out; None: nothing is cut.
+    """
+
+    items: Int[np.ndarray, " n"]
+    turns: np.ndarray
+    flips: np.ndarray | None
+    places: np.ndarray | None
+
+    def rows(self, rows: slice) -> "_Drawn":
+        """Some of them."""
+        return _Drawn(*(None if x is None else x[rows] for x in self))  # type: ignore[arg-type]
 
 
 def _scaled(framing: Framing, field: Field, first: Field | None) -> Framing:
@@ -308,12 +368,29 @@ class Batches:
         return self.order.begin
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        taken = [group.take(self.order, step, self.flip) for group in self.groups]
-        return {
-            name: value.reshape(*self.order.lead, *value.shape[1:])
-            for each in taken
-            for name, value in each.items()
-        }
+        return self._led(self._rows(step, 1, map))
+
+    def _rows(self, step: int, parts: int, each: Callable[..., Any]) -> dict[str, np.ndarray]:
+        """The rows of a step, one after the other; `parts` and `each` as of `_Group.take`."""
+        made: dict[str, np.ndarray] = {}
+        for group in self.groups:
+            made |= group.take(group.drawn(self.order, step, self.flip), parts, each)
+        return made
+
+    def _led(self, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows with the leading axes of a step."""
+        lead = self.order.lead
+        return {name: value.reshape(*lead, *value.shape[1:]) for name, value in rows.items()}
+
+    def part(self, step: int, number: int, count: int) -> dict[str, np.ndarray]:
+        """The rows of a step that are one of so many parts, such as a worker makes: [n, ...]."""
+        made: dict[str, np.ndarray] = {}
+        for group in self.groups:
+            drawn = group.drawn(self.order, step, self.flip)
+            rows = len(drawn.items)
+            mine = slice(number * rows // count, (number + 1) * rows // count)
+            made |= group.take(drawn.rows(mine), 1, map)
+        return made
 
     def count(self, name: str) -> int:
         """Items that a field has."""
@@ -336,43 +413,68 @@ class Batches:
     def _group(self, name: str) -> _Group:
         return next(group for group in self.groups if name in group.fields)
 
-    def iterate(self, start: int | None = None) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+    def iterate(self, start: int | None = None) -> Generator[dict[str, np.ndarray], None, None]:
         """Iterate over batches `start`, `start + 1`, ... without end, made ahead in the background.
 
         From `begin` on by default. Close the iterator when done: `close()` ends its threads and
-        processes.
+        processes. What is made ahead takes at most 2 GB; where batches are large, one batch, or
+        three with worker processes.
         """
+        stream = self._stream(start)
+        _OPEN.add(stream)
+        return stream
+
+    def _stream(self, start: int | None) -> Generator[dict[str, np.ndarray], None, None]:
+        first = self.begin if start is None else start
+        rows = self.order.draws * self.order.batch // self.order.processes
+        size = max(1, rows * sum(group.size() for group in self.groups))
+        ahead = min(_MOST_AHEAD, _AHEAD // size)
+        if self.workers:
+            # Workers hold a batch that they make, and one that is handed over.
+            with Team(self.part, first, min(self.workers, rows)) as team:
+                yield from _ahead(
+                    lambda step: self._led(team.batch(step)), first, max(1, ahead - 2), 1
+                )
+            return
         # One thread is enough where there is nothing to decode, and leaves the cores to XLA.
         arrays = all(isinstance(group.source, Columns) for group in self.groups)
-        alone = self.workers > 0 or arrays
-        size = sum(group.size() for group in self.groups)
-        size = max(1, size * self.order.draws * self.order.batch // self.order.processes)
-        threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // size - 1))
-        ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
-        first = self.begin if start is None else start
-        steps = grain.MapDataset.range(first, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
-        if self.workers:
-            # Grain reads its own settings from command-line flags that nobody here parses.
-            if not flags.FLAGS.is_parsed():
-                flags.FLAGS.mark_as_parsed()
-            steps = steps.mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=self.workers), _end_with_parent
-            )
-        return iter(steps)
+        threads = 1 if arrays else min(16, os.cpu_count() or 1)
+        with ThreadPoolExecutor(threads, "decoder") as pool:
+            each = map if arrays else pool.map
+
+            def make(step: int) -> dict[str, np.ndarray]:
+                return self._led(self._rows(step, 1 if arrays else 2 * threads, each))
+
+            # Two at a time, lest threads wait for the last portion of a batch.
+            yield from _ahead(make, first, max(1, ahead), 1 if arrays else 2)
 
 
-def _end_with_parent(worker: int, workers: int) -> None:
-    """Makes a worker end when its parent does, however that ends; and not of Ctrl-C before."""
-    del worker, workers
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+_OPEN: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 
-    def wait() -> None:
-        parent.join()
-        os._exit(0)
 
-    threading.Thread(target=wait, name="parent", daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@atexit.register
+def _close_all() -> None:
+    """Ends the threads and processes of streams that nobody closed, while it can still be done."""
+    for stream in list(_OPEN):
+        stream.close()
+
+
+def _ahead(
+    make: Callable[[int], dict[str, np.ndarray]], first: int, ahead: int, threads: int
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """What is made of `first`, `first + 1`, ..., so many ahead, by so many threads."""
+    pool = ThreadPoolExecutor(threads, "batches")
+    coming: collections.deque[Future[dict[str, np.ndarray]]] = collections.deque()
+    steps = itertools.count(first)
+    try:
+        coming.extend(pool.submit(make, next(steps)) for _ in range(ahead))
+        while True:
+            batch = coming.popleft().result()
+            coming.append(pool.submit(make, next(steps)))
+            yield batch
+            del batch  # it is the caller's alone while the next one is waited for
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def batches(

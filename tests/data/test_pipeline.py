@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import itertools
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 from jaxgan import data
-from jaxgan.data import Arrays, Columns, Fit, Unrelated, open_source, sentences
+from jaxgan.data import Arrays, Columns, Fit, Unrelated, open_source, pipeline, sentences
 from jaxgan.data.order import permutation, random_bits
 from jaxgan.errors import UserError
 from jaxgan.fields import Clip, Framing, Image, Label, Mask, Points, Text
@@ -576,3 +577,74 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path):
     while any(worker.exists() for worker in workers):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+ENDINGS = """
+import os, sys
+import numpy as np
+from jaxgan import data
+from jaxgan.fields import Image
+
+if __name__ == "__main__":
+    groups = ({"image": Image((28, 28, 1))},)
+    source = data.as_source(np.zeros((8, 28, 28, 1), np.uint8))
+    stream = data.batches(source, groups, data.Order(batch=4), workers=2).iterate()
+    kept = [next(stream) for _ in range(3)]
+    if sys.argv[1] == "close":
+        stream.close()
+    if sys.argv[1] == "leave":
+        os._exit(0)
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["close", "forget", "leave"])
+def test_workers_leave_nothing_behind(tmp_path, how):
+    """Python's resource tracker says so where they do, after the process has ended."""
+    (tmp_path / "endings.py").write_text(ENDINGS)
+    told = subprocess.run(
+        [sys.executable, tmp_path / "endings.py", how],
+        capture_output=True,
+        timeout=120,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert told.returncode == 0
+    for word in ("leaked", "ignored", "Traceback"):
+        assert word not in told.stderr
+
+
+def test_a_worker_that_ends_is_told():
+    stream = make(workers=2).iterate()
+    next(stream)
+    for child in multiprocessing.active_children():
+        child.kill()
+    with pytest.raises(UserError, match=r"a process that makes batches ended with status -9"):
+        list(itertools.islice(stream, 40))
+
+
+def test_the_rows_of_a_step_are_shared_by_workers():
+    made = make(flip=True, batch=8)
+    parts = [made.part(3, number, 3) for number in range(3)]
+    for name, whole in made[3].items():
+        joined = np.concatenate([part[name] for part in parts])
+        np.testing.assert_array_equal(joined, whole.reshape(joined.shape))
+
+
+def test_portions_change_no_batch(monkeypatch):
+    whole = make(flip=True, batch=8)[5]
+    monkeypatch.setattr(pipeline, "_PORTION", 1)
+    for name, x in make(flip=True, batch=8)[5].items():
+        np.testing.assert_array_equal(x, whole[name])
+        assert x.dtype == whole[name].dtype
+
+
+@pytest.mark.parametrize(("most", "ahead"), [(1, 1), (3, 3), (100, 16)])
+def test_what_is_made_ahead_is_bounded_by_its_bytes(monkeypatch, most, ahead):
+    made = make(batch=8)
+    size = 8 * sum(group.size() for group in made.groups)
+    monkeypatch.setattr(pipeline, "_AHEAD", most * size)
+    asked = []
+    monkeypatch.setattr(pipeline, "_ahead", lambda make, first, *rest: asked.append(rest) or [])
+    list(made.iterate())
+    assert asked[0][0] == ahead
