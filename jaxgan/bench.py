@@ -1,6 +1,7 @@
 """How fast a config is here: its training step on random data, and what delivers its images."""
 
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from jaxgan import data
 from jaxgan.backend import return_freed_memory
 from jaxgan.config import Experiment
+from jaxgan.data.costs import costs
 from jaxgan.errors import UserError
 from jaxgan.parallel.distributed import part
 from jaxgan.parallel.hardware import chip_of
@@ -232,7 +234,10 @@ def bench_input(
         seconds: for how long, at least; None: `SECONDS`.
 
     Returns:
-        `source`, `workers`, `batches`, `seconds`, `images_per_second`.
+        `source`, `workers`, `batches`, `seconds`, `images_per_second`; `stages_us`, microseconds an
+        image of one thread alone, to `read`, `decode`, `fit` (crop, resize), `assemble` (mirror,
+        stack, convert) and `copy` (to the devices); `bottleneck`, the largest of them, and `hint`,
+        what may help. None: batches of one's own, which have no such stages.
 
     Raises:
         UserError: the data cannot be opened, read, or used by the system.
@@ -243,8 +248,10 @@ def bench_input(
     batch = batch_of(experiment, rules)
     check_batch(batch, experiment.micro, mesh)
     source = data.as_source(experiment.data.source, experiment.data.reading)
-    stream = stage_feed(experiment, source, index, part(mesh)).iterate()
-    feed = to_devices(stream, _sharding(experiment, rules, mesh))
+    batches = stage_feed(experiment, source, index, part(mesh))
+    layout = _sharding(experiment, rules, mesh)
+    stream = batches.iterate()
+    feed = to_devices(stream, layout)
     try:
         for _ in range(WARM_UPS):
             jax.block_until_ready(next(feed))
@@ -253,6 +260,8 @@ def bench_input(
             jax.block_until_ready(next(feed))
             count += 1
             elapsed = time.perf_counter() - begin
+        stream.close()  # nothing runs beside what is timed now
+        stages = _stages_of_input(batches, layout)
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -265,7 +274,46 @@ def bench_input(
         "batches": count,
         "seconds": elapsed,
         "images_per_second": count * batch * rules.draws / elapsed,
+        **stages,
     }
+
+
+def _stages_of_input(
+    batches: data.Batches | data.Stepwise, layout: jax.sharding.NamedSharding
+) -> dict[str, Any]:
+    """What each stage of the way to the devices costs, which is the largest, and what may help."""
+    if isinstance(batches, data.Stepwise):
+        return {"stages_us": None, "bottleneck": None, "hint": None}
+    begin = batches.begin
+    spent = costs(batches, begin)
+    batch = batches[begin]
+    start = time.perf_counter()
+    jax.block_until_ready(next(to_devices([batch], layout)))
+    rows = batches.order.draws * batches.order.batch // batches.order.processes
+    spent["copy"] = (time.perf_counter() - start) / rows
+    largest = max(spent, key=lambda name: spent[name])
+    name = batches.groups[0].match.source.name
+    return {
+        "stages_us": {name: 1e6 * seconds for name, seconds in spent.items()},
+        "bottleneck": largest,
+        "hint": _hint(largest, name, batches),
+    }
+
+
+def _hint(stage: str, name: str, batches: data.Batches) -> str:
+    """What may make a stage of input faster."""
+    if stage == "copy":
+        return "the devices take no more: a smaller --batch, or fewer data, alone would help"
+    extent = next((f.extent for group in batches.groups for f in group.fields.values()), None)
+    cpus = os.cpu_count() or 1
+    more = (
+        f"--data.workers {cpus}" if not batches.workers and cpus > 1 else "a machine of more CPUs"
+    )
+    if stage == "read":
+        return f"`jaxgan data pack {name} OUT` on a disk of this machine"
+    if stage in ("decode", "fit") and extent is not None and extent[0] == extent[1]:
+        return f"`jaxgan data pack {name} OUT --size {extent[0]}`, or {more}"
+    return more
 
 
 def _stage(experiment: Experiment, index: int | None) -> tuple[int, Stage]:

@@ -82,6 +82,32 @@ def test_input_is_timed_by_itself():
     assert found["images_per_second"] == pytest.approx(32 * found["batches"] / found["seconds"])
 
 
+STAGES = ["read", "decode", "fit", "assemble", "copy"]
+
+
+def test_the_slowest_stage_of_input_is_named(tmp_path, monkeypatch):
+    from jaxgan.systems.dcgan import DCGAN
+
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        pixels = rng.integers(0, 256, (600, 600, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.jpg")
+    system = DCGAN(shape=(32, 32, 3), width=4)
+    source = Data(source=str(tmp_path), resize=True)
+    settings = Experiment(system=system, data=source, batch=4, mesh=ONE)
+    found = bench_input(settings, seconds=0.01)
+    assert list(found["stages_us"]) == STAGES
+    assert all(us >= 0 for us in found["stages_us"].values())
+    assert found["bottleneck"] == max(found["stages_us"], key=found["stages_us"].get)
+    monkeypatch.setattr(
+        "jaxgan.bench.costs", lambda *_: {"read": 9.0, "decode": 0.0, "fit": 0.0, "assemble": 0.0}
+    )
+    slow = bench_input(settings, seconds=0.01)
+    assert slow["bottleneck"] == "read"
+    assert slow["stages_us"]["read"] == 9e6
+    assert slow["hint"].startswith(f"`jaxgan data pack {tmp_path} OUT`")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -81,7 +81,8 @@ def main(argv: list[str]) -> int:
 def _lines(result: dict[str, Any]) -> list[str]:
     """A result for people."""
     if "step_ms" not in result:
-        return [result["config"], f"  input    {_rate(result['input'])}"]
+        found = result["input"]
+        return [result["config"], f"  input    {_rate(found)}", *_stages(found)]
     step, flops = result["step_ms"], result["flops_per_step"]
     head = f"{result['config']}: {result['system']}, {', '.join(result['data'].values())}"
     draws = f" x {result['draws']} draws" if result["draws"] > 1 else ""
@@ -113,6 +114,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if "input" in result:
         feeds = "feeds" if result["input"]["feeds_step"] else "does not feed"
         lines.append(f"  input    {_rate(result['input'])} {feeds} the step's {rate}")
+        lines += _stages(result["input"])
     lines += (
         f"  {ratio['ratio']:.2f} times as long as {other} [{ratio['min']:.2f} to "
         f"{ratio['max']:.2f} in a turn]"
@@ -123,6 +125,17 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 def _rate(found: dict[str, Any]) -> str:
     return f"{found['source']}: {_number(found['images_per_second'])} images/s"
+
+
+def _stages(found: dict[str, Any]) -> list[str]:
+    """What images cost on their way, and what may help."""
+    if found["stages_us"] is None:
+        return []
+    each = ", ".join(f"{name} {_number(us)}" for name, us in found["stages_us"].items())
+    return [
+        f"           us an image: {each}",
+        f"           most is to {found['bottleneck']}: {found['hint']}",
+    ]
 
 
 def _number(value: float) -> str:
