@@ -36,7 +36,7 @@ def costs(batches: Batches, step: int) -> dict[str, float]:
             read += _seconds(files.store.read, numbers)
             loaded += _seconds(files.load, chosen)
         stored = _seconds(partial(group.taken, group.source, group.parts, items), [drawn.turns])
-        whole = _seconds(partial(group.take, parts=1, each=map), [drawn])
+        whole = _seconds(group.take, [drawn])
         spent["read"] += read / count
         spent["decode"] += max(loaded - read, 0.0) / count
         spent["fit"] += max(stored - loaded, 0.0) / count

@@ -17,42 +17,42 @@ All fields of a group are of one item, and flipped and cut alike. Every group ha
 and places of its own, of the same form. All of them come from Philox, a counter-based generator
 whose numbers NumPy promises never to change. They are computed for a whole batch at once; item by
 item, as Grain's shuffle, repeat and random_map do it, would take 50 to 70 µs each, which is longer
-than a step of a small GAN. Items are read, fitted and made numbers in portions that fit a core's
-cache, by threads or worker processes, which share every batch, so that few batches are in memory.
+than a step of a small GAN. Grain's part is what lies above: its threads and worker processes make
+portions of batches ahead, so that what is in memory is a matter of bytes, not of batches.
 """
 
 import atexit
-import collections
 import dataclasses
 import functools
-import itertools
 import math
 import os
 import weakref
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from multiprocessing import util
 from typing import Any, NamedTuple
 
+import grain
 import numpy as np
+from absl import flags
 from jaxtyping import Int
 
 from jaxgan.data.base import Columns, Source
+from jaxgan.data.handed import Handed, begin_worker, killed
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.order import permutation, random_bits, random_words
 from jaxgan.data.parts import Parts
 from jaxgan.data.sentences import Encoded, encoded
-from jaxgan.data.workers import Team
 from jaxgan.errors import UserError
 from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
 
-_AHEAD = 2 * 10**9
-"""Bytes of arrays that may be made ahead, but for the one batch that must be: a pod's are large."""
+_STEPS = 2**40
+"""Where the endless stream ends, because Grain wants a length."""
 
-_MOST_AHEAD = 16
-"""Batches that are made ahead, where they are small."""
+_AHEAD = 5 * 10**8
+"""Bytes of portions that are made ahead, beside the batch that is put together of them."""
 
-_PORTION = 2**20
-"""Bytes of items that are made at a time: they stay in a core's cache from step to step of that."""
+_PORTION = 2**22
+"""Bytes of the items that are made at a time: little beside `_AHEAD`, much beside Grain's part."""
 
 _TURNS = 2**61
 """The stream of random words that says which of an item's sentences is drawn, and with which frame
@@ -197,37 +197,8 @@ class _Group:
             else order.mine(random_words(order.seed, places, start, count)),
         )
 
-    def take(self, drawn: "_Drawn", parts: int, each: Callable[..., Any]) -> dict[str, np.ndarray]:
-        """Items as networks see them: [n, ...] by field.
-
-        Args:
-          drawn: Which ones, and how.
-          parts: In how many portions, at least.
-          each: Maps a function over portions: `map`, or that of threads.
-        """
-        count = len(drawn.items)
-        size = min(-(-count // parts), max(1, _PORTION // self.size()))
-        begin = self._portion(drawn.rows(slice(0, size)))
-        if size >= count:
-            return begin
-        whole = {name: np.empty((count, *x.shape[1:]), x.dtype) for name, x in begin.items()}
-
-        def fill(start: int) -> None:
-            rows = slice(start, start + size)
-            made = self._portion(drawn.rows(rows)) if start else begin
-            for name, items in made.items():
-                if items.shape[1:] != whole[name].shape[1:]:
-                    raise ValueError(
-                        f"items of {name} have the shapes {whole[name].shape[1:]} and "
-                        f"{items.shape[1:]}: batches are of one"
-                    )
-                whole[name][rows] = items
-
-        for _ in each(fill, range(0, count, size)):
-            pass
-        return whole
-
-    def _portion(self, drawn: "_Drawn") -> dict[str, np.ndarray]:
+    def take(self, drawn: "_Drawn") -> dict[str, np.ndarray]:
+        """Items as networks see them: [n, ...] by field."""
         taken = self.taken(self.source, self.parts, drawn.items, drawn.turns)
         tops = lefts = None
         if self.cut is not None and drawn.places is not None:
@@ -368,29 +339,19 @@ class Batches:
         return self.order.begin
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        return self._led(self._rows(step, 1, map))
+        return self._shaped(self._taken(step, slice(None)))
 
-    def _rows(self, step: int, parts: int, each: Callable[..., Any]) -> dict[str, np.ndarray]:
-        """The rows of a step, one after the other; `parts` and `each` as of `_Group.take`."""
-        made: dict[str, np.ndarray] = {}
+    def _taken(self, step: int, rows: slice) -> dict[str, np.ndarray]:
+        """Some of this process's rows of a step, one after the other."""
+        taken: dict[str, np.ndarray] = {}
         for group in self.groups:
-            made |= group.take(group.drawn(self.order, step, self.flip), parts, each)
-        return made
+            taken |= group.take(group.drawn(self.order, step, self.flip).rows(rows))
+        return taken
 
-    def _led(self, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Rows with the leading axes of a step."""
+    def _shaped(self, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All rows of a step, with its leading axes."""
         lead = self.order.lead
         return {name: value.reshape(*lead, *value.shape[1:]) for name, value in rows.items()}
-
-    def part(self, step: int, number: int, count: int) -> dict[str, np.ndarray]:
-        """The rows of a step that are one of so many parts, such as a worker makes: [n, ...]."""
-        made: dict[str, np.ndarray] = {}
-        for group in self.groups:
-            drawn = group.drawn(self.order, step, self.flip)
-            rows = len(drawn.items)
-            mine = slice(number * rows // count, (number + 1) * rows // count)
-            made |= group.take(drawn.rows(mine), 1, map)
-        return made
 
     def count(self, name: str) -> int:
         """Items that a field has."""
@@ -413,68 +374,119 @@ class Batches:
     def _group(self, name: str) -> _Group:
         return next(group for group in self.groups if name in group.fields)
 
-    def iterate(self, start: int | None = None) -> Generator[dict[str, np.ndarray], None, None]:
+    def iterate(self, start: int | None = None) -> "Stream":
         """Iterate over batches `start`, `start + 1`, ... without end, made ahead in the background.
 
         From `begin` on by default. Close the iterator when done: `close()` ends its threads and
-        processes. What is made ahead takes at most 2 GB; where batches are large, one batch, or
-        three with worker processes.
+        processes. Some 0.5 GB are made ahead at most, beside the batch that comes next.
         """
-        stream = self._stream(start)
-        _OPEN.add(stream)
-        return stream
+        rows = self.order.draws * self.order.micro * self.order.rows
+        each = max(1, sum(group.size() for group in self.groups))
+        size = min(rows, max(1, _PORTION // each))
+        count = -(-rows // size)
+        portions = self._portions(self.begin if start is None else start, size, count, each * size)
+        return Stream(iter(portions.batch(count, batch_fn=functools.partial(self._joined, rows))))
 
-    def _stream(self, start: int | None) -> Generator[dict[str, np.ndarray], None, None]:
-        first = self.begin if start is None else start
-        rows = self.order.draws * self.order.batch // self.order.processes
-        size = max(1, rows * sum(group.size() for group in self.groups))
-        ahead = min(_MOST_AHEAD, _AHEAD // size)
-        if self.workers:
-            # Workers hold a batch that they make, and one that is handed over.
-            with Team(self.part, first, min(self.workers, rows)) as team:
-                yield from _ahead(
-                    lambda step: self._led(team.batch(step)), first, max(1, ahead - 2), 1
-                )
-            return
+    def _portions(
+        self, first: int, size: int, count: int, each: int
+    ) -> grain.IterDataset[dict[str, np.ndarray]]:
+        """Rows of the steps from `first` on, made ahead of their use.
+
+        Args:
+          first: A step.
+          size: Rows of a portion.
+          count: Portions of a step.
+          each: Bytes of a portion.
+        """
         # One thread is enough where there is nothing to decode, and leaves the cores to XLA.
         arrays = all(isinstance(group.source, Columns) for group in self.groups)
         threads = 1 if arrays else min(16, os.cpu_count() or 1)
-        with ThreadPoolExecutor(threads, "decoder") as pool:
-            each = map if arrays else pool.map
+        # A whole step, where that is not too much.
+        ahead = min(count, _AHEAD // each)
+        portions = grain.MapDataset.range(first * count, _STEPS).map(
+            functools.partial(self._portion, size, count)
+        )
+        if not self.workers:
+            return portions.to_iter_dataset(
+                grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads + 1, ahead))
+            )
+        # Grain reads its own settings from command-line flags that nobody here parses.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        util.get_temp_dir()  # made here, so that it is removed here, whatever ends workers
+        # Grain holds so many of a worker twice: in its queue, and taken from there.
+        most = max(1, ahead // self.workers // 2)
+        options = grain.MultiprocessingOptions(
+            num_workers=self.workers, per_worker_buffer_size=most
+        )
+        handed = portions.map(Handed.of).to_iter_dataset(
+            grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        )
+        return handed.mp_prefetch(options, begin_worker).map(Handed.received)
 
-            def make(step: int) -> dict[str, np.ndarray]:
-                return self._led(self._rows(step, 1 if arrays else 2 * threads, each))
+    def _portion(self, size: int, count: int, number: int) -> dict[str, np.ndarray]:
+        step, place = divmod(number, count)
+        return self._taken(step, slice(place * size, (place + 1) * size))
 
-            # Two at a time, lest threads wait for the last portion of a batch.
-            yield from _ahead(make, first, max(1, ahead), 1 if arrays else 2)
+    def _joined(self, rows: int, portions: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The batch of these portions, each let go in turn: the batch is not held twice."""
+        portions.reverse()
+        part = portions.pop()
+        if not portions:
+            return self._shaped(part)
+        whole = {name: np.empty((rows, *x.shape[1:]), x.dtype) for name, x in part.items()}
+        begin = 0
+        while part:
+            end = begin + len(next(iter(part.values())))
+            for name, items in part.items():
+                if items.shape[1:] != whole[name].shape[1:]:
+                    raise ValueError(
+                        f"items of {name} have the shapes {whole[name].shape[1:]} and "
+                        f"{items.shape[1:]}: batches are of one"
+                    )
+                whole[name][begin:end] = items
+            begin = end
+            part = portions.pop() if portions else {}
+        return self._shaped(whole)
 
 
-_OPEN: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
+class Stream(Iterator[dict[str, np.ndarray]]):
+    """Batches one after the other, as `Batches.iterate` makes them."""
+
+    def __init__(self, batches: grain.DatasetIterator[dict[str, np.ndarray]]):
+        self._batches: grain.DatasetIterator[dict[str, np.ndarray]] | None = batches
+        _OPEN.add(self)
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        """The next batch.
+
+        Raises:
+          UserError: A worker process was killed.
+        """
+        if self._batches is None:
+            raise StopIteration
+        try:
+            return next(self._batches)
+        except RuntimeError as error:
+            if "Worker process was terminated" not in str(error):  # Grain's words
+                raise
+            raise killed() from error
+
+    def close(self) -> None:
+        """Ends threads and processes."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+
+
+_OPEN: weakref.WeakSet[Stream] = weakref.WeakSet()
 
 
 @atexit.register
 def _close_all() -> None:
-    """Ends the threads and processes of streams that nobody closed, while it can still be done."""
+    """Closes what nobody has closed, while Grain still can: not when modules are torn down."""
     for stream in list(_OPEN):
         stream.close()
-
-
-def _ahead(
-    make: Callable[[int], dict[str, np.ndarray]], first: int, ahead: int, threads: int
-) -> Generator[dict[str, np.ndarray], None, None]:
-    """What is made of `first`, `first + 1`, ..., so many ahead, by so many threads."""
-    pool = ThreadPoolExecutor(threads, "batches")
-    coming: collections.deque[Future[dict[str, np.ndarray]]] = collections.deque()
-    steps = itertools.count(first)
-    try:
-        coming.extend(pool.submit(make, next(steps)) for _ in range(ahead))
-        while True:
-            batch = coming.popleft().result()
-            coming.append(pool.submit(make, next(steps)))
-            yield batch
-            del batch  # it is the caller's alone while the next one is waited for
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def batches(

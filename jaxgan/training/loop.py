@@ -22,6 +22,12 @@ from jaxgan.training.step import Step, compile_step, make_step
 
 _ENTER = 0xFFFFFFFE  # counted down by where a stage begins; steps never reach it
 
+_AHEAD = 2
+"""Batches on the devices before they are used."""
+
+_BYTES_AHEAD = 15 * 10**8
+"""Bytes of them, and of the one that is being made: with what data make ahead, 2 GB."""
+
 
 class Feed(Protocol):
     """A source of batches: element `step` is the batch of that step."""
@@ -127,6 +133,7 @@ def iterate(
                 state = _entered(stage, state, first, key, mesh, freeze)
             with _closing(batches.iterate(step + 1)) as later:
                 feed = itertools.chain([first], to_devices(later, sharding))
+                del first  # memory of devices, which is free once it has been used
                 for done, batch in zip(range(step + 1, end + 1), feed, strict=False):
                     # An implicit copy between host and device would stall both.
                     with jax.transfer_guard("disallow"):
@@ -173,13 +180,15 @@ def _entered(
 
 
 def to_devices(
-    batches: Iterable[dict[str, np.ndarray]], sharding: NamedSharding, ahead: int = 2
+    batches: Iterable[dict[str, np.ndarray]], sharding: NamedSharding
 ) -> Iterator[Examples]:
-    """Places batches on the devices, `ahead` of their use."""
+    """Places batches on the devices, two ahead of their use; fewer, where they are large."""
     queue: collections.deque[Examples] = collections.deque()
     for batch in batches:
+        size = sum(x.nbytes for x in batch.values())
         queue.append(_place(batch, sharding))
-        if len(queue) > ahead:
+        del batch  # which is not to be alive while the next one is made
+        if len(queue) > min(_AHEAD, max(0, _BYTES_AHEAD // max(1, size) - 1)):
             yield queue.popleft()
     yield from queue
 

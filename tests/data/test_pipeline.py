@@ -580,38 +580,48 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path):
 
 
 ENDINGS = """
-import os, sys
+import os, signal, sys
 import numpy as np
-from jaxgan import data
+from jaxgan import data, interrupt
 from jaxgan.fields import Image
 
 if __name__ == "__main__":
     groups = ({"image": Image((28, 28, 1))},)
     source = data.as_source(np.zeros((8, 28, 28, 1), np.uint8))
     stream = data.batches(source, groups, data.Order(batch=4), workers=2).iterate()
-    kept = [next(stream) for _ in range(3)]
+    kept = [next(stream) for _ in range(2)]
     if sys.argv[1] == "close":
         stream.close()
-    if sys.argv[1] == "leave":
-        os._exit(0)
-    print("done", flush=True)
+    if sys.argv[1] == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
+    if sys.argv[1] == "end":
+        interrupt.end("interrupted")
+    if sys.argv[1] == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
-@pytest.mark.parametrize("how", ["close", "forget", "leave"])
-def test_workers_leave_nothing_behind(tmp_path, how):
-    """Python's resource tracker says so where they do, after the process has ended."""
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("close", 0), ("forget", 0), ("interrupt", -2), ("end", 130), ("terminate", -15)],
+)
+def test_workers_leave_nothing_behind(tmp_path, how, status):
     (tmp_path / "endings.py").write_text(ENDINGS)
     told = subprocess.run(
         [sys.executable, tmp_path / "endings.py", how],
-        capture_output=True,
-        timeout=120,
+        capture_output=True,  # it ends with the last worker
+        timeout=180,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "TMPDIR": str(tmp_path)},
     )
-    assert told.returncode == 0
-    for word in ("leaked", "ignored", "Traceback"):
-        assert word not in told.stderr
+    assert told.returncode == status
+    assert [each.name for each in tmp_path.iterdir()] == ["endings.py"]
+    # No array is shared by a name. Python itself speaks of the semaphores of Grain's queues where
+    # it was not asked whether it would end.
+    assert "shared_memory" not in told.stderr
+    if how != "terminate":
+        assert "leaked" not in told.stderr
+        assert "ignored" not in told.stderr
 
 
 def test_a_worker_that_ends_is_told():
@@ -619,32 +629,45 @@ def test_a_worker_that_ends_is_told():
     next(stream)
     for child in multiprocessing.active_children():
         child.kill()
-    with pytest.raises(UserError, match=r"a process that makes batches ended with status -9"):
+    with pytest.raises(UserError, match=r"a process that makes batches was killed"):
         list(itertools.islice(stream, 40))
-
-
-def test_the_rows_of_a_step_are_shared_by_workers():
-    made = make(flip=True, batch=8)
-    parts = [made.part(3, number, 3) for number in range(3)]
-    for name, whole in made[3].items():
-        joined = np.concatenate([part[name] for part in parts])
-        np.testing.assert_array_equal(joined, whole.reshape(joined.shape))
+    stream.close()
 
 
 def test_portions_change_no_batch(monkeypatch):
-    whole = make(flip=True, batch=8)[5]
+    made = make(flip=True, batch=8)
+    whole = [made[step] for step in range(3)]
     monkeypatch.setattr(pipeline, "_PORTION", 1)
-    for name, x in make(flip=True, batch=8)[5].items():
-        np.testing.assert_array_equal(x, whole[name])
-        assert x.dtype == whole[name].dtype
+    stream = made.iterate()
+    for step, found in zip(range(3), stream, strict=False):
+        for name, x in found.items():
+            np.testing.assert_array_equal(x, whole[step][name])
+            assert x.dtype == whole[step][name].dtype
+    stream.close()
 
 
-@pytest.mark.parametrize(("most", "ahead"), [(1, 1), (3, 3), (100, 16)])
-def test_what_is_made_ahead_is_bounded_by_its_bytes(monkeypatch, most, ahead):
-    made = make(batch=8)
-    size = 8 * sum(group.size() for group in made.groups)
-    monkeypatch.setattr(pipeline, "_AHEAD", most * size)
-    asked = []
-    monkeypatch.setattr(pipeline, "_ahead", lambda make, first, *rest: asked.append(rest) or [])
-    list(made.iterate())
-    assert asked[0][0] == ahead
+def test_what_is_made_ahead_is_bounded_by_its_bytes(monkeypatch):
+    made = make(batch=64)
+    monkeypatch.setattr(pipeline, "_PORTION", 1)  # an item
+    monkeypatch.setattr(pipeline, "_AHEAD", 20 * sum(group.size() for group in made.groups))
+    asked, real = [], data.Batches._taken
+
+    def taken(self, step, rows):
+        asked.append((step, rows.start))
+        return real(self, step, rows)
+
+    monkeypatch.setattr(data.Batches, "_taken", taken)
+    stream = made.iterate()
+    next(stream)
+    time.sleep(0.5)
+    assert len(asked) == 64 + 20
+    stream.close()
+
+
+def test_portions_of_several_shapes_are_no_batch():
+    made = make()
+    parts = [{"image": np.zeros((1, 2, side, 1))} for side in (2, 3)]
+    with pytest.raises(
+        ValueError, match=r"items of image have the shapes \(2, 2, 1\) and \(2, 3, 1\)"
+    ):
+        made._joined(2, parts)

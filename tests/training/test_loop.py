@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgan import init
-from jaxgan.parallel.mesh import make_mesh
+from jaxgan.parallel.mesh import batch_sharding, make_mesh
 from jaxgan.training import loop
 from tests.toys import StagedGAN
 
@@ -65,3 +65,20 @@ def test_what_fails_ahead_is_raised_when_its_turn_comes():
     assert [next(iterations).step for _ in range(4)] == [1, 2, 3, 4]
     with pytest.raises(OSError, match="no such images"):
         next(iterations)
+
+
+@pytest.mark.parametrize(("most", "ahead"), [(4, 2), (3, 2), (2, 1), (1, 0), (0, 0)])
+def test_large_batches_are_placed_less_far_ahead(monkeypatch, most, ahead):
+    monkeypatch.setattr(loop, "_BYTES_AHEAD", most * 16 * 2 * 4)
+    asked = []
+
+    def batches():
+        for step in range(9):
+            asked.append(step)
+            yield Noise(16)[step]
+
+    feed = loop.to_devices(batches(), batch_sharding(make_mesh(1)))
+    for step, placed in enumerate(feed):
+        np.testing.assert_array_equal(placed["image"], Noise(16)[step]["image"])
+        assert asked[-1] == min(step + ahead, 8)
+    assert step == 8
