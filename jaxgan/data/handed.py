@@ -33,35 +33,36 @@ class Handed:
     memory: Any
     layout: tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]
 
-    @classmethod
-    def of(cls, arrays: dict[str, np.ndarray]) -> "Handed":
-        """Copies arrays, in a worker, which keeps them until they are received or it ends."""
-        memory = hasattr(os, "memfd_create")
-        with open(os.memfd_create("batch"), "wb") if memory else tempfile.TemporaryFile() as file:
-            for x in arrays.values():
-                file.write(np.ascontiguousarray(x).data)
-            file.flush()
-            return cls(
-                memory=reduction.DupFd(file.fileno()),
-                layout=tuple((name, x.shape, x.dtype) for name, x in arrays.items()),
-            )
 
-    def received(self) -> dict[str, np.ndarray]:
-        """The arrays, once.
+def handed(arrays: dict[str, np.ndarray]) -> Handed:
+    """Copies arrays, in a worker, which keeps them until they are received or it ends."""
+    memory = hasattr(os, "memfd_create")
+    with open(os.memfd_create("batch"), "wb") if memory else tempfile.TemporaryFile() as file:
+        for x in arrays.values():
+            file.write(np.ascontiguousarray(x).data)
+        file.flush()
+        return Handed(
+            memory=reduction.DupFd(file.fileno()),
+            layout=tuple((name, x.shape, x.dtype) for name, x in arrays.items()),
+        )
 
-        Raises:
-          UserError: The worker has ended.
-        """
-        try:
-            handle = self.memory.detach()
-        except (OSError, EOFError) as error:
-            raise killed() from error
-        with open(handle, "rb") as file:
-            file.seek(0)
-            return {
-                name: np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
-                for name, shape, dtype in self.layout
-            }
+
+def received(sent: Handed) -> dict[str, np.ndarray]:
+    """The arrays, once.
+
+    Raises:
+      UserError: The worker has ended.
+    """
+    try:
+        handle = sent.memory.detach()
+    except (OSError, EOFError) as error:
+        raise killed() from error
+    with open(handle, "rb") as file:
+        file.seek(0)
+        return {
+            name: np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
+            for name, shape, dtype in sent.layout
+        }
 
 
 def killed() -> UserError:

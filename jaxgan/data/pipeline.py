@@ -37,7 +37,7 @@ from absl import flags
 from jaxtyping import Int
 
 from jaxgan.data.base import Columns, Source
-from jaxgan.data.handed import Handed, begin_worker, killed
+from jaxgan.data.handed import begin_worker, handed, killed, received
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.order import permutation, random_bits, random_words
 from jaxgan.data.parts import Parts
@@ -419,10 +419,10 @@ class Batches:
         options = grain.MultiprocessingOptions(
             num_workers=self.workers, per_worker_buffer_size=most
         )
-        handed = portions.map(Handed.of).to_iter_dataset(
+        stream = portions.map(handed).to_iter_dataset(
             grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
         )
-        return handed.mp_prefetch(options, begin_worker).map(Handed.received)
+        return stream.mp_prefetch(options, begin_worker).map(received)
 
     def _portion(self, size: int, count: int, number: int) -> dict[str, np.ndarray]:
         step, place = divmod(number, count)
