@@ -34,6 +34,25 @@ def of_command() -> bool:
     return name == "jaxgan" or Path(sys.argv[0]).parts[-2:] == ("jaxgan", "__main__.py")
 
 
+def end_with_parent(last: Callable[[], object] | None = None) -> None:
+    """Makes a worker end when its parent does, however that ends; and not of Ctrl-C before.
+
+    Args:
+        last: what it does then.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        if last is not None:
+            last()
+        os._exit(0)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def leave_at_once() -> None:
     """From now on Ctrl-C ends this process, which is a command, in one line.
 

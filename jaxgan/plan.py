@@ -8,6 +8,7 @@ down before: the optimised program and where its arrays lie.
 """
 
 import dataclasses
+import functools
 import math
 import multiprocessing
 import os
@@ -31,6 +32,7 @@ from jax.sharding import Mesh
 from jaxgan.backend import target
 from jaxgan.config import Experiment
 from jaxgan.errors import UserError
+from jaxgan.interrupt import end_with_parent
 from jaxgan.parallel.hardware import CHIPS, Chip
 from jaxgan.parallel.hlo import Program, flops_and_share, memory_of
 from jaxgan.parallel.mesh import AXES, check_batch, mesh_shape
@@ -55,29 +57,19 @@ gpu_device_info {{
 platform_name: "CUDA"
 dnn_version_info {{ major: 9 minor: 10 }}
 """
+_HOPPER = functools.partial(
+    _GPU.format,
+    shared=233472,
+    optin=232448,
+    cores=132,
+    fpus=128,
+    cache=52428800,
+    clock=1.98,
+    major=9,
+)
 _GPUS = {
-    "h100": _GPU.format(
-        shared=233472,
-        optin=232448,
-        cores=132,
-        fpus=128,
-        bandwidth=3352320000000,
-        cache=52428800,
-        clock=1.98,
-        memory=84942979072,
-        major=9,
-    ),
-    "h200": _GPU.format(
-        shared=233472,
-        optin=232448,
-        cores=132,
-        fpus=128,
-        bandwidth=4800000000000,
-        cache=52428800,
-        clock=1.98,
-        memory=150754820096,
-        major=9,
-    ),
+    "h100": _HOPPER(bandwidth=3352320000000, memory=84942979072),
+    "h200": _HOPPER(bandwidth=4800000000000, memory=150754820096),
     "a100": _GPU.format(
         shared=167936,
         optin=166912,
@@ -360,8 +352,7 @@ def _answer(
     effort: float,
 ) -> NoReturn:
     """Sends the parent a quick plan, or why there is none, and ends while the compiler goes on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it
-    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+    end_with_parent(functools.partial(shutil.rmtree, folder, ignore_errors=True))
     jax.config.update("jax_platforms", "cpu")  # nothing runs, so a chip that is there stays free
     jax.config.update("jax_enable_compilation_cache", False)  # what is known is not written down
     found: Plan | UserError
@@ -370,15 +361,6 @@ def _answer(
     except UserError as error:
         found = error
     there.send(found)
-    os._exit(0)
-
-
-def _end_with_parent(folder: Path) -> None:
-    """However the parent ends, nothing is left of this process."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

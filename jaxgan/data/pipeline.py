@@ -23,10 +23,7 @@ a step of a small GAN. Grain's part is what lies above: threads and worker proce
 import dataclasses
 import functools
 import math
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +39,7 @@ from jaxgan.data.parts import Parts
 from jaxgan.data.sentences import Encoded, encoded
 from jaxgan.errors import UserError
 from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
+from jaxgan.interrupt import end_with_parent
 
 _STEPS = 2**40
 """Where the endless stream ends, because Grain wants a length."""
@@ -366,17 +364,9 @@ class Batches:
 
 
 def _end_with_parent(worker: int, workers: int) -> None:
-    """Makes a worker end when its parent does, however that ends; and not of Ctrl-C before."""
+    """`end_with_parent`, as Grain calls it in each of its workers."""
     del worker, workers
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(0)
-
-    threading.Thread(target=wait, name="parent", daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def batches(

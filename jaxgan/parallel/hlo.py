@@ -111,11 +111,10 @@ class Transfer:
         Args:
             chips: on which chip each device of the mesh is.
         """
-        found: dict[Hashable, float] = collections.defaultdict(float)
-        everyone = tuple(range(len(chips)))
         if self.kind == "collective-permute" and not self.groups:
             return self.size  # its pairs could not be read
-        for group in self.groups or [everyone]:
+        found: dict[Hashable, float] = collections.defaultdict(float)
+        for group in self.groups or [tuple(range(len(chips)))]:
             if self.kind == "collective-permute":
                 source, target = group
                 found[chips[target]] += self.size * (chips[source] != chips[target])

@@ -1,10 +1,9 @@
 """The one training step: every player moves in turn, then the averages, then the clock."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -159,7 +158,7 @@ def state_shapes(system: System, mesh: Mesh | None = None) -> State:
     )
 
 
-@functools.lru_cache(maxsize=8)
+@lru_cache(maxsize=8)
 def _beginning(system: System) -> Callable[[np.uint32], State]:
     """The first State of a seed; one function a system, which JAX then traces but once."""
     return partial(_first_state, system)
