@@ -32,7 +32,7 @@ import numpy as np
 from absl import flags
 from jaxtyping import Int
 
-from jaxgan.data.base import Columns, Source
+from jaxgan.data.base import Columns, Fitting, Source
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.order import permutation, random_bits, random_words
 from jaxgan.data.parts import Parts
@@ -262,9 +262,7 @@ def _fitted(match: Match, fields: Mapping[str, Field], framings: Mapping[str, Fr
     """The items in columns of these fields; the set itself where there are none."""
     if not fields:
         return match.source
-    transforms = {
-        name: functools.partial(field.fit, framing=framings[name]) for name, field in fields.items()
-    }
+    transforms = {name: Fitting(field, framings[name]) for name, field in fields.items()}
     columns = {
         name: dataclasses.replace(
             field, shape=field.stored(framings[name]), column=match.columns[name]

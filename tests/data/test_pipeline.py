@@ -217,6 +217,22 @@ def test_a_folder_is_read_fitted_and_labelled(tmp_path):
     stream.close()
 
 
+@pytest.mark.parametrize("name", ["{0}", "unpaired:{0},{0}", "part:1/1:{0}"])
+def test_drafts_are_for_whoever_asks(rng, tmp_path, name):
+    blobs = Pillow.fromarray(rng.integers(0, 256, (5, 4, 3), np.uint8)).resize((90, 125))
+    blobs.save(tmp_path / "a.jpg")
+    source = open_source(name.format(tmp_path))
+    arguments = {"shape": (32, 32, 3), "batch": 1, "resize": True}
+    exact, draft = (batches(source, **arguments, draft=each)[0]["image"] for each in (False, True))
+    expected = Fit(shape=(32, 32, 3), resize=True)(data.read(tmp_path / "a.jpg"))
+    np.testing.assert_array_equal(np.rint((exact[0] + 1) * 127.5), expected)
+    assert 0 < np.abs(draft - exact).mean() < 0.01
+
+
+def test_points_may_be_asked_for_as_drafts():
+    assert batches(data.open_source("ring"), shape=(2,), batch=2, draft=True)[0]["image"].any()
+
+
 def test_a_file_that_breaks_during_training_is_an_error_not_a_hang(tmp_path):
     for name in ("a.png", "b.png"):
         Pillow.new("L", (4, 4)).save(tmp_path / name)
