@@ -10,13 +10,33 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from jaxgan.errors import UserError
-from jaxgan.fields import Clip, Field, Image, Label, Points, Text
+from jaxgan.fields import Clip, Field, Framing, Image, Label, Points, Text
+from jaxgan.fields.pixels import Picture, quiet
 
 Item = dict[str, Any]
 """What a source holds of one item, by column."""
 
 Transform = Callable[[Any], np.ndarray]
 """From what a source holds of an item in a column to an array."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitting:
+    """The transform of a field: what it makes of an item of its column, or of an image's file.
+
+    Attributes:
+      field: What is fitted to.
+      framing: How items are brought to it.
+    """
+
+    field: Field
+    framing: Framing
+
+    def __call__(self, raw: Any) -> np.ndarray:
+        """Return what `Field.fit` or `Field.decode` does."""
+        kind = self.field.decode if isinstance(raw, Picture) else self.field.fit
+        return kind(raw, self.framing)
+
 
 FIRST = 8
 """Items that are read before training, of a source whose writer has checked them already."""
@@ -90,6 +110,10 @@ class Source(abc.ABC):
         items = [self[int(i)] for i in indices]
         return {key: np.stack([item[key] for item in items]) for key in items[0]}
 
+    def undecoded(self, index: int) -> Item:
+        """Return an item in which images may be `Picture`s: files, not decoded yet."""
+        return self[index]
+
     def column(self, name: str) -> Sequence[Any] | np.ndarray:
         """Return all items of a column; better where they can be had without the other columns."""
         return [self[index][name] for index in range(len(self))]
@@ -129,10 +153,28 @@ class _Fitted(Source):
         return len(self.source)
 
     def __getitem__(self, index: int) -> Item:
-        item = self.source[index]
-        raw = {name: item[origin] for name, origin in self.origins.items()}
-        transforms = self.transforms
-        return {n: x if (f := transforms[n]) is None else f(x) for n, x in raw.items()}
+        item = self.source.undecoded(index)
+        return {
+            name: _made(item[origin], self.transforms[name])
+            for name, origin in self.origins.items()
+        }
+
+    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        """Return the items at `indices`, stacked."""
+        with quiet():
+            return super().take(indices)
+
+    def fitted(
+        self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
+    ) -> Source:
+        """Return a source of these columns; of the same files, where nothing was done to them."""
+        if any(each is not None for each in self.transforms.values()):
+            return super().fitted(transforms, columns)
+        own = {
+            name: dataclasses.replace(field, column=self.origins[field.column or name])
+            for name, field in columns.items()
+        }
+        return self.source.fitted(transforms, own)
 
     def column(self, name: str) -> Sequence[Any] | np.ndarray:
         """Return all items of a column, without reading the others."""
@@ -152,6 +194,13 @@ class _Fitted(Source):
         for name, origin in sorted(self.origins.items()):
             if name != origin:
                 yield f"{name} is {origin}".encode()
+
+
+def _made(raw: Any, transform: Transform | None) -> Any:
+    """An item of a column, passed through its transform."""
+    if isinstance(raw, Picture) and not isinstance(transform, Fitting):
+        raw = raw.whole()
+    return raw if transform is None else transform(raw)
 
 
 class Columns(Source):

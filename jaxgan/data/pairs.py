@@ -93,6 +93,11 @@ class TwoSets(Source):
         other = self.inputs[index % len(self.inputs)]
         return {"image": self.images[index]["image"], "input": other["image"]}
 
+    def undecoded(self, index: int) -> Item:
+        """Return an item whose images may be `Picture`s."""
+        other = self.inputs.undecoded(index % len(self.inputs))
+        return {"image": self.images.undecoded(index)["image"], "input": other["image"]}
+
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield those of the set that the column is from."""
         return (self.inputs if column == "input" else self.images).shapes("image")

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Set
-from functools import partial
 
 import jax
 import numpy as np
@@ -184,7 +183,7 @@ def of_source(
     if called["label"] in source.columns:
         labels = source.columns[called["label"]]
         wanted["label"] = dataclasses.replace(labels, column=called["label"])
-    transforms = {**dict.fromkeys(wanted), name: partial(field.fit, framing=framing)}
+    transforms = {**dict.fromkeys(wanted), name: data.Fitting(field, framing)}
     return Stored(source.fitted(transforms, wanted), num, crop)
 
 
