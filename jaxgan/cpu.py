@@ -1,6 +1,7 @@
 """What only concerns CPUs; `jaxgan.backend` says when it is needed."""
 
 import ctypes
+import gc
 import importlib.util
 import mmap
 import os
@@ -85,7 +86,11 @@ def _convolution(x: jax.Array, kernel: jax.Array, *, dimension_numbers: Any, **p
 
 
 def return_freed_memory() -> None:
-    """Gives back to Linux what this process has freed, which glibc keeps."""
+    """Gives back to Linux what this process has freed, which glibc keeps.
+
+    Tracing leaves cycles: 0.05 GiB after a step of BigGAN of 32 pixels (jax 0.10.2, 2026-11).
+    """
+    gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in other C libraries
         if trim is not None:

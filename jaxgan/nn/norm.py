@@ -16,17 +16,13 @@ from jaxtyping import Array, Float, Int
 from jaxgan.errors import UserError
 from jaxgan.nn.initializers import TORCH, Init, Initializer
 from jaxgan.nn.layers import Dense, Reparam
-from jaxgan.nn.reduce import batch_normalize, scale_shift
+from jaxgan.nn.reduce import batch_normalize, scale_shift, standardize
 
 
 def _standardize(
     x: Float[Array, "..."], axes: tuple[int, ...], epsilon: float, correction: int = 0
 ) -> Float[Array, "..."]:
-    """(x - mean) / sqrt(var + epsilon) over `axes`, var over n - correction; float32.
-
-    In two passes, because a map may be constant (StyleGAN's first one is) and epsilon 1e-8: the
-    cancellation in E[x^2] - E[x]^2 would then be all there is. Nothing here crosses devices.
-    """
+    """(x - mean) / sqrt(var + epsilon) over `axes`, var over n - correction; float32."""
     x = x.astype(jnp.float32)
     mean = jnp.mean(x, axes, keepdims=True)
     var = jnp.var(x, axes, keepdims=True, ddof=correction)
@@ -215,8 +211,7 @@ class InstanceNorm(_BatchNormalize):
         if self.running and not train:
             scale, bias = affine or (jnp.ones(features), jnp.zeros(features))
             return self.normalize(x, scale, bias, train=False)
-        axes = tuple(range(1, x.ndim - 1))
-        y = _standardize(x, axes, self.epsilon)
+        y = standardize(x, self.epsilon)
         if self.running:
             if x.size == len(x) * x.shape[-1]:
                 raise UserError(
@@ -225,6 +220,7 @@ class InstanceNorm(_BatchNormalize):
                 )
             wide = jax.lax.stop_gradient(x.astype(jnp.float32))
             running = self.statistics(x.shape[-1])
+            axes = tuple(range(1, x.ndim - 1))
             self.move(running, wide.mean(axes).mean(0), wide.var(axes, ddof=1).mean(0))
         return (scale_shift(y, *affine) if affine else y).astype(x.dtype)
 
@@ -262,7 +258,7 @@ class ClassInstanceNorm(nn.Module):
             scale, bias = (label.astype(jnp.float32) @ table for table in tables)
         else:
             scale, bias = (jnp.take(table, label, axis=0) for table in tables)
-        y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
+        y = standardize(x, self.epsilon)
         return scale_shift(y, scale, bias).astype(x.dtype)
 
 
@@ -295,7 +291,7 @@ class AdaptiveInstanceNorm(nn.Module):
             name="style",
         )
         scale, shift = jnp.split(_per_sample(dense(style), x), 2, axis=-1)
-        y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
+        y = standardize(x, self.epsilon)
         return (y * (scale + 1) + shift).astype(x.dtype)
 
 
