@@ -47,7 +47,7 @@ def _knows(flag: str) -> bool:
 
 
 def with_plain_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of arrays, fast on CPUs as a branch of `jax.lax.cond`.
+    """The same function of arrays, fast on CPUs in `jax.lax.cond` and `jax.lax.scan`.
 
     XLA's CPU compiler brings convolutions to the one layout that it has fast code for, but not
     those in branches and loops, where gradients, which have other layouts, take 10 to 15 times as
