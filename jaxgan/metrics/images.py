@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Set
+from functools import partial
 
 import jax
 import numpy as np
@@ -266,7 +267,7 @@ def pass_over(
 
     def begun() -> Iterator[tuple[Columns, list[Features]]]:
         for batch in images.batches(size):
-            rows = as_images(batch)["image"] if needs & {*names} else ()
+            rows = as_images(batch)["image"] if needs & {*names} else np.zeros(0, np.uint8)
             yield batch, [extract(rows[n : n + portion]) for n in range(0, len(rows), portion)]
 
     for batch, parts in one_behind(begun()):
