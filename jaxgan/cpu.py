@@ -69,6 +69,12 @@ def _plainly(equation: core.JaxprEqn, given: Sequence[Any], bind: Bind) -> Seque
         return [_convolution(*given, **equation.params)]
     if equation.primitive.name in ("jit", "pjit"):
         return replay(equation.params["jaxpr"], given, _plainly)
+    if "prevent_cse" in equation.params:  # of `jax.checkpoint`, whose primitive changes its name
+        inner = core.ClosedJaxpr(equation.params["jaxpr"], ())
+        plain = jax.make_jaxpr(lambda *args: replay(inner, args, _plainly))(*given)
+        if not plain.consts:
+            params = {**equation.params, "jaxpr": plain.jaxpr}
+            return bind(equation.replace(params=params), given)
     return bind(equation, given)
 
 

@@ -20,8 +20,12 @@ Transform = Callable[[Any], np.ndarray]
 """From what a source holds of an item in a column to an array."""
 
 
+class OfFile:
+    """A transform that takes images' files (`Picture`), too."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Fitting:
+class Fitting(OfFile):
     """The transform of a field: what it makes of an item of its column, or of an image's file.
 
     Attributes:
@@ -128,13 +132,14 @@ class Source(abc.ABC):
           columns: What the transforms give, by column. One that is called otherwise than here says
             in `Field.column` what it is made of.
         """
-        return _Fitted(
+        return Fitted(
             name=self.name,
             columns=_renamed(columns),
             labels=self.labels,
             source=self,
-            origins={name: field.column or name for name, field in columns.items()},
+            origins=(origins := {name: field.column or name for name, field in columns.items()}),
             transforms=transforms,
+            calls=_calls(origins),
         )
 
 
@@ -144,10 +149,20 @@ def _renamed(columns: Mapping[str, Field]) -> dict[str, Field]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Fitted(Source):
+class Fitted(Source):
+    """Columns of a source, each passed through its transform.
+
+    Attributes:
+      source: The source.
+      origins: By column, what it is called there.
+      transforms: By column; None: items are as they are there.
+      calls: What identifies the names of columns, by way of how many sources they were given.
+    """
+
     source: Source
     origins: Mapping[str, str]
     transforms: Mapping[str, Transform | None]
+    calls: tuple[bytes, ...]
 
     def __len__(self) -> int:
         return len(self.source)
@@ -155,7 +170,7 @@ class _Fitted(Source):
     def __getitem__(self, index: int) -> Item:
         item = self.source.undecoded(index)
         return {
-            name: _made(item[origin], self.transforms[name])
+            name: passed(item[origin], self.transforms[name])
             for name, origin in self.origins.items()
         }
 
@@ -174,7 +189,11 @@ class _Fitted(Source):
             name: dataclasses.replace(field, column=self.origins[field.column or name])
             for name, field in columns.items()
         }
-        return self.source.fitted(transforms, own)
+        fitted = self.source.fitted(transforms, own)
+        if not isinstance(fitted, Fitted):
+            return super().fitted(transforms, columns)
+        outer = _calls({name: field.column or name for name, field in columns.items()})
+        return dataclasses.replace(fitted, calls=self.calls + outer)
 
     def column(self, name: str) -> Sequence[Any] | np.ndarray:
         """Return all items of a column, without reading the others."""
@@ -191,14 +210,17 @@ class _Fitted(Source):
         Of one set, two columns may be taken for images.
         """
         yield from self.source.identity()
-        for name, origin in sorted(self.origins.items()):
-            if name != origin:
-                yield f"{name} is {origin}".encode()
+        yield from self.calls
 
 
-def _made(raw: Any, transform: Transform | None) -> Any:
-    """An item of a column, passed through its transform."""
-    if isinstance(raw, Picture) and not isinstance(transform, Fitting):
+def _calls(origins: Mapping[str, str]) -> tuple[bytes, ...]:
+    """What identifies names of columns that are called otherwise where they are from."""
+    return tuple(f"{name} is {of}".encode() for name, of in sorted(origins.items()) if name != of)
+
+
+def passed(raw: Any, transform: Transform | None) -> Any:
+    """Return an item of a column as its transform makes it, of an image's file, too."""
+    if isinstance(raw, Picture) and not isinstance(transform, OfFile):
         raw = raw.whole()
     return raw if transform is None else transform(raw)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from jaxgan.data.base import Fitted
 from jaxgan.data.encoded import Encoded
 from jaxgan.data.pipeline import Batches, Drawn, Group
 from jaxgan.fields import PLAIN, Field, Framing, Image
@@ -37,7 +38,6 @@ def costs(batches: Batches, step: int) -> dict[str, float]:
         count = len(items)
         encoded = [each for each in group.match.source.within() if isinstance(each, Encoded)]
         read = loaded = 0.0
-        # A picture is decoded once, so the second time is what its fields cost beside that.
         fields = [
             (field, group.framing[name])
             for name, field in group.fields.items()
@@ -47,9 +47,14 @@ def costs(batches: Batches, step: int) -> dict[str, float]:
             chosen = [int(item) % len(files) for item in items]
             numbers = [int(files.numbers[index]) for index in chosen]
             read += _seconds(files.store.read, numbers)
-            pictures = [files.picture(index) for index in chosen]
-            first, again = (_seconds(partial(_fit, fields), pictures) for _ in range(2))
-            loaded += max(first - again, 0.0)
+            # Others than a source of fitted files decode the whole of each.
+            reached = isinstance(group.source, Fitted) and group.source.source is files
+            fit = partial(_fit, fields if reached else [])
+            for index in chosen:
+                # Decoded once, so the second time is what its fields cost beside that.
+                picture = files.picture(index)
+                first, again = (_seconds(fit, [picture]) for _ in range(2))
+                loaded += max(first - again, 0.0)
         stored = _seconds(partial(group.taken, group.source, group.parts, items), [turns])
         whole = _seconds(partial(_made, group), [drawn])
         spent["read"] += read / count

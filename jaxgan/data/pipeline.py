@@ -43,7 +43,7 @@ from jaxgan.errors import UserError
 from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
 from jaxgan.interrupt import end_with_parent
 
-_STEPS = 2**40
+_END = 2**40
 """Where the endless stream ends, because Grain wants a length."""
 
 _AHEAD = 5 * 10**8
@@ -394,7 +394,8 @@ class Batches:
         """Iterate over batches `start`, `start + 1`, ... without end, made ahead in the background.
 
         From `begin` on by default. Close the iterator when done: `close()` ends its threads and
-        processes. At most 0.5 GB are made ahead, beside the batch that comes next.
+        processes. About 0.5 GB are made ahead, beside the batch that comes next, and at least a
+        portion for each thread and one more.
         """
         rows = self.order.draws * self.order.micro * self.order.rows
         each = max(1, sum(group.size() for group in self.groups))
@@ -420,7 +421,7 @@ class Batches:
         threads = 1 if arrays else min(16, os.cpu_count() or 1)
         # A whole batch is asked for at once: so much is ahead that the next one is made meanwhile.
         ahead = min(most, 2 * count + threads)
-        portions = grain.MapDataset.range(first, _STEPS).map(
+        portions = grain.MapDataset.range(first, _END).map(
             functools.partial(self._portion, size, count)
         )
         if not self.workers:

@@ -295,7 +295,7 @@ def say(kind: str, line: str) -> None:
 
 
 class Picture:
-    """An image file that is decoded, once, when it is known what it is fitted to.
+    """An image file that is decoded when it is known what it is fitted to.
 
     Args:
       content: The file's.
@@ -337,6 +337,8 @@ class Picture:
         with opened(self.content, self._name, self._max_pixels) as image:
             width, height = image.size
             reduction = 1 if fit is None else self._reduction(image, fit)
+            # What another field has had decoded is large enough, and the same picture.
+            reduction = max((r for r in self._decoded if r <= reduction), default=reduction)
             if reduction not in self._decoded:
                 if reduction > 1:
                     image.draft(None, (width // reduction, height // reduction))
@@ -497,8 +499,7 @@ class Fit:
         """By how much an image may be reduced before it is scaled: 1, 2, 4 or 8 times."""
         if not self.resize or self.crop is not None or self.nearest:
             return 1
-        sides, wanted = (width, height), self.shape[:2]
-        scale = min(a / b for a in sides for b in wanted) / _SPARE
+        scale = min(width / self.shape[1], height / self.shape[0]) / _SPARE
         return max((each for each in (2, 4, 8) if each <= scale), default=1)
 
 

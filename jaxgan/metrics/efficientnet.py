@@ -146,12 +146,11 @@ def _folded(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, kernel in state.items():
         block, dot, conv = name.removesuffix(".weight").rpartition(".")
         norm = f"{block}{dot}{_NORMS.get(conv)}"
-        if f"{norm}.running_var" not in state:
-            continue
-        scale, bias, mean, variance = (
-            np.asarray(folded.pop(f"{norm}.{each}"), np.float64)
-            for each in ("weight", "bias", "running_mean", "running_var")
-        )
+        names = [f"{norm}.{each}" for each in ("weight", "bias", "running_mean", "running_var")]
+        shapes = {np.shape(state[each]) for each in names if each in state}
+        if not all(each in state for each in names) or shapes != {kernel.shape[:1]}:
+            continue  # then it is the state of another network
+        scale, bias, mean, variance = (np.asarray(folded.pop(n), np.float64) for n in names)
         factor = scale / np.sqrt(variance + 1e-3)
         folded[name] = kernel * factor[:, None, None, None]  # (o, i, h, w)
         folded[f"{block}{dot}{conv}.bias"] = bias - mean * factor

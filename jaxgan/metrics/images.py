@@ -261,8 +261,8 @@ def pass_over(
     if frames := bool(needs & {"frame_features", "frame_logits"}):
         names = ("frame_features", "frame_logits")
     size = portion
-    if needs <= {*names, "label"}:
-        room = _BYTES // (portion * max(1, math.prod(images.shape)))
+    if needs <= {*names, "label"} and all(images.shape):  # 0: of a size that is not known
+        room = _BYTES // (portion * math.prod(images.shape))
         size *= min(max(room, 1), _PORTIONS)
 
     def begun() -> Iterator[tuple[Columns, list[Features]]]:

@@ -29,11 +29,10 @@ def channel_sum(x: Float[Array, "*n c"]) -> Float[Array, " c"]:
 def position_sum(x: Float[Array, "b *n c"]) -> Float[Array, "b c"]:
     """Sum of each sample over all positions."""
     count = math.prod(x.shape[1:-1])
-    if not on_cpu():
+    length = max(n for n in range(1, min(count, 1024) + 1) if count % n == 0)
+    if not on_cpu() or length < min(count, 128):
         return x.sum(tuple(range(1, x.ndim - 1)))
     # Products with rows of ones, no longer than is exact: 2 to 6 times as fast as a sum.
-    length = math.gcd(count, 1024)
-    length = count if length < 128 else length
     rows = x.reshape(-1, length, x.shape[-1])
     exact = jnp.promote_types(x.dtype, jnp.float32)
     ones = jnp.ones(rows.shape[:2], x.dtype)
@@ -147,12 +146,9 @@ def standardize(
 ) -> Float[Array, "b *n c"]:
     """(x - mean) / sqrt(var + epsilon), both of each sample and channel; float32.
 
-    In two passes, because a map may be constant (StyleGAN's first one is) and epsilon 1e-8: the
-    cancellation in E[x^2] - E[x]^2 would then be all there is. Nothing here crosses devices.
-
-    The gradient follows from two sums, of g and of g (x - mean). For 4x64x64x64 numbers, value and
-    gradient take a CPU 1.8 ms, and 7.0 with plain sums and JAX's own gradient (jaxlib 0.10.2,
-    2026-11).
+    In the form that is fast on CPUs, which has no forward mode. The gradient follows from two sums,
+    of g and of g (x - mean). For 4x64x64x64 numbers, value and gradient take 1.8 ms, and 7.0 with
+    plain sums and JAX's own gradient (jaxlib 0.10.2, 2026-11).
     """
     return _standardize_forward(x, epsilon)[0]
 
