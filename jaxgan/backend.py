@@ -35,13 +35,16 @@ def on_cpu() -> bool:
 
 
 def scan(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> tuple[Any, Any]:
-    """As `jax.lax.scan`; on CPUs without a loop.
+    """As `jax.lax.scan`; on CPUs with convolutions of the plain layout in its loop.
 
-    XLA's CPU compiler has slow code for what loops hold: a step of a tiny BigGAN with two
-    discriminator updates takes 13 s as a loop and 0.6 s without (jaxlib 0.10.2, two cores,
-    2026-11).
+    XLA's CPU compiler brings convolutions to that layout, but not those in loops: a step of a tiny
+    BigGAN with two discriminator updates takes 13 s instead of 0.6 there. Without a loop it is no
+    faster, and compiles longer: SNGAN's five updates in 21 s of CPU time instead of 15 (jaxlib
+    0.10.2, two cores, 2026-11).
     """
-    return jax.lax.scan(body, carry, xs, unroll=on_cpu())
+    if on_cpu():
+        body = cpu.with_plain_convolutions(body)
+    return jax.lax.scan(body, carry, xs)
 
 
 def cond(

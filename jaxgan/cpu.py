@@ -1,6 +1,7 @@
 """What only concerns CPUs; `jaxgan.backend` says when it is needed."""
 
 import ctypes
+import gc
 import importlib.util
 import mmap
 import os
@@ -46,7 +47,7 @@ def _knows(flag: str) -> bool:
 
 
 def with_plain_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of arrays, fast on CPUs as a branch of `jax.lax.cond`.
+    """The same function of arrays, fast on CPUs in `jax.lax.cond` and `jax.lax.scan`.
 
     XLA's CPU compiler brings convolutions to the one layout that it has fast code for, but not
     those in branches and loops, where gradients, which have other layouts, take 10 to 15 times as
@@ -68,6 +69,12 @@ def _plainly(equation: core.JaxprEqn, given: Sequence[Any], bind: Bind) -> Seque
         return [_convolution(*given, **equation.params)]
     if equation.primitive.name in ("jit", "pjit"):
         return replay(equation.params["jaxpr"], given, _plainly)
+    if "prevent_cse" in equation.params:  # of `jax.checkpoint`, whose primitive changes its name
+        inner = core.ClosedJaxpr(equation.params["jaxpr"], ())
+        plain = jax.make_jaxpr(lambda *args: replay(inner, args, _plainly))(*given)
+        if not plain.consts:
+            params = {**equation.params, "jaxpr": plain.jaxpr}
+            return bind(equation.replace(params=params), given)
     return bind(equation, given)
 
 
@@ -85,7 +92,11 @@ def _convolution(x: jax.Array, kernel: jax.Array, *, dimension_numbers: Any, **p
 
 
 def return_freed_memory() -> None:
-    """Gives back to Linux what this process has freed, which glibc keeps."""
+    """Gives back to Linux what this process has freed, which glibc keeps.
+
+    Tracing leaves cycles: 0.05 GiB after a step of BigGAN of 32 pixels (jax 0.10.2, 2026-11).
+    """
+    gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in other C libraries
         if trim is not None:

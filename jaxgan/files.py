@@ -53,7 +53,10 @@ def read_regular(path: str | os.PathLike[str], *, limit: int) -> bytes:
     if in_bucket(path):
         return as_path(path).read_bytes()
     with open_regular(path, limit=limit) as file:
-        content = file.read(limit + 1)  # some files of /proc hold more than they say
+        size = os.fstat(file.fileno()).st_size  # for no more memory is asked than that
+        content = file.read(size + 1)
+        if len(content) > size:  # some files of /proc hold more than they say
+            content += file.read(limit + 1 - len(content))
     if len(content) > limit:
         raise _too_large(path, len(content), limit)
     return content

@@ -228,6 +228,8 @@ def complaint(hint: Any, value: Any, within: Range | None = None) -> str | None:
         kinds = [each for each in inner if each is not type(None)]
         if isinstance(value, numbers.Number):
             kinds = [each for each in kinds if numeric(each)] or kinds
+        elif any(complaint(each, value, within) is None for each in kinds if not numeric(each)):
+            return None  # before an array's numbers are put in words
         said = [complaint(each, value, within) for each in kinds]
         return None if None in said else said[0]
     if origin is tuple:

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from jaxgan.ahead import one_ahead
+from jaxgan.ahead import one_ahead, one_behind
 
 
 def test_an_item_is_made_while_the_one_before_is_used():
@@ -32,3 +32,15 @@ def test_what_fails_is_raised_where_it_would_be_used():
     with pytest.raises(ValueError, match="no second"):
         next(items)
     assert list(one_ahead([])) == []
+
+
+def test_an_item_is_used_once_the_next_is_made():
+    made = []
+
+    def numbers():
+        for number in range(3):
+            made.append(number)
+            yield number
+
+    assert [(number, len(made)) for number in one_behind(numbers())] == [(0, 2), (1, 3), (2, 3)]
+    assert list(one_behind([])) == []

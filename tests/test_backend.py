@@ -70,10 +70,26 @@ def test_loops_and_branches_of_xla_have_convolutions_of_slow_layouts(rng, progra
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), *results)
 
 
+def test_what_is_computed_again_in_a_loop_has_convolutions_of_the_plain_layout(rng):
+    kernels, xs = arrays(rng, 2, 8, 4)
+
+    def body(kernels, x):
+        conv = jax.checkpoint(partial(resample.conv, padding=1))
+        slopes = jax.grad(lambda ks: jnp.sin(conv(jnp.tanh(conv(x, ks[0])), ks[1])).sum())(kernels)
+        return jax.tree.map(lambda k, g: k - 1e-3 * g, kernels, slopes), slopes[0].sum()
+
+    programs = [compiled(partial(scan, body), kernels, xs) for scan in (lax.scan, backend.scan)]
+    layouts = [set(re.findall(r"dim_labels=([^,\s]+)", each.as_text())) for each in programs]
+    assert layouts[0] > {PLAIN}
+    assert layouts[1] == {PLAIN}
+    results = [each(kernels, xs) for each in programs]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), *results)
+
+
 @pytest.mark.slow
 @VERBS
 def test_loops_and_branches_of_xla_are_slow(rng, program, plain, verb):
-    """Measured: 1,860 ms with `jax.lax.scan` and 42 without a loop; `cond`: 630 and 12 ms."""
+    """Measured: 8.3 s with `jax.lax.scan` and 0.2 with this one; `cond`: 630 and 12 ms."""
     args = arrays(rng, 8, 32, 64)
     assert seconds(partial(program, plain), args) > 3 * seconds(partial(program, verb), args)
 

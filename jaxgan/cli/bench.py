@@ -72,6 +72,8 @@ def main(argv: list[str]) -> int:
         found = bench_input(given.experiment, stage=given.stage)
         if given.step:
             found["feeds_step"] = found["images_per_second"] >= results[0]["images_per_second"]
+            if found["feeds_step"] and found["hint"]:
+                found["hint"] = "input is no bottleneck"
         results[0]["input"] = found
     if given.checkpoint_to is not None:
         results[0]["checkpoint"] = bench_checkpoint(

@@ -1,7 +1,7 @@
 """Data: sources of items in any order, a scan before training, batches by (seed, step)."""
 
 from jaxgan.data.arrayrecord import Packed, open_packed
-from jaxgan.data.base import Arrays, Columns, Item, Source
+from jaxgan.data.base import Arrays, Columns, Fitting, Item, Source
 from jaxgan.data.embedded import EMBEDDED, modes
 from jaxgan.data.encoded import Encoded
 from jaxgan.data.folder import open_folder, open_tar, open_zip
@@ -37,6 +37,7 @@ __all__ = [
     "Edges",
     "Encoded",
     "Fit",
+    "Fitting",
     "Item",
     "Match",
     "Order",

@@ -24,7 +24,7 @@ from jaxgan.data.base import Item, Source
 from jaxgan.data.identity import content_hashes
 from jaxgan.errors import UserError
 from jaxgan.fields import Field, Image, Label
-from jaxgan.fields.pixels import USUAL, Reading, read
+from jaxgan.fields.pixels import USUAL, Picture, Reading
 from jaxgan.files import read_text
 
 INDEX = "packed.json"
@@ -124,6 +124,11 @@ class Packed(Source):
         return len(self.records)
 
     def __getitem__(self, index: int) -> Item:
+        item = self.undecoded(index)
+        return {**item, "image": item["image"].whole()}
+
+    def undecoded(self, index: int) -> Item:
+        """Return an item whose image is a `Picture`."""
         try:
             record = self.records[index]
             if len(record) < LABEL.size:
@@ -137,7 +142,7 @@ class Packed(Source):
             ) from error
         name = f"{self.name} (item {index})"
         content = record[LABEL.size :]
-        item: Item = {"image": read(content, name=name, max_pixels=self.reading.max_pixels)}
+        item: Item = {"image": Picture(content, name=name, max_pixels=self.reading.max_pixels)}
         if "label" in self.columns:
             item["label"] = np.int32(LABEL.unpack_from(record)[0])
         return item

@@ -10,13 +10,37 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from jaxgan.errors import UserError
-from jaxgan.fields import Clip, Field, Image, Label, Points, Text
+from jaxgan.fields import Clip, Field, Framing, Image, Label, Points, Text
+from jaxgan.fields.pixels import Picture, quiet
 
 Item = dict[str, Any]
 """What a source holds of one item, by column."""
 
 Transform = Callable[[Any], np.ndarray]
 """From what a source holds of an item in a column to an array."""
+
+
+class OfFile:
+    """A transform that takes images' files (`Picture`), too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitting(OfFile):
+    """The transform of a field: what it makes of an item of its column, or of an image's file.
+
+    Attributes:
+      field: What is fitted to.
+      framing: How items are brought to it.
+    """
+
+    field: Field
+    framing: Framing
+
+    def __call__(self, raw: Any) -> np.ndarray:
+        """Return what `Field.fit` or `Field.decode` does."""
+        kind = self.field.decode if isinstance(raw, Picture) else self.field.fit
+        return kind(raw, self.framing)
+
 
 FIRST = 8
 """Items that are read before training, of a source whose writer has checked them already."""
@@ -90,6 +114,10 @@ class Source(abc.ABC):
         items = [self[int(i)] for i in indices]
         return {key: np.stack([item[key] for item in items]) for key in items[0]}
 
+    def undecoded(self, index: int) -> Item:
+        """Return an item in which images may be `Picture`s: files, not decoded yet."""
+        return self[index]
+
     def column(self, name: str) -> Sequence[Any] | np.ndarray:
         """Return all items of a column; better where they can be had without the other columns."""
         return [self[index][name] for index in range(len(self))]
@@ -104,13 +132,14 @@ class Source(abc.ABC):
           columns: What the transforms give, by column. One that is called otherwise than here says
             in `Field.column` what it is made of.
         """
-        return _Fitted(
+        return Fitted(
             name=self.name,
             columns=_renamed(columns),
             labels=self.labels,
             source=self,
-            origins={name: field.column or name for name, field in columns.items()},
+            origins=(origins := {name: field.column or name for name, field in columns.items()}),
             transforms=transforms,
+            calls=_calls(origins),
         )
 
 
@@ -120,19 +149,51 @@ def _renamed(columns: Mapping[str, Field]) -> dict[str, Field]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Fitted(Source):
+class Fitted(Source):
+    """Columns of a source, each passed through its transform.
+
+    Attributes:
+      source: The source.
+      origins: By column, what it is called there.
+      transforms: By column; None: items are as they are there.
+      calls: What identifies the names of columns, by way of how many sources they were given.
+    """
+
     source: Source
     origins: Mapping[str, str]
     transforms: Mapping[str, Transform | None]
+    calls: tuple[bytes, ...]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Item:
-        item = self.source[index]
-        raw = {name: item[origin] for name, origin in self.origins.items()}
-        transforms = self.transforms
-        return {n: x if (f := transforms[n]) is None else f(x) for n, x in raw.items()}
+        item = self.source.undecoded(index)
+        return {
+            name: passed(item[origin], self.transforms[name])
+            for name, origin in self.origins.items()
+        }
+
+    def take(self, indices: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        """Return the items at `indices`, stacked."""
+        with quiet():
+            return super().take(indices)
+
+    def fitted(
+        self, transforms: Mapping[str, Transform | None], columns: Mapping[str, Field]
+    ) -> Source:
+        """Return a source of these columns; of the same files, where nothing was done to them."""
+        if any(each is not None for each in self.transforms.values()):
+            return super().fitted(transforms, columns)
+        own = {
+            name: dataclasses.replace(field, column=self.origins[field.column or name])
+            for name, field in columns.items()
+        }
+        fitted = self.source.fitted(transforms, own)
+        if not isinstance(fitted, Fitted):
+            return super().fitted(transforms, columns)
+        outer = _calls({name: field.column or name for name, field in columns.items()})
+        return dataclasses.replace(fitted, calls=self.calls + outer)
 
     def column(self, name: str) -> Sequence[Any] | np.ndarray:
         """Return all items of a column, without reading the others."""
@@ -149,9 +210,19 @@ class _Fitted(Source):
         Of one set, two columns may be taken for images.
         """
         yield from self.source.identity()
-        for name, origin in sorted(self.origins.items()):
-            if name != origin:
-                yield f"{name} is {origin}".encode()
+        yield from self.calls
+
+
+def _calls(origins: Mapping[str, str]) -> tuple[bytes, ...]:
+    """What identifies names of columns that are called otherwise where they are from."""
+    return tuple(f"{name} is {of}".encode() for name, of in sorted(origins.items()) if name != of)
+
+
+def passed(raw: Any, transform: Transform | None) -> Any:
+    """Return an item of a column as its transform makes it, of an image's file, too."""
+    if isinstance(raw, Picture) and not isinstance(transform, OfFile):
+        raw = raw.whole()
+    return raw if transform is None else transform(raw)
 
 
 class Columns(Source):

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from jaxgan.data.base import Fitted
 from jaxgan.data.encoded import Encoded
-from jaxgan.data.pipeline import Batches
+from jaxgan.data.pipeline import Batches, Drawn, Group
+from jaxgan.fields import PLAIN, Field, Framing, Image
+from jaxgan.fields.pixels import Picture
 
 _MOST = 64
 """Items that are looked at."""
@@ -30,22 +33,47 @@ def costs(batches: Batches, step: int) -> dict[str, float]:
     least = order.micro * order.processes
     few = dataclasses.replace(order, batch=max(least, min(order.batch, _MOST) // least * least))
     for group in batches.groups:
-        items, turns = group.drawn(few, step)
+        drawn = group.drawn(few, step, batches.flip)
+        items, turns = drawn.items, drawn.turns
         count = len(items)
         encoded = [each for each in group.match.source.within() if isinstance(each, Encoded)]
         read = loaded = 0.0
+        fields = [
+            (field, group.framing[name])
+            for name, field in group.fields.items()
+            if field.extent and name not in group.parts
+        ]
         for files in encoded:
             chosen = [int(item) % len(files) for item in items]
             numbers = [int(files.numbers[index]) for index in chosen]
             read += _seconds(files.store.read, numbers)
-            loaded += _seconds(files.load, chosen)
+            # Others than a source of fitted files decode the whole of each.
+            reached = isinstance(group.source, Fitted) and group.source.source is files
+            fit = partial(_fit, fields if reached else [])
+            for index in chosen:
+                # Decoded once, so the second time is what its fields cost beside that.
+                picture = files.picture(index)
+                first, again = (_seconds(fit, [picture]) for _ in range(2))
+                loaded += max(first - again, 0.0)
         stored = _seconds(partial(group.taken, group.source, group.parts, items), [turns])
-        whole = _seconds(partial(group.take, few, flip=batches.flip), [step])
+        whole = _seconds(partial(_made, group), [drawn])
         spent["read"] += read / count
-        spent["decode"] += max(loaded - read, 0.0) / count
-        spent["fit"] += max(stored - loaded, 0.0) / count
-        spent["assemble"] += max(whole - max(stored, loaded), 0.0) / count
+        spent["decode"] += loaded / count
+        spent["fit"] += max(stored - loaded - read, 0.0) / count
+        spent["assemble"] += max(whole - max(stored, loaded + read), 0.0) / count
     return spent
+
+
+def _fit(fields: list[tuple[Field, Framing]], picture: Picture) -> None:
+    """Fits a picture to each of its fields."""
+    for field, framing in fields or [(Image(), PLAIN)]:
+        field.decode(picture, framing)
+
+
+def _made(group: Group, drawn: Drawn) -> None:
+    """Makes of items all that networks see."""
+    for name, items in group.take(drawn).items():
+        group.fields[name].to_network(items)
 
 
 def _seconds(call: Callable[[Any], Any], arguments: list[Any]) -> float:

@@ -13,7 +13,7 @@ from jaxgan.data.damaged import check_damaged, each_shape
 from jaxgan.data.store import Store
 from jaxgan.errors import UserError, printable
 from jaxgan.fields import Label
-from jaxgan.fields.pixels import USUAL, Reading, largest_file, read
+from jaxgan.fields.pixels import USUAL, Picture, Reading, largest_file
 
 _PORTION = 32
 """Files that a thread decodes at a time."""
@@ -43,8 +43,14 @@ class Encoded(Source):
         return len(self.numbers)
 
     def __getitem__(self, index: int) -> Item:
-        others = {name: items[index] for name, items in self.others.items()}
-        return {"image": self.load(index)[1], **others}
+        return {"image": self.load(index)[1], **self._others(index)}
+
+    def undecoded(self, index: int) -> Item:
+        """Return an item whose image is a `Picture`."""
+        return {"image": self.picture(index), **self._others(index)}
+
+    def _others(self, index: int) -> Item:
+        return {name: items[index] for name, items in self.others.items()}
 
     def column(self, name: str) -> Sequence[Any] | np.ndarray:
         """Return all items of a column, without decoding images for others'."""
@@ -55,16 +61,25 @@ class Encoded(Source):
         """Path of each item in the store, with forward slashes."""
         return tuple(self.store.members[number] for number in self.numbers)
 
+    def picture(self, index: int) -> Picture:
+        """Return an item's file, read and not decoded.
+
+        Raises:
+          UserError: It cannot be read.
+        """
+        number = int(self.numbers[index])
+        most, name = self.reading.max_pixels, self.store.place(number)
+        content = self.store.read(number, limit=largest_file(most))
+        return Picture(content, name=name, max_pixels=most)
+
     def load(self, index: int) -> tuple[bytes, np.ndarray]:
         """Return an item's file and its image, uint8 [h, w, c].
 
         Raises:
           UserError: It cannot be read, or not decoded; names it and says what was found.
         """
-        number = int(self.numbers[index])
-        most, name = self.reading.max_pixels, self.store.place(number)
-        content = self.store.read(number, limit=largest_file(most))
-        return content, read(content, name=name, max_pixels=most)
+        picture = self.picture(index)
+        return picture.content, picture.whole()
 
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield place and shape of every image, in order: a damaged one is found now."""

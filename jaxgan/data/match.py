@@ -129,7 +129,8 @@ def refuse_unsuitable(source: Source, matches: Sequence[Match], framing: Framing
             if problem := field.refusal(each.source.columns[each.columns[name]], framing):
                 raise UserError(f"{each.source.name} {problem}")
     fields = [field for each in matches for field in each.fields.values()]
-    if framing != PLAIN and not any(field.extent for field in fields):
+    asked = dataclasses.replace(framing, draft=False) != PLAIN
+    if asked and not any(field.extent for field in fields):
         raise UserError(f"{source.name} holds {fields[0].plural()}: drop --resize and --crop")
 
 

@@ -14,7 +14,6 @@ sets as `open_source` takes them.
 """
 
 import dataclasses
-import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jaxgan.data.arrayrecord import INDEX, Packed, open_packed
-from jaxgan.data.base import Arrays, Item, Source, Transform
+from jaxgan.data.base import Arrays, Item, OfFile, Source, Transform, passed
 from jaxgan.data.encoded import Encoded
 from jaxgan.data.folder import listing, open_folder
 from jaxgan.data.order import permutation
@@ -92,6 +91,11 @@ class TwoSets(Source):
     def __getitem__(self, index: int) -> Item:
         other = self.inputs[index % len(self.inputs)]
         return {"image": self.images[index]["image"], "input": other["image"]}
+
+    def undecoded(self, index: int) -> Item:
+        """Return an item whose images may be `Picture`s."""
+        other = self.inputs.undecoded(index % len(self.inputs))
+        return {"image": self.images.undecoded(index)["image"], "input": other["image"]}
 
     def shapes(self, column: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield those of the set that the column is from."""
@@ -169,7 +173,7 @@ class Edges(Source):
             if (field.column or name) == "input":
                 alike = image is not None and columns[image].shape[:2] == field.shape[:2]
                 first = transforms[image if alike and image else name]
-                transforms[name] = functools.partial(_drawn, first, field.shape[-1])
+                transforms[name] = _Drawing(first, field.shape[-1])
                 columns[name] = dataclasses.replace(field, column="image")
         return self.source.fitted(transforms, columns)
 
@@ -179,12 +183,16 @@ class Edges(Source):
         yield from self.source.identity()
 
 
-def _drawn(
-    fit: Transform | None, count: int | None, image: UInt8[np.ndarray, "h w c"]
-) -> UInt8[np.ndarray, "H W C"]:
-    """The edges of a fitted image, in so many channels."""
-    drawn = edges(image if fit is None else fit(image))
-    return drawn if count is None else channels(drawn, count)
+@dataclasses.dataclass(frozen=True)
+class _Drawing(OfFile):
+    """The transform that draws the edges of a fitted image, in so many channels; None: as many."""
+
+    fit: Transform | None
+    count: int | None
+
+    def __call__(self, raw: Any) -> UInt8[np.ndarray, "H W C"]:
+        drawn = edges(passed(raw, self.fit))
+        return drawn if self.count is None else channels(drawn, self.count)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,9 +15,10 @@ same items in the same order, flipped the same way:
 
 All fields of a group are of one item, and flipped and cut alike. Every group has an order, flips
 and places of its own, of the same form. All of them come from Philox, a counter-based generator
-whose numbers NumPy promises never to change. A whole batch is computed at once: Grain's own
-shuffle, repeat and random_map do the same item by item, at 50 to 70 µs each, which is longer than
-a step of a small GAN. Grain's part is what lies above: threads and worker processes that prefetch.
+whose numbers NumPy promises never to change. They are computed for a whole batch at once: Grain's
+own shuffle, repeat and random_map do the same item by item, at 50 to 70 µs each, which is longer
+than a step of a small GAN. Grain's part is what lies above: its threads and worker processes make
+portions of batches ahead, as bytes, and whoever asks for a batch makes numbers of them.
 """
 
 import dataclasses
@@ -25,14 +26,15 @@ import functools
 import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
+import grain.experimental
 import numpy as np
 from absl import flags
 from jaxtyping import Int
 
-from jaxgan.data.base import Columns, Source
+from jaxgan.data.base import Columns, Fitting, Source
 from jaxgan.data.match import Groups, Match, match, refuse_unsuitable
 from jaxgan.data.order import permutation, random_bits, random_words
 from jaxgan.data.parts import Parts
@@ -41,11 +43,17 @@ from jaxgan.errors import UserError
 from jaxgan.fields import PLAIN, Field, Framing, Geometry, Resolution
 from jaxgan.interrupt import end_with_parent
 
-_STEPS = 2**40
+_END = 2**40
 """Where the endless stream ends, because Grain wants a length."""
 
-_AHEAD = 2 * 10**9
-"""Bytes of arrays that may be made ahead: a thread makes a batch, and a pod's are large."""
+_AHEAD = 5 * 10**8
+"""Bytes of portions that are made ahead, were they numbers already: images are a fourth of that."""
+
+_PORTION = 2**22
+"""Bytes of a portion, counted so: little beside `_AHEAD`, much beside Grain's part."""
+
+_NEVER = 2**62
+"""Bytes from which arrays of worker processes would come in shared memory, not through pipes."""
 
 _TURNS = 2**61
 """The stream of random words that says which of an item's sentences is drawn, and with which frame
@@ -128,7 +136,7 @@ class Order:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Group:
+class Group:
     """Fields of one item, with the data that they are taken from.
 
     Attributes:
@@ -154,7 +162,7 @@ class _Group:
     @classmethod
     def of(
         cls, number: int, match: Match, framing: Framing, resolution: Resolution | None
-    ) -> "_Group":
+    ) -> "Group":
         """Fits a set to a group's fields at a stage's resolution."""
         fields = {name: field.at(resolution) for name, field in match.fields.items()}
         first = next((name for name, field in match.fields.items() if field.extent), None)
@@ -173,36 +181,34 @@ class _Group:
             cut=None if framing.jitter is None else first,
         )
 
-    def drawn(self, order: Order, step: int) -> tuple[Int[np.ndarray, " n"], np.ndarray]:
-        """Numbers of this process's items of a step, and of which turn their parts are."""
+    def drawn(self, order: Order, step: int, flip: bool) -> "Drawn":
+        """What is drawn for this process's items of a step."""
         start, count = order.span(step)
+        first, flips, places = _streams(self.number)
         positions = order.mine(np.arange(start, start + count))
-        turns = positions
+        turns, flipped, words = positions, None, None
         if self.sentences or self.parts:
             turns = order.mine(random_words(order.seed, _TURNS + self.number, start, count))
-        return _items(order.seed, _streams(self.number)[0], len(self.source), positions), turns
-
-    def take(self, order: Order, step: int, flip: bool) -> dict[str, np.ndarray]:
-        """This process's items of a step, as networks see them: [n, ...] by field."""
-        start, count = order.span(step)
-        _, flips, places = _streams(self.number)
-        taken = self.taken(self.source, self.parts, *self.drawn(order, step))
-        flipped = tops = lefts = None
         if flip:
             flipped = order.mine(random_bits(order.seed, flips, start, count))
         if self.cut is not None:
             words = order.mine(random_words(order.seed, places, start, count))
-            halves = words >> np.uint64(32), words & np.uint64(2**32 - 1)
+        items = _items(order.seed, first, len(self.source), positions)
+        return Drawn(items, turns, flipped, words)
+
+    def take(self, drawn: "Drawn") -> dict[str, np.ndarray]:
+        """Items that were drawn, mirrored and cut, before `to_network`: [n, ...] by field."""
+        taken = self.taken(self.source, self.parts, drawn.items, drawn.turns)
+        tops = lefts = None
+        if drawn.places is not None and self.cut is not None:
+            halves = drawn.places >> np.uint64(32), drawn.places & np.uint64(2**32 - 1)
             have, want = taken[self.cut].shape[-3:-1], self.fields[self.cut].extent or ()
             tops, lefts = (
                 (half % np.uint64(side - cut + 1)).astype(float) / side
                 for half, side, cut in zip(halves, have, want, strict=True)
             )
-        geometry = Geometry(flips=flipped, tops=tops, lefts=lefts)
-        return {
-            name: field.to_network(field.place(taken[name], geometry))
-            for name, field in self.fields.items()
-        }
+        geometry = Geometry(flips=drawn.flips, tops=tops, lefts=lefts)
+        return {name: field.place(taken[name], geometry) for name, field in self.fields.items()}
 
     def taken(
         self,
@@ -235,6 +241,26 @@ class _Group:
         return 4 * sum(math.prod(n or 1 for n in shape) for shape in stored)
 
 
+class Drawn(NamedTuple):
+    """What is drawn for a group's items, a row each.
+
+    Attributes:
+      items: Their numbers.
+      turns: Of which turn they are, where sentences or parts are taken in turn.
+      flips: Whether they are mirrored; None: none is.
+      places: Random words that say where they are cut out; None: nothing is cut.
+    """
+
+    items: Int[np.ndarray, " n"]
+    turns: np.ndarray
+    flips: np.ndarray | None
+    places: np.ndarray | None
+
+    def rows(self, rows: slice) -> "Drawn":
+        """Some of them."""
+        return Drawn(*(None if x is None else x[rows] for x in self))  # type: ignore[arg-type]
+
+
 def _scaled(framing: Framing, field: Field, first: Field | None) -> Framing:
     """The framing of a field of another size than its group's first one."""
     if framing.jitter is None or first is None or not field.extent or not first.extent:
@@ -262,9 +288,7 @@ def _fitted(match: Match, fields: Mapping[str, Field], framings: Mapping[str, Fr
     """The items in columns of these fields; the set itself where there are none."""
     if not fields:
         return match.source
-    transforms = {
-        name: functools.partial(field.fit, framing=framings[name]) for name, field in fields.items()
-    }
+    transforms = {name: Fitting(field, framings[name]) for name, field in fields.items()}
     columns = {
         name: dataclasses.replace(
             field, shape=field.stored(framings[name]), column=match.columns[name]
@@ -298,7 +322,7 @@ class Batches:
     them, in which the axes `draws` and `micro` are left out where they are 1.
     """
 
-    groups: tuple[_Group, ...]
+    groups: tuple[Group, ...]
     order: Order
     flip: bool
     workers: int
@@ -309,12 +333,41 @@ class Batches:
         return self.order.begin
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        taken = [group.take(self.order, step, self.flip) for group in self.groups]
-        return {
-            name: value.reshape(*self.order.lead, *value.shape[1:])
-            for each in taken
-            for name, value in each.items()
-        }
+        return self._joined([self._taken(step, slice(None))])
+
+    def _taken(self, step: int, rows: slice) -> dict[str, np.ndarray]:
+        """Some of this process's rows of a step, one after the other, before `to_network`."""
+        taken: dict[str, np.ndarray] = {}
+        for group in self.groups:
+            taken |= group.take(group.drawn(self.order, step, self.flip).rows(rows))
+        return taken
+
+    def _joined(self, portions: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The batch of all portions of a step, as networks see it; each is let go in its turn."""
+        rows = self.order.draws * self.order.micro * self.order.rows
+        fields = {name: field for group in self.groups for name, field in group.fields.items()}
+        batch: dict[str, np.ndarray] = {}
+        begin = 0
+        portions.reverse()
+        while portions:
+            portion, end = portions.pop(), begin
+            for name, items in portion.items():
+                end = begin + len(items)
+                numbers = fields[name].to_network(items)
+                if len(items) == rows:
+                    batch[name] = numbers
+                    continue
+                if name not in batch:
+                    batch[name] = np.empty((rows, *numbers.shape[1:]), numbers.dtype)
+                if numbers.shape[1:] != batch[name].shape[1:]:
+                    raise ValueError(
+                        f"items of {name} have the shapes {batch[name].shape[1:]} and "
+                        f"{numbers.shape[1:]}: batches are of one"
+                    )
+                batch[name][begin:end] = numbers
+            begin = end
+        lead = self.order.lead
+        return {name: numbers.reshape(*lead, *numbers.shape[1:]) for name, numbers in batch.items()}
 
     def count(self, name: str) -> int:
         """Items that a field has."""
@@ -334,33 +387,65 @@ class Batches:
             found = parts[name].take(items, turns) if name in parts else source.take(items)[name]
         return group.fields[name].to_network(found)
 
-    def _group(self, name: str) -> _Group:
+    def _group(self, name: str) -> Group:
         return next(group for group in self.groups if name in group.fields)
 
     def iterate(self, start: int | None = None) -> grain.DatasetIterator[dict[str, np.ndarray]]:
         """Iterate over batches `start`, `start + 1`, ... without end, made ahead in the background.
 
         From `begin` on by default. Close the iterator when done: `close()` ends its threads and
-        processes.
+        processes. About 0.5 GB are made ahead, beside the batch that comes next, and at least a
+        portion for each thread and one more.
+        """
+        rows = self.order.draws * self.order.micro * self.order.rows
+        each = max(1, sum(group.size() for group in self.groups))
+        size = min(rows, max(1, _PORTION // each))
+        count = -(-rows // size)
+        first = self.begin if start is None else start
+        portions = self._portions(first * count, size, count, _AHEAD // (each * size))
+        return iter(portions.batch(count, batch_fn=self._joined))
+
+    def _portions(
+        self, first: int, size: int, count: int, most: int
+    ) -> grain.IterDataset[dict[str, np.ndarray]]:
+        """Rows of steps, made ahead of their use.
+
+        Args:
+          first: Number of the first portion.
+          size: Rows of a portion, but for the last one of a step.
+          count: Portions of a step.
+          most: Portions that are made ahead, where that is enough for all threads or processes.
         """
         # One thread is enough where there is nothing to decode, and leaves the cores to XLA.
         arrays = all(isinstance(group.source, Columns) for group in self.groups)
-        alone = self.workers > 0 or arrays
-        size = sum(group.size() for group in self.groups)
-        size = max(1, size * self.order.draws * self.order.batch // self.order.processes)
-        # Grain keeps one more than it has threads for, and the loop two on their way to devices.
-        threads = 1 if alone else min(16, os.cpu_count() or 1, max(1, _AHEAD // size - 3))
-        ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
-        first = self.begin if start is None else start
-        steps = grain.MapDataset.range(first, _STEPS).map(self.__getitem__).to_iter_dataset(ahead)
-        if self.workers:
-            # Grain reads its own settings from command-line flags that nobody here parses.
-            if not flags.FLAGS.is_parsed():
-                flags.FLAGS.mark_as_parsed()
-            steps = steps.mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=self.workers), _end_with_parent
+        threads = 1 if arrays else min(16, os.cpu_count() or 1)
+        # A whole batch is asked for at once: so much is ahead that the next one is made meanwhile.
+        ahead = min(most, 2 * count + threads)
+        portions = grain.MapDataset.range(first, _END).map(
+            functools.partial(self._portion, size, count)
+        )
+        if not self.workers:
+            return portions.to_iter_dataset(
+                grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads + 1, ahead))
             )
-        return iter(steps)
+        # Grain reads its own settings from command-line flags that nobody here parses.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        # Through pipes, since shared memory has names that outlast whoever is killed.
+        piped = grain.experimental.WithOptionsIterDataset(
+            portions.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)),
+            grain.experimental.DatasetOptions(min_shm_size=_NEVER),
+        )
+        # Grain holds so many of a worker twice: in its pipe, and taken from there.
+        buffer = max(1, ahead // self.workers // 2)
+        options = grain.MultiprocessingOptions(
+            num_workers=self.workers, per_worker_buffer_size=buffer
+        )
+        return piped.mp_prefetch(options, _end_with_parent)
+
+    def _portion(self, size: int, count: int, number: int) -> dict[str, np.ndarray]:
+        step, place = divmod(number, count)
+        return self._taken(step, slice(place * size, (place + 1) * size))
 
 
 def _end_with_parent(worker: int, workers: int) -> None:
@@ -414,7 +499,7 @@ def batches(
                 )
     return Batches(
         groups=tuple(
-            _Group.of(number, each, framing, resolution) for number, each in enumerate(matches)
+            Group.of(number, each, framing, resolution) for number, each in enumerate(matches)
         ),
         order=order,
         flip=flip,

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, UInt8
 
 from jaxgan.errors import UserError
+from jaxgan.fields.pixels import Picture
 from jaxgan.files import read_text
 from jaxgan.schema import parse_json
 
@@ -34,12 +35,15 @@ class Framing:
       jitter: Height to which items are brought instead, so that the field's size can be cut out at
         a random place; None: they are not.
       stride: Which frames of a longer clip are taken: every one, every second, ...
+      draft: Whether decoders of JPEGs may reduce what is scaled down by as much (see `Picture`), as
+        they do for training; scores and what is made of single images are exact.
     """
 
     resize: bool = False
     crop: int | None = None
     jitter: int | None = None
     stride: int = 1
+    draft: bool = False
 
 
 PLAIN = Framing()
@@ -141,6 +145,10 @@ class Field:
         """One item of a source as batches hold it before `place` and `to_network`."""
         del framing
         return np.asarray(raw, self.dtype)
+
+    def decode(self, file: Picture, framing: Framing = PLAIN) -> np.ndarray:
+        """What `fit` makes of the image in a file; better where not all of it is wanted."""
+        return self.fit(file.whole(), framing)
 
     def stored(self, framing: Framing) -> tuple[int | None, ...]:
         """Shape of what `fit` returns, which `place` may cut to the field's."""

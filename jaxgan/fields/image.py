@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from jaxgan import pictures
 from jaxgan.errors import UserError
 from jaxgan.fields.base import PLAIN, Field, Framing, Geometry, Resolution
-from jaxgan.fields.pixels import Fit, Resample, Shrink, channels, read
+from jaxgan.fields.pixels import Fit, Picture, Resample, Shrink, channels, read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +101,19 @@ class Image(Field):
         raw = _pixels(raw)
         if self.extent is None:
             return raw if self.shape[-1] is None else channels(raw, self.shape[-1])
-        image = self._fit(framing)(raw)
-        if self.whole is None or framing.jitter is not None:
+        return self._reduced(self._fit(framing)(raw), framing)
+
+    def decode(self, file: Picture, framing: Framing = PLAIN) -> UInt8[np.ndarray, "h w c"]:
+        """What `fit` makes of the image in a file, scaled as Pillow decodes it."""
+        if self.extent is None or type(self).fit is not Image.fit:
+            return super().decode(file, framing)
+        return self._reduced(file.fitted(self._fit(framing), draft=framing.draft), framing)
+
+    def _reduced(
+        self, image: UInt8[np.ndarray, "H W c"], framing: Framing
+    ) -> UInt8[np.ndarray, "h w c"]:
+        """The whole, as it has been fitted, brought to the size of the field's stage."""
+        if self.whole is None or self.extent is None or framing.jitter is not None:
             return image
         height, width = self.extent
         if self.cells:
@@ -149,7 +160,11 @@ class Image(Field):
             )
         if geometry.flips is not None:
             items = items.copy() if not items.flags.writeable else items
-            items[geometry.flips] = items[geometry.flips][..., ::-1, :]
+            chosen = items[geometry.flips]
+            mirrored = np.empty_like(chosen)
+            for channel in range(items.shape[-1]):  # three times as fast as all at once
+                mirrored[..., channel] = chosen[..., ::-1, channel]
+            items[geometry.flips] = mirrored
         return items
 
     def to_network(self, items: np.ndarray) -> Float[np.ndarray, "n ..."]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
 from jaxgan.errors import UserError
 from jaxgan.files import read_regular
@@ -32,6 +32,9 @@ HEIF_EXTENSIONS = (".heic", ".heif", ".hif")
 _EXTENSIONS: tuple[str, ...] = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
 )
+
+_SPARE = 1.25
+"""How much larger than what is wanted an image is at least that a decoder has reduced."""
 
 MAX_PIXELS = 100_000_000
 """Height times width of the largest image that is decoded, where nothing else is said."""
@@ -208,8 +211,13 @@ def opened(content: bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _open(content: bytes) -> Image.Image:
-    formats = [each for each in FORMATS if each != "HEIF" or _reads_heif()]
-    return Image.open(io.BytesIO(content), formats=formats)
+    return Image.open(io.BytesIO(content), formats=_formats())
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Formats that can be decoded here."""
+    return tuple(each for each in FORMATS if each != "HEIF" or _reads_heif())
 
 
 class _Quiet:
@@ -250,23 +258,33 @@ class _Quiet:
 _QUIET = _Quiet()
 
 
+def quiet() -> contextlib.AbstractContextManager[None]:
+    """A context of many images: what is done once for each of them is done once for all."""
+    return _QUIET
+
+
 def _decode(content: bytes, name: str, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
     with opened(content, name, max_pixels) as image:
-        # Photographs of two views (MPO) are no animations.
-        if image.format != "MPO" and getattr(image, "is_animated", False):
-            say("frames", f"{name} has several frames, of which the first is taken")
-        image.load()
-        return eight_bits(_upright(image, name))
+        return eight_bits(_loaded(image, name))
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    """Turn an image as its EXIF says, of which nothing but the orientation is looked at."""
+def _loaded(image: Image.Image, name: str) -> Image.Image:
+    """Decode what has been opened: the first frame, upright."""
+    # Photographs of two views (MPO) are no animations.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        say("frames", f"{name} has several frames, of which the first is taken")
+    image.load()
+    turn = _turn(image, name)
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image, name: str) -> Image.Transpose | None:
+    """How EXIF says that an image is to be turned; nothing else in it is looked at."""
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:
         say("exif", f"{name} has EXIF that cannot be read: it stays turned as it is stored")
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def say(kind: str, line: str) -> None:
@@ -274,6 +292,75 @@ def say(kind: str, line: str) -> None:
     if kind not in _SAID:
         _SAID.add(kind)
         logging.getLogger("jaxgan").warning("%s (said of the first such file)", line)
+
+
+class Picture:
+    """An image file that is decoded when it is known what it is fitted to.
+
+    Args:
+      content: The file's.
+      name: Of it, for messages.
+      max_pixels: Height times width of the largest image that is decoded.
+    """
+
+    def __init__(self, content: bytes, *, name: str, max_pixels: int):
+        self.content, self._name, self._max_pixels = content, name, max_pixels
+        self._decoded: dict[int, Image.Image] = {}
+
+    def whole(self) -> UInt8[np.ndarray, "h w c"]:
+        """The image as `read` returns it."""
+        with naming(self._name), quiet():
+            return eight_bits(self._load(None)[0])
+
+    def fitted(self, fit: "Fit", *, draft: bool = False) -> UInt8[np.ndarray, "H W C"]:
+        """The image as `fit` makes it of the whole one.
+
+        Args:
+          fit: What it is fitted to.
+          draft: Let the decoder of a JPEG reduce it to a half, a quarter or an eighth, where that
+            leaves 1.25 times what `fit` scales it to: sooner done, and not the same to the bit.
+
+        Raises:
+          UserError: As of `read`; it cannot be fitted.
+        """
+        with naming(self._name), quiet():
+            picture, size = self._load(fit if draft else None)
+            if fit.crop is not None or not _has_channels(picture, fit.shape[2]):
+                return fit(eight_bits(picture))
+            return fit.scaled(picture, size)
+
+    def _load(self, fit: "Fit | None") -> tuple[Image.Image, tuple[float, float]]:
+        """The image upright, reduced if `fit` leaves it to the decoder, and how large it really is.
+
+        A decoder rounds up the sides of what it reduces.
+        """
+        with opened(self.content, self._name, self._max_pixels) as image:
+            width, height = image.size
+            reduction = 1 if fit is None else self._reduction(image, fit)
+            # What another field has had decoded is large enough, and the same picture.
+            reduction = max((r for r in self._decoded if r <= reduction), default=reduction)
+            if reduction not in self._decoded:
+                if reduction > 1:
+                    image.draft(None, (width // reduction, height // reduction))
+                self._decoded[reduction] = _loaded(image, self._name)
+        picture = self._decoded[reduction]
+        size = picture.size if reduction == 1 else (width / reduction, height / reduction)
+        return picture, size
+
+    def _reduction(self, image: Image.Image, fit: "Fit") -> int:
+        """By how much a decoder may reduce an image that is opened: JPEGs that are not turned."""
+        reduction = fit.reduction(*image.size)
+        kept = (
+            image.format != "JPEG"
+            or not _has_channels(image, fit.shape[2])
+            or _turn(image, self._name) is not None
+        )
+        return 1 if reduction == 1 or kept else reduction
+
+
+def _has_channels(image: Image.Image, count: int) -> bool:
+    """Whether an image is grey or RGB as it is, of so many channels."""
+    return {1: "L", 3: "RGB"}.get(count) == image.mode and not image.has_transparency_data
 
 
 def eight_bits(image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
@@ -378,10 +465,42 @@ class Fit:
         if image.shape[:2] == (height, width):
             return image
         # Pillow wants grey without a channel axis.
-        picture = Image.fromarray(image[:, :, 0] if count == 1 else image)
-        resample = Image.Resampling.NEAREST if self.nearest else Image.Resampling.LANCZOS
-        picture = ImageOps.fit(picture, (width, height), resample)
+        return self.scaled(Image.fromarray(image[:, :, 0] if count == 1 else image))
+
+    def scaled(
+        self, picture: Image.Image, size: tuple[float, float] | None = None
+    ) -> UInt8[np.ndarray, "H W C"]:
+        """Return Pillow's image, which has the channels of `shape`, in its height and width.
+
+        Args:
+          picture: The image.
+          size: How many pixels of it the image really is wide and high, less than one fewer than it
+            has, where a decoder has reduced it; None: all.
+
+        Raises:
+          UserError: It is of another size, and `resize` is off.
+        """
+        height, width, count = self.shape
+        if picture.size != (width, height):
+            if problem := self.problem((picture.height, picture.width, count)):
+                raise UserError(f"an image {problem}")
+            have = size or picture.size
+            # The largest centred region of this aspect ratio, as `PIL.ImageOps.fit` finds it.
+            ratio, found = width / height, have[0] / have[1]
+            wide = ratio * have[1] if found > ratio else have[0]
+            high = have[0] / ratio if found < ratio else have[1]
+            left, top = (have[0] - wide) * 0.5, (have[1] - high) * 0.5
+            resample = Image.Resampling.NEAREST if self.nearest else Image.Resampling.LANCZOS
+            box = (left, top, left + wide, top + high)
+            picture = picture.resize((width, height), resample, box=box)
         return np.asarray(picture).reshape(self.shape)
+
+    def reduction(self, width: int, height: int) -> int:
+        """By how much an image may be reduced before it is scaled: 1, 2, 4 or 8 times."""
+        if not self.resize or self.crop is not None or self.nearest:
+            return 1
+        scale = min(width / self.shape[1], height / self.shape[0]) / _SPARE
+        return max((each for each in (2, 4, 8) if each <= scale), default=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 Tan & Le 2019, "EfficientNet: rethinking model scaling for convolutional neural networks"; the Lite
 variants leave out squeeze-and-excitation and clip at 6 (TensorFlow's `efficientnet_lite_builder`).
-Submodules carry the names of the PyTorch port, efficientnet-lite-pytorch.
+Submodules carry the names of the PyTorch port, efficientnet-lite-pytorch. Their batch norms, which
+are of fixed statistics, are folded into the convolutions before them.
 """
 
 from collections.abc import Mapping
@@ -32,15 +33,20 @@ STAGES = (
 )
 
 
-Conv = partial(nn.Conv, use_bias=False, precision="highest")
+_NORMS = {
+    "_conv_stem": "_bn0",
+    "_conv_head": "_bn1",
+    "_expand_conv": "_bn0",
+    "_depthwise_conv": "_bn1",
+    "_project_conv": "_bn2",
+}
+"""By the name of a convolution, that of the batch norm after it."""
 
-
-def _norm(name: str) -> nn.BatchNorm:
-    return nn.BatchNorm(use_running_average=True, epsilon=1e-3, name=name)
+Conv = partial(nn.Conv, precision="highest")
 
 
 class DepthwiseConv(nn.Module):
-    """A convolution of every channel with a kernel of its own, padded as TensorFlow's "SAME".
+    """A convolution of each channel with its own kernel, padded as TensorFlow's "SAME", and a bias.
 
     Attributes:
         kernel_size: taps a side.
@@ -55,8 +61,9 @@ class DepthwiseConv(nn.Module):
         """[b, h, w, c] to [b, h / stride, w / stride, c], rounded up."""
         k, strides = self.kernel_size, (self.stride, self.stride)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, 1, x.shape[-1]))
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         if not on_cpu():
-            return lax.conv_general_dilated(
+            return bias + lax.conv_general_dilated(
                 x,
                 kernel,
                 strides,
@@ -72,7 +79,7 @@ class DepthwiseConv(nn.Module):
         rows, columns = (
             [slice(i, i + (n - 1) * self.stride + 1, self.stride) for i in range(k)] for n in size
         )
-        y = jnp.zeros(())
+        y = bias
         for i, j in np.ndindex(k, k):
             y = y + x[:, rows[i], columns[j]] * kernel[i, j, 0]
         return y
@@ -98,11 +105,9 @@ class Block(nn.Module):
         """[b, h, w, in] to [b, h / stride, w / stride, features]."""
         y, inner = x, x.shape[-1] * self.expansion
         if self.expansion > 1:
-            y = Conv(inner, (1, 1), name="expand_conv")(y)
-            y = jax.nn.relu6(_norm("bn0")(y))
-        y = DepthwiseConv(self.kernel, self.stride, name="depthwise_conv")(y)
-        y = jax.nn.relu6(_norm("bn1")(y))
-        y = _norm("bn2")(Conv(self.features, (1, 1), name="project_conv")(y))
+            y = jax.nn.relu6(Conv(inner, (1, 1), name="expand_conv")(y))
+        y = jax.nn.relu6(DepthwiseConv(self.kernel, self.stride, name="depthwise_conv")(y))
+        y = Conv(self.features, (1, 1), name="project_conv")(y)
         return x + y if x.shape == y.shape else y
 
 
@@ -114,14 +119,14 @@ class EfficientNetLite0(nn.Module):
         self, x: Float[Array, "b h w 3"]
     ) -> tuple[Float[Array, "b 1280"], Float[Array, "b 1000"]]:
         """Pooled features and logits."""
-        x = jax.nn.relu6(_norm("bn0")(Conv(32, (3, 3), 2, name="conv_stem")(x)))
+        x = jax.nn.relu6(Conv(32, (3, 3), 2, name="conv_stem")(x))
         place = 0
         for blocks, kernel, stride, expansion, channels in STAGES:
             for i in range(blocks):
                 step = stride if i == 0 else 1
                 x = Block(channels, kernel, step, expansion, name=f"blocks_{place}")(x)
                 place += 1
-        x = jax.nn.relu6(_norm("bn1")(Conv(1280, (1, 1), name="conv_head")(x)))
+        x = jax.nn.relu6(Conv(1280, (1, 1), name="conv_head")(x))
         features = x.mean((1, 2))
         return features, nn.Dense(1000, precision="highest", name="fc")(features)
 
@@ -132,13 +137,30 @@ def params_from_torch(state: Mapping[str, np.ndarray]) -> PyTree:
     Raises:
         UserError: it is the state of another network.
     """
-    return port.variables(state, EfficientNetLite0(), (1, 224, 224, 3))
+    return port.variables(_folded(state), EfficientNetLite0(), (1, 224, 224, 3))
+
+
+def _folded(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A state without batch norms: each is a factor of a convolution's kernel, and its bias."""
+    folded = dict(state)
+    for name, kernel in state.items():
+        block, dot, conv = name.removesuffix(".weight").rpartition(".")
+        norm = f"{block}{dot}{_NORMS.get(conv)}"
+        names = [f"{norm}.{each}" for each in ("weight", "bias", "running_mean", "running_var")]
+        shapes = {np.shape(state[each]) for each in names if each in state}
+        if not all(each in state for each in names) or shapes != {kernel.shape[:1]}:
+            continue  # then it is the state of another network
+        scale, bias, mean, variance = (np.asarray(folded.pop(n), np.float64) for n in names)
+        factor = scale / np.sqrt(variance + 1e-3)
+        folded[name] = kernel * factor[:, None, None, None]  # (o, i, h, w)
+        folded[f"{block}{dot}{conv}.bias"] = bias - mean * factor
+    return folded
 
 
 def apply(
     variables: PyTree, images: UInt8[Array, "b h w c"]
 ) -> tuple[Float[Array, "b 1280"], Float[Array, "b 1000"]]:
     """Features and logits of grey or RGB images of any size."""
-    x = resize.bicubic(resize.rgb(images), 224)
+    x = resize.rgb(resize.bicubic(images.astype(jnp.float32), 224))
     out: Any = EfficientNetLite0().apply(variables, (x - 127) / 128)
     return out

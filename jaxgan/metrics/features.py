@@ -42,6 +42,8 @@ class Extractor:
         resize: how images are brought to the network's size.
         size: of a feature vector.
         classes: number of logits; 0: it has none.
+        deep: whether what lies between its layers, of a whole batch, is more than caches hold; CPUs
+            then take few images at a time.
         known: whether name and weights say all of it, so that what follows from its features may be
             remembered. Not so of a user's own function, which may be edited.
         params: NumPy arrays, passed to `apply`; put them on the devices once.
@@ -54,6 +56,7 @@ class Extractor:
     resize: str
     size: int
     classes: int
+    deep: bool = False
     known: bool = True
     params: PyTree
     apply: Callable[[PyTree, UInt8[Array, "b h w c"]], Features]
@@ -115,6 +118,7 @@ def extractor(name: str | None = None, weights: str | Path | None = None) -> Ext
         resize=known.resize,
         size=known.size,
         classes=known.classes,
+        deep=True,
         params=known.network.params_from_torch(state),
         apply=known.network.apply,
     )

@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Real
 
 from jaxgan.errors import UserError
 
 
-def rgb(images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
+def rgb(images: Real[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
     """Float32 images, 0..255, of three channels: grey is repeated.
 
     Raises:

@@ -13,10 +13,11 @@ from flax import linen as nn
 from jax.nn import initializers as jinit
 from jaxtyping import Array, Float, Int
 
+from jaxgan.backend import on_cpu
 from jaxgan.errors import UserError
 from jaxgan.nn.initializers import TORCH, Init, Initializer
 from jaxgan.nn.layers import Dense, Reparam
-from jaxgan.nn.reduce import batch_normalize, scale_shift
+from jaxgan.nn.reduce import batch_normalize, scale_shift, standardize
 
 
 def _standardize(
@@ -31,6 +32,13 @@ def _standardize(
     mean = jnp.mean(x, axes, keepdims=True)
     var = jnp.var(x, axes, keepdims=True, ddof=correction)
     return (x - mean) * jax.lax.rsqrt(var + epsilon)
+
+
+def _standardize_each(x: Float[Array, "b *n c"], epsilon: float) -> Float[Array, "b *n c"]:
+    """`_standardize` over positions, in the form that is fast on the backend."""
+    if on_cpu():
+        return standardize(x, epsilon)
+    return _standardize(x, tuple(range(1, x.ndim - 1)), epsilon)
 
 
 def _scale_and_bias(
@@ -215,8 +223,7 @@ class InstanceNorm(_BatchNormalize):
         if self.running and not train:
             scale, bias = affine or (jnp.ones(features), jnp.zeros(features))
             return self.normalize(x, scale, bias, train=False)
-        axes = tuple(range(1, x.ndim - 1))
-        y = _standardize(x, axes, self.epsilon)
+        y = _standardize_each(x, self.epsilon)
         if self.running:
             if x.size == len(x) * x.shape[-1]:
                 raise UserError(
@@ -225,6 +232,7 @@ class InstanceNorm(_BatchNormalize):
                 )
             wide = jax.lax.stop_gradient(x.astype(jnp.float32))
             running = self.statistics(x.shape[-1])
+            axes = tuple(range(1, x.ndim - 1))
             self.move(running, wide.mean(axes).mean(0), wide.var(axes, ddof=1).mean(0))
         return (scale_shift(y, *affine) if affine else y).astype(x.dtype)
 
@@ -262,7 +270,7 @@ class ClassInstanceNorm(nn.Module):
             scale, bias = (label.astype(jnp.float32) @ table for table in tables)
         else:
             scale, bias = (jnp.take(table, label, axis=0) for table in tables)
-        y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
+        y = _standardize_each(x, self.epsilon)
         return scale_shift(y, scale, bias).astype(x.dtype)
 
 
@@ -295,7 +303,7 @@ class AdaptiveInstanceNorm(nn.Module):
             name="style",
         )
         scale, shift = jnp.split(_per_sample(dense(style), x), 2, axis=-1)
-        y = _standardize(x, tuple(range(1, x.ndim - 1)), self.epsilon)
+        y = _standardize_each(x, self.epsilon)
         return (y * (scale + 1) + shift).astype(x.dtype)
 
 

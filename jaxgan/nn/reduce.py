@@ -8,6 +8,8 @@ step of SNGAN at batch 32 takes 2,780 ms instead of 4,350. Other backends get pl
 fuses well, and a float32 product may not be one (TPUs round its factors).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -24,9 +26,23 @@ def channel_sum(x: Float[Array, "*n c"]) -> Float[Array, " c"]:
     return jnp.ones(128, x.dtype) @ x.reshape(-1, 128, channels).sum(0)
 
 
+def position_sum(x: Float[Array, "b *n c"]) -> Float[Array, "b c"]:
+    """Sum of each sample over all positions."""
+    count = math.prod(x.shape[1:-1])
+    length = max(n for n in range(1, min(count, 1024) + 1) if count % n == 0)
+    if not on_cpu() or length < min(count, 128):
+        return x.sum(tuple(range(1, x.ndim - 1)))
+    # Products with rows of ones, no longer than is exact: 2 to 6 times as fast as a sum.
+    rows = x.reshape(-1, length, x.shape[-1])
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+    ones = jnp.ones(rows.shape[:2], x.dtype)
+    sums = jnp.einsum("nk,nkc->nc", ones, rows, preferred_element_type=exact)
+    return sums.reshape(len(x), -1, x.shape[-1]).sum(1).astype(x.dtype)
+
+
 def _sum_to(x: Float[Array, "b *n c"], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Sum over positions, and over samples unless `shape` is [b, c]."""
-    return channel_sum(x) if len(shape) == 1 else x.sum(tuple(range(1, x.ndim - 1)))
+    return channel_sum(x) if len(shape) == 1 else position_sum(x)
 
 
 def _spread(v: Float[Array, "..."], x: Float[Array, "b *n c"]) -> Float[Array, "..."]:
@@ -122,3 +138,39 @@ def _batch_normalize_backward(saved, cotangents):  # type: ignore[no-untyped-def
 
 
 batch_normalize.defvjp(_batch_normalize_forward, _batch_normalize_backward)
+
+
+@jax.custom_vjp
+def standardize(
+    x: Float[Array, "b *n c"], epsilon: float | Float[Array, ""]
+) -> Float[Array, "b *n c"]:
+    """(x - mean) / sqrt(var + epsilon), both of each sample and channel; float32.
+
+    In the form that is fast on CPUs, which has no forward mode. The gradient follows from two sums,
+    of g and of g (x - mean). For 4x64x64x64 numbers, value and gradient take 1.8 ms, and 7.0 with
+    plain sums and JAX's own gradient (jaxlib 0.10.2, 2026-11).
+    """
+    return _standardize_forward(x, epsilon)[0]
+
+
+def _standardize_forward(x, epsilon):  # type: ignore[no-untyped-def]
+    count = math.prod(x.shape[1:-1])
+    wide = x.astype(jnp.float32)
+    mean = position_sum(wide) / count
+    centered = wide - _spread(mean, x)
+    inverse = jax.lax.rsqrt(position_sum(jnp.square(centered)) / count + epsilon)
+    return centered * _spread(inverse, x), (x, mean, inverse)
+
+
+def _standardize_backward(saved, g):  # type: ignore[no-untyped-def]
+    x, mean, inverse = saved
+    count = math.prod(x.shape[1:-1])
+    g = jax.lax.optimization_barrier(g)  # computed once, not once in every sum
+    centered = x.astype(jnp.float32) - _spread(mean, x)
+    first = position_sum(g) / count
+    second = position_sum(g * centered) / count * jnp.square(inverse)
+    g_x = _spread(inverse, x) * (g - _spread(first, x) - centered * _spread(second, x))
+    return g_x.astype(x.dtype), None
+
+
+standardize.defvjp(_standardize_forward, _standardize_backward)

@@ -57,7 +57,7 @@ def stage_feed(
         source,
         experiment.system.data(),
         order,
-        framing=experiment.data.framing,
+        framing=dataclasses.replace(experiment.data.framing, draft=True),
         flip=experiment.data.flip,
         columns=experiment.data.renames,
         resolution=stage.resolution,

@@ -17,6 +17,7 @@ from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Int, PyTree
 
+from jaxgan.ahead import one_behind
 from jaxgan.data.order import random_words
 from jaxgan.errors import UserError
 from jaxgan.fields import Drawable, Field, Resolution, draw_items, named_key
@@ -427,7 +428,7 @@ def placed(tree: PyTree, mesh: Mesh | None) -> PyTree:
 def _collected(parts: Iterator[tuple[list[int], PyTree]]) -> Any:
     """Rows in order, on the host. Arrays where all items have one shape, lists elsewhere."""
     rows, trees = [], []
-    for part, tree in parts:
+    for part, tree in one_behind(parts):
         rows.append(part)
         trees.append(on_host(tree, len(part)))
     order = np.argsort(np.concatenate([np.asarray(part, int) for part in rows]), kind="stable")

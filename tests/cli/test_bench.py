@@ -51,6 +51,7 @@ def test_text(place, capsys):
     assert "feeds the step's" in lines[5] or "does not feed the step's" in lines[5]
     assert lines[6].startswith("           us an image: read ")
     assert lines[7].startswith("           most is to ")
+    assert lines[7].endswith(": input is no bottleneck") == ("does not feed" not in lines[5])
     assert "times as long as tiny.py (as it is) [" in lines[8]
 
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,13 @@ def test_configs_that_ship_are_listed_by_name_elsewhere(tmp_path, monkeypatch, c
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("jaxgan 0.")
+
+
+def test_only_the_command_keeps_garbage_collection_from_what_is_imported(tmp_path):
+    seen = "import gc, jaxgan; print(gc.isenabled(), gc.get_freeze_count() > 0)"
+    for name, frozen in (("jaxgan", True), ("script.py", False)):
+        (tmp_path / name).write_text(seen)
+        ran = subprocess.run(
+            [sys.executable, tmp_path / name], capture_output=True, text=True, check=True
+        )
+        assert ran.stdout == f"True {frozen}\n"

@@ -6,7 +6,7 @@ from jaxgan import data
 from jaxgan.fields import Field, Framing, Image, Label, Points
 
 ORDER = ("batch", "draws", "micro", "seed", "begin", "seen", "process", "processes")
-FRAMING = ("resize", "crop", "jitter")
+FRAMING = ("resize", "crop", "jitter", "draft")
 
 
 def groups(

@@ -1,13 +1,18 @@
 """Images with inputs: pairs, unrelated sets, edges; their batches, scans and mistakes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxgan import data
 from jaxgan.cli import main
 from jaxgan.data import Arrays, Unrelated, edges, fingerprint, open_source
+from jaxgan.data.costs import costs
 from jaxgan.data.pairs import contours, invert
 from jaxgan.errors import UserError
+from jaxgan.fields import Framing
 from jaxgan.fields import Image as ImageField
 from tests.data.short import batches, scan
 
@@ -178,6 +183,36 @@ def test_edges_of_files_are_those_of_arrays(place):
     pixels = np.rint((batch["image"] + 1) * 127.5).astype(np.uint8)
     expected = np.stack([edges(image) for image in pixels]) / 127.5 - 1
     np.testing.assert_allclose(batch["input"], expected)
+
+
+def test_edges_are_drawn_of_the_draft_that_is_learned(place, rng):
+    small = rng.integers(0, 256, (9, 9, 3), np.uint8)
+    (place / "large").mkdir()
+    Image.fromarray(small).resize((90, 90)).save(place / "large" / "a.jpg", quality=95)
+    shape = ImageField((16, 16, 3))
+    groups = ({"image": shape, "input": shape},)
+    framing = Framing(resize=True, draft=True)
+    source = open_source("edges:large")
+    batch = data.batches(source, groups, data.Order(batch=1), framing=framing)[0]
+    exact = data.batches(source, groups, data.Order(batch=1), framing=Framing(resize=True))[0]
+    assert np.abs(batch["image"] - exact["image"]).max() > 0
+    pixels = np.rint((batch["image"][0] + 1) * 127.5).astype(np.uint8)
+    np.testing.assert_allclose(batch["input"][0], edges(pixels).repeat(3, 2) / 127.5 - 1)
+
+
+def test_columns_renamed_twice_are_identified_by_both_names(place):
+    source = open_source("unpaired:horses,zebras")
+    pixels, whole = lambda x: x, ImageField((8, 8, 3))
+    (other,) = (each for each in source.sets if list(each.columns) == ["input"])
+    fitted = other.fitted({"picture": pixels}, {"picture": replace(whole, column="input")})
+    assert list(fitted.identity())[-2:] == [b"input is image", b"picture is input"]
+
+
+@pytest.mark.parametrize("form", ["two", "halves"])
+def test_costs_of_pairs(place, form):
+    groups = ({"image": ImageField((8, 8, 3)), "input": ImageField((8, 8, 3))},)
+    found = costs(data.batches(open_source(f"pairs:{form}"), groups, data.Order(batch=3)), 0)
+    assert found["decode"] > 0
 
 
 def test_negatives(place, rng):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from jaxgan import data
-from jaxgan.data import Arrays, Columns, Fit, Unrelated, open_source, sentences
+from jaxgan.data import Arrays, Columns, Fit, Unrelated, open_source, pipeline, sentences
 from jaxgan.data.order import permutation, random_bits
 from jaxgan.errors import UserError
 from jaxgan.fields import Clip, Framing, Image, Label, Mask, Points, Text
@@ -215,6 +215,22 @@ def test_a_folder_is_read_fitted_and_labelled(tmp_path):
     stream = data.iterate(1)
     same(next(stream), batch)
     stream.close()
+
+
+@pytest.mark.parametrize("name", ["{0}", "unpaired:{0},{0}", "part:1/1:{0}"])
+def test_drafts_are_for_whoever_asks(rng, tmp_path, name):
+    blobs = Pillow.fromarray(rng.integers(0, 256, (5, 4, 3), np.uint8)).resize((90, 125))
+    blobs.save(tmp_path / "a.jpg")
+    source = open_source(name.format(tmp_path))
+    arguments = {"shape": (32, 32, 3), "batch": 1, "resize": True}
+    exact, draft = (batches(source, **arguments, draft=each)[0]["image"] for each in (False, True))
+    expected = Fit(shape=(32, 32, 3), resize=True)(data.read(tmp_path / "a.jpg"))
+    np.testing.assert_array_equal(np.rint((exact[0] + 1) * 127.5), expected)
+    assert 0 < np.abs(draft - exact).mean() < 0.01
+
+
+def test_points_may_be_asked_for_as_drafts():
+    assert batches(data.open_source("ring"), shape=(2,), batch=2, draft=True)[0]["image"].any()
 
 
 def test_a_file_that_breaks_during_training_is_an_error_not_a_hang(tmp_path):
@@ -576,3 +592,81 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path):
     while any(worker.exists() for worker in workers):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+ENDINGS = """
+import os, signal, sys
+import numpy as np
+from jaxgan import data, interrupt
+from jaxgan.fields import Image
+
+if __name__ == "__main__":
+    groups = ({"image": Image((28, 28, 1))},)
+    source = data.as_source(np.zeros((8, 28, 28, 1), np.uint8))
+    stream = data.batches(source, groups, data.Order(batch=4), workers=2).iterate()
+    kept = [next(stream) for _ in range(2)]
+    if sys.argv[1] == "close":
+        stream.close()
+    if sys.argv[1] == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
+    if sys.argv[1] == "end":
+        interrupt.end("interrupted")
+    if sys.argv[1] == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("close", 0), ("forget", 0), ("interrupt", -2), ("end", 130), ("terminate", -15)],
+)
+def test_workers_leave_nothing_behind(tmp_path, how, status):
+    (tmp_path / "endings.py").write_text(ENDINGS)
+    before = set(os.listdir("/dev/shm"))
+    told = subprocess.run(
+        [sys.executable, tmp_path / "endings.py", how],
+        capture_output=True,  # it ends with the last worker
+        timeout=180,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert told.returncode == status
+    assert not {each for each in set(os.listdir("/dev/shm")) - before if "psm" in each}
+    # Python itself speaks of the semaphores of Grain's queues where it was not asked to end.
+    assert "shared_memory" not in told.stderr
+    if how != "terminate":
+        assert "leaked" not in told.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_portions_change_no_batch(monkeypatch, workers):
+    made = make(flip=True, batch=8, workers=workers)
+    monkeypatch.setattr(pipeline, "_PORTION", 3 * made.groups[0].size())
+    stream = made.iterate(2)
+    for step in range(2, 6):
+        same(next(stream), made[step])
+    stream.close()
+
+
+def test_what_is_made_ahead_is_bounded_by_its_bytes(monkeypatch):
+    made = make(batch=64)
+    monkeypatch.setattr(pipeline, "_PORTION", 1)  # an item
+    monkeypatch.setattr(pipeline, "_AHEAD", 20 * made.groups[0].size())
+    asked, real = [], data.Batches._taken
+
+    def taken(self, step, rows):
+        asked.append((step, rows.start))
+        return real(self, step, rows)
+
+    monkeypatch.setattr(data.Batches, "_taken", taken)
+    stream = made.iterate()
+    next(stream)
+    time.sleep(0.5)
+    assert len(asked) == 64 + 20
+    stream.close()
+
+
+def test_portions_of_several_shapes_are_no_batch():
+    parts = [{"image": np.zeros((2, side, side, 1), np.uint8)} for side in (2, 3)]
+    with pytest.raises(ValueError, match=r"have the shapes \(2, 2, 1\) and \(3, 3, 1\)"):
+        make()._joined(parts)

@@ -11,7 +11,7 @@ from PIL import Image, JpegImagePlugin
 
 from jaxgan.errors import UserError
 from jaxgan.fields import pixels as module
-from jaxgan.fields.pixels import Fit, channels, covering, load, read
+from jaxgan.fields.pixels import MAX_PIXELS, Fit, Picture, channels, covering, load, read
 from jaxgan.fields.video import shots
 
 
@@ -340,3 +340,66 @@ def test_what_pillow_says_on_the_side_is_not_heard(recwarn, caplog):
         read(content, name="odd")
     assert not recwarn.list
     assert not caplog.records
+
+
+def photograph(width: int, height: int, kind: str = "JPEG", mode: str = "RGB", **options) -> bytes:
+    """Waves some pixels long, so that a shift by half a pixel shows."""
+    y, x = np.mgrid[:height, :width]
+    waves = [127 + 100 * np.sin(x / (5 + k)) * np.cos(y / (7 - k)) for k in range(3)]
+    image = Image.fromarray(np.stack(waves, -1).astype(np.uint8)).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return encoded(image, kind, **options).getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "CMYK")],
+)
+@pytest.mark.parametrize(
+    "fit",
+    [
+        Fit(shape=(32, 32, 3), resize=True),
+        Fit(shape=(20, 30, 1), resize=True),
+        Fit(shape=(16, 16, 4), resize=True, crop=60),
+        Fit(shape=(75, 100, 3)),
+        Fit(shape=(32, 32, 3), resize=True, nearest=True),
+    ],
+)
+def test_a_picture_is_fitted_as_its_pixels_are(kind, mode, fit):
+    content = photograph(100, 75, kind, mode)
+    made = Picture(content, name="a", max_pixels=MAX_PIXELS).fitted(fit)
+    np.testing.assert_array_equal(made, fit(read(content)), strict=True)
+
+
+@pytest.mark.parametrize(("width", "height"), [(101, 75), (75, 101), (320, 200), (99, 640)])
+def test_a_draft_is_nearly_what_the_whole_picture_is_fitted_to(width, height):
+    content, fit = photograph(width, height, quality=95), Fit(shape=(24, 24, 3), resize=True)
+    assert fit.reduction(width, height) > 1
+    picture = Picture(content, name="a", max_pixels=MAX_PIXELS)
+    draft, exact = (picture.fitted(fit, draft=draft) for draft in (True, False))
+    assert 0 < np.abs(draft - exact.astype(float)).mean() < 1.1
+    np.testing.assert_array_equal(exact, fit(read(content)))
+
+
+def test_drafts_leave_enough_to_scale():
+    fit = Fit(shape=(128, 128, 3), resize=True)
+    sides = {319: 1, 320: 2, 375: 2, 512: 2, 640: 4, 1024: 4, 1280: 8, 9999: 8}
+    assert {side: fit.reduction(2 * side, side) for side in sides} == sides
+    assert Fit(shape=(128, 128, 3), resize=True, crop=500).reduction(999, 999) == 1
+    assert Fit(shape=(64, 256, 3), resize=True).reduction(1024, 400) == 2
+
+
+def test_a_picture_that_is_to_be_turned_is_no_draft():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content, fit = photograph(200, 101, exif=exif), Fit(shape=(16, 16, 3), resize=True)
+    made = Picture(content, name="a", max_pixels=MAX_PIXELS).fitted(fit, draft=True)
+    np.testing.assert_array_equal(made, fit(read(content)))
+
+
+def test_a_picture_names_its_file():
+    with pytest.raises(UserError, match=r"b.jpg: found no image but b'gone'"):
+        Picture(b"gone", name="b.jpg", max_pixels=9).fitted(Fit(shape=(2, 2, 3)))
+    with pytest.raises(UserError, match=r"is 10x20x3, the system draws 2x2x3: add --resize"):
+        Picture(photograph(20, 10), name="b", max_pixels=999).fitted(Fit(shape=(2, 2, 3)))

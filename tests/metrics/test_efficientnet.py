@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from jaxgan import backend
+from jaxgan.errors import UserError
 from jaxgan.metrics import efficientnet, features
 from jaxgan.pretrained import weights
 
@@ -42,6 +43,13 @@ def test_logits_and_classes_of_photographs_as_pytorch_has_them(extractor):
     np.testing.assert_allclose(got[1], expected[1], atol=1e-4)
     np.testing.assert_array_equal(np.argmax(got[1], 1), [BELL_COTE, DAISY])
     np.testing.assert_array_equal(np.argmax(expected[1], 1), [BELL_COTE, DAISY])
+
+
+def test_a_state_without_all_of_a_batch_norm_is_refused():
+    state = torch.load(weights.find_weights(weights.EFFICIENTNET), weights_only=True)
+    arrays = {name: x.numpy() for name, x in state.items() if name != "_bn0.weight"}
+    with pytest.raises(UserError):
+        efficientnet.params_from_torch(arrays)
 
 
 @pytest.mark.parametrize("kernel", [3, 5])

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import os
 import shutil
 
 import jax
@@ -20,7 +21,7 @@ from jaxgan.metrics.base import joined
 from jaxgan.metrics.evaluate import evaluate, refer
 from jaxgan.metrics.features import from_function
 from jaxgan.metrics.frechet import FID, Moments, frechet_distance
-from jaxgan.metrics.images import Stored, of_source, pass_over
+from jaxgan.metrics.images import BATCH, Stored, of_source, pass_over
 from jaxgan.metrics.kernel import KID, kernel_distance
 from jaxgan.metrics.records import Record, append, differing, read_records
 from jaxgan.parallel.mesh import make_mesh
@@ -85,12 +86,13 @@ def test_scores_are_those_of_all_features_at_once():
     assert records["is"].real_images == 0
 
 
-def test_eight_devices_equal_one():
-    source = images(1000, 2)
+@pytest.mark.parametrize("deep", [False, True])
+def test_eight_devices_equal_one(deep):
+    source, extractor = images(1000, 2), dataclasses.replace(EXTRACTOR, deep=deep)
     found = []
     for mesh in (make_mesh(1), make_mesh(8)):
         scores = FID(), KID()
-        for batch in pass_over(Stored(source), EXTRACTOR, FID.needs, mesh=mesh):
+        for batch in pass_over(Stored(source), extractor, FID.needs, mesh=mesh):
             for score in scores:
                 score.add(batch)
         found.append((scores[0].generated, joined(scores[1].generated, "features")))
@@ -99,6 +101,24 @@ def test_eight_devices_equal_one():
     np.testing.assert_allclose(one.covariance, eight.covariance, atol=1e-6)
     np.testing.assert_allclose(one_features, eight_features, atol=1e-6)
     assert one.count == eight.count == len(one_features) == 1000
+
+
+def test_cpus_give_deep_networks_few_images_at_a_time(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    sizes = []
+
+    def looked_at(params, pixels):
+        sizes.append(len(pixels))
+        return project(params, pixels)
+
+    whole = from_function("looked at", looked_at, WEIGHTS, size=12, classes=3)
+    source, found = images(130, 4), []
+    for extractor in (whole, dataclasses.replace(whole, deep=True)):
+        passed = pass_over(Stored(source), extractor, {"features", "logits"}, mesh=make_mesh(1))
+        found.append([(batch["features"], batch["logits"]) for batch in passed])
+    assert (sizes[0], sizes[-1]) == (BATCH, 5)
+    assert [len(features) for features, _ in found[1]] == [130]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *found)
 
 
 def test_worse_images_score_worse():

@@ -89,9 +89,10 @@ def test_batch_norm_train_agrees_with_torch(x):
     np.testing.assert_allclose(state["var"], expected, rtol=1e-5)
 
 
-def test_batch_norm_second_derivative_agrees_with_torch(x):
+@pytest.mark.parametrize("kind", ["batch", "instance"])
+def test_second_derivative_agrees_with_torch(x, kind):
     """Gradient penalties differentiate twice."""
-    norm = BatchNorm(affine=False)
+    norm = BatchNorm(affine=False) if kind == "batch" else InstanceNorm()
     variables = norm.init(jax.random.key(0), x, train=True)
 
     def norm_of_gradient(x):
@@ -99,7 +100,10 @@ def test_batch_norm_second_derivative_agrees_with_torch(x):
         return (gradient**2).mean()
 
     inputs = to_torch(x).requires_grad_()
-    y = torch.nn.functional.batch_norm(inputs, None, None, training=True)
+    if kind == "batch":
+        y = torch.nn.functional.batch_norm(inputs, None, None, training=True)
+    else:
+        y = torch.nn.functional.instance_norm(inputs)
     (gradient,) = torch.autograd.grad((y**3).sum(), inputs, create_graph=True)
     (second,) = torch.autograd.grad((gradient**2).mean(), inputs)
     np.testing.assert_allclose(

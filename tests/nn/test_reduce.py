@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from jaxgan.backend import target
-from jaxgan.nn.reduce import add_bias, batch_normalize, channel_sum, scale_shift
+from jaxgan.nn.reduce import (
+    add_bias,
+    batch_normalize,
+    channel_sum,
+    position_sum,
+    scale_shift,
+    standardize,
+)
 
 SHAPES = [(4, 8, 8, 3), (2, 5, 7, 3), (6, 3)]
 
@@ -20,6 +27,16 @@ def test_channel_sum(rng, shape, backend):
     np.testing.assert_allclose(got, x.astype(np.float64).reshape(-1, 3).sum(0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 64, 64, 3), (1, 100, 100, 3)])
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+def test_position_sum(rng, shape, backend):
+    x = rng.normal(10, 1, size=shape).astype(np.float32)
+    with target(backend):
+        got = position_sum(x)
+    want = x.astype(np.float64).reshape(len(x), -1, 3).sum(1)
+    np.testing.assert_allclose(got, want, rtol=1e-6 if backend == "cpu" else 1e-5)
+
+
 def plain_normalize(x, scale, shift):
     axes = tuple(range(x.ndim - 1))
     return (x - x.mean(axes)) / jnp.sqrt(x.var(axes) + 1e-5) * scale + shift
@@ -27,6 +44,11 @@ def plain_normalize(x, scale, shift):
 
 def normalize(x, scale, shift):
     return batch_normalize(x, scale, shift, 1e-5)[0]
+
+
+def plain_standardize(x):
+    axes = tuple(range(1, x.ndim - 1))
+    return (x - x.mean(axes, keepdims=True)) / jnp.sqrt(x.var(axes, keepdims=True) + 1e-5)
 
 
 def per_sample_map(function):
@@ -46,6 +68,7 @@ def test_gradients_are_those_of_the_plain_formulas(rng, shape):
         (per_sample_map(scale_shift), lambda x, a, b: x * a + b, (x, *spread)),
         (normalize, plain_normalize, (x, a, b)),
         (per_sample_map(normalize), plain_normalize, (x, *spread)),
+        (lambda x: standardize(x, 1e-5), plain_standardize, (x,)),
     ]
     for ours, plain, inputs in pairs:
         got, pull = jax.vjp(ours, *inputs)
@@ -63,3 +86,9 @@ def test_moments_come_back(rng):
     _, mean, var = batch_normalize(x, jnp.ones(3), jnp.zeros(3), 1e-5)
     np.testing.assert_allclose(mean, x.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(var, x.var((0, 1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [64, 100, 250])
+def test_a_constant_map_is_near_zero_when_it_is_standardized(side):
+    y = standardize(np.full((1, side, side, 2), 3.3, np.float32), 1e-5)
+    assert np.abs(y).max() < 0.02

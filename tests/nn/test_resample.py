@@ -128,13 +128,45 @@ def test_conv_forms_agree_and_match_torch(name):
     x, kernel = arrays((2, *size, 3), (k, k, 3, 5))
     kernel /= 5
     how = {"stride": stride, "padding": padding}
+    forms = ["native"] + ["matmul"] * (size == (k, k)) + ["folded"] * (stride == 1)
 
     def f(x, kernel, form=None):
         return resample.conv(x, kernel, **how, form=form)
 
-    assert_equal_forms(f, ["native"] + ["matmul"] * (size == (k, k)), x, kernel)
+    assert_equal_forms(f, forms, x, kernel)
     expected = nhwc(F.conv2d(nchw(x), oihw(kernel), **how))
     np.testing.assert_allclose(f(x, kernel), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 5), (5, 2)])
+@pytest.mark.parametrize(("taps", "padding"), [((7, 7), 0), ((3, 4), (1, 2))])
+def test_kernels_folded_at_either_end_are_the_same(inputs, outputs, taps, padding):
+    x, kernel = arrays((2, 8, 9, inputs), (*taps, inputs, outputs))
+    kernel /= 7
+
+    def f(x, kernel, form=None):
+        return resample.conv(x, kernel, 1, padding, form=form)
+
+    def slopes(x, kernel, form=None):
+        return jax.grad(lambda x: jnp.sin(f(x, kernel, form)).sum())(x)
+
+    assert_equal_forms(f, ["native", "folded"], x, kernel)
+    assert_equal_forms(slopes, ["native", "folded"], x, kernel)
+
+
+def test_images_are_convolved_by_one_column_on_a_cpu():
+    f = jax.jit(resample.conv)
+
+    def columns(inputs, outputs, taps):
+        x, kernel = arrays((1, 8, 8, inputs), (taps, taps, inputs, outputs))
+        text = f.lower(x, kernel).as_text()
+        return f"tensor<{taps}x1x" in text
+
+    for name in ("cpu", "gpu"):
+        with target(name):
+            assert columns(16, 3, 3) == columns(3, 16, 7) == (name == "cpu")
+            assert not columns(3, 16, 3)
+            assert not columns(16, 16, 7)
 
 
 def test_down_undoes_up_and_shapes():
