@@ -71,6 +71,8 @@ def leave_at_once() -> None:
     os.set_blocking(written, False)
     signal.set_wakeup_fd(written, warn_on_full_buffer=False)
     threading.Thread(target=_hear, args=(heard,), name="signals", daemon=True).start()
+    # What memory workers shared is given back, and not worth two lines at the end.
+    sys.warnoptions.append("ignore:resource_tracker")
 
 
 def leave(number: int = signal.SIGINT, frame: FrameType | None = None) -> NoReturn:

@@ -29,7 +29,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grain
-import grain.experimental
 import numpy as np
 from absl import flags
 from jaxtyping import Int
@@ -51,9 +50,6 @@ _AHEAD = 5 * 10**8
 
 _PORTION = 2**22
 """Bytes of a portion, counted so: little beside `_AHEAD`, much beside Grain's part."""
-
-_NEVER = 2**62
-"""Bytes from which arrays of worker processes would come in shared memory, not through pipes."""
 
 _TURNS = 2**61
 """The stream of random words that says which of an item's sentences is drawn, and with which frame
@@ -431,17 +427,13 @@ class Batches:
         # Grain reads its own settings from command-line flags that nobody here parses.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        # Through pipes, since shared memory has names that outlast whoever is killed.
-        piped = grain.experimental.WithOptionsIterDataset(
-            portions.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)),
-            grain.experimental.DatasetOptions(min_shm_size=_NEVER),
-        )
+        single = portions.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
         # Grain holds so many of a worker twice: in its pipe, and taken from there.
         buffer = max(1, ahead // self.workers // 2)
         options = grain.MultiprocessingOptions(
             num_workers=self.workers, per_worker_buffer_size=buffer
         )
-        return piped.mp_prefetch(options, _end_with_parent)
+        return single.mp_prefetch(options, _end_with_parent)
 
     def _portion(self, size: int, count: int, number: int) -> dict[str, np.ndarray]:
         step, place = divmod(number, count)
