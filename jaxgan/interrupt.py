@@ -11,16 +11,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from multiprocessing import util
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 STATUS = 130
 """Exit status of a command that Ctrl-C has ended."""
-
-_PATIENCE = 3.0
-"""Seconds that child processes have to end."""
 
 Listener = Callable[[int], None]
 
@@ -81,22 +77,11 @@ def leave(number: int = signal.SIGINT, frame: FrameType | None = None) -> NoRetu
 
 
 def end(text: str) -> NoReturn:
-    """Ends the process with a line, without waiting for what it is doing."""
+    """Ends the process with a line, without waiting for anything."""
     if not _ended.acquire(blocking=False):  # the handler and the thread both hear of a signal
         threading.Event().wait()
     say(text)
-    # In a thread, for this one may hold a lock that it would wait for.
-    tidying = threading.Thread(target=_end_children, name="children", daemon=True)
-    tidying.start()
-    tidying.join(_PATIENCE)
     os._exit(STATUS)
-
-
-def _end_children() -> None:
-    """Ends child processes and gives back their semaphores, or Python would call these leaked."""
-    for child in multiprocessing.active_children():
-        child.terminate()
-    util._exit_function()  # type: ignore[attr-defined]
 
 
 def say(text: str) -> None:

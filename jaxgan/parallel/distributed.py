@@ -13,7 +13,6 @@ import importlib.util
 import os
 import signal
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -289,7 +288,6 @@ class StopSignals:
         self._noted: int | None = None
         self._end = end
         self._heard: list[int] = []
-        self._interrupts = 0
         self._listening = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -347,9 +345,6 @@ class StopSignals:
             if number == signal.SIGINT and callable(before):
                 before(number, frame)
             raise Stopped(number, None)
-        self._interrupts += number == signal.SIGINT
-        if self._interrupts > 1 and interrupt.of_command():
-            threading.Event().wait()  # for the thread that has heard of it, and ends the process
         if self._noted is None:
             self._noted = self._step
         if not interrupt.of_command():  # there a thread has heard of it
