@@ -101,7 +101,8 @@ def read(
     """
     name = _named(file, name)
     with naming(name):
-        return _decode(_content(file, max_pixels), name, max_pixels)
+        content = _content(file, max_pixels)
+    return Picture(content, name=name, max_pixels=max_pixels).whole()
 
 
 def load(
@@ -111,7 +112,7 @@ def load(
     name = _named(path, None)
     with naming(name):
         content = _content(path, max_pixels)
-        return content, _decode(content, name, max_pixels)
+    return content, Picture(content, name=name, max_pixels=max_pixels).whole()
 
 
 def _named(file: File, name: str | None) -> str:
@@ -261,11 +262,6 @@ _QUIET = _Quiet()
 def quiet() -> contextlib.AbstractContextManager[None]:
     """A context of many images: what is done once for each of them is done once for all."""
     return _QUIET
-
-
-def _decode(content: bytes, name: str, max_pixels: int) -> UInt8[np.ndarray, "h w c"]:
-    with opened(content, name, max_pixels) as image:
-        return eight_bits(_loaded(image, name))
 
 
 def _loaded(image: Image.Image, name: str) -> Image.Image:
