@@ -132,12 +132,13 @@ class Source(abc.ABC):
           columns: What the transforms give, by column. One that is called otherwise than here says
             in `Field.column` what it is made of.
         """
+        origins = _origins(columns)
         return Fitted(
             name=self.name,
             columns=_renamed(columns),
             labels=self.labels,
             source=self,
-            origins=(origins := {name: field.column or name for name, field in columns.items()}),
+            origins=origins,
             transforms=transforms,
             calls=_calls(origins),
         )
@@ -185,15 +186,15 @@ class Fitted(Source):
         """Return a source of these columns; of the same files, where nothing was done to them."""
         if any(each is not None for each in self.transforms.values()):
             return super().fitted(transforms, columns)
+        origins = _origins(columns)
         own = {
-            name: dataclasses.replace(field, column=self.origins[field.column or name])
+            name: dataclasses.replace(field, column=self.origins[origins[name]])
             for name, field in columns.items()
         }
         fitted = self.source.fitted(transforms, own)
         if not isinstance(fitted, Fitted):
             return super().fitted(transforms, columns)
-        outer = _calls({name: field.column or name for name, field in columns.items()})
-        return dataclasses.replace(fitted, calls=self.calls + outer)
+        return dataclasses.replace(fitted, calls=self.calls + _calls(origins))
 
     def column(self, name: str) -> Sequence[Any] | np.ndarray:
         """Return all items of a column, without reading the others."""
@@ -211,6 +212,11 @@ class Fitted(Source):
         """
         yield from self.source.identity()
         yield from self.calls
+
+
+def _origins(columns: Mapping[str, Field]) -> dict[str, str]:
+    """By column, what it is made of."""
+    return {name: field.column or name for name, field in columns.items()}
 
 
 def _calls(origins: Mapping[str, str]) -> tuple[bytes, ...]:

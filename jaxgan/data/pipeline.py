@@ -177,18 +177,18 @@ class Group:
             cut=None if framing.jitter is None else first,
         )
 
-    def drawn(self, order: Order, step: int, flip: bool) -> "Drawn":
-        """What is drawn for this process's items of a step."""
+    def drawn(self, order: Order, step: int, flip: bool, rows: slice = slice(None)) -> "Drawn":
+        """What is drawn for this process's items of a step, or for some rows of these."""
         start, count = order.span(step)
         first, flips, places = _streams(self.number)
-        positions = order.mine(np.arange(start, start + count))
+        positions = order.mine(np.arange(start, start + count))[rows]
         turns, flipped, words = positions, None, None
         if self.sentences or self.parts:
-            turns = order.mine(random_words(order.seed, _TURNS + self.number, start, count))
+            turns = order.mine(random_words(order.seed, _TURNS + self.number, start, count))[rows]
         if flip:
-            flipped = order.mine(random_bits(order.seed, flips, start, count))
+            flipped = order.mine(random_bits(order.seed, flips, start, count))[rows]
         if self.cut is not None:
-            words = order.mine(random_words(order.seed, places, start, count))
+            words = order.mine(random_words(order.seed, places, start, count))[rows]
         items = _items(order.seed, first, len(self.source), positions)
         return Drawn(items, turns, flipped, words)
 
@@ -251,10 +251,6 @@ class Drawn(NamedTuple):
     turns: np.ndarray
     flips: np.ndarray | None
     places: np.ndarray | None
-
-    def rows(self, rows: slice) -> "Drawn":
-        """Some of them."""
-        return Drawn(*(None if x is None else x[rows] for x in self))  # type: ignore[arg-type]
 
 
 def _scaled(framing: Framing, field: Field, first: Field | None) -> Framing:
@@ -335,12 +331,13 @@ class Batches:
         """Some of this process's rows of a step, one after the other, before `to_network`."""
         taken: dict[str, np.ndarray] = {}
         for group in self.groups:
-            taken |= group.take(group.drawn(self.order, step, self.flip).rows(rows))
+            taken |= group.take(group.drawn(self.order, step, self.flip, rows))
         return taken
 
     def _joined(self, portions: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The batch of all portions of a step, as networks see it; each is let go in its turn."""
-        rows = self.order.draws * self.order.micro * self.order.rows
+        lead = self.order.lead
+        rows = math.prod(lead)
         fields = {name: field for group in self.groups for name, field in group.fields.items()}
         batch: dict[str, np.ndarray] = {}
         begin = 0
@@ -362,7 +359,6 @@ class Batches:
                     )
                 batch[name][begin:end] = numbers
             begin = end
-        lead = self.order.lead
         return {name: numbers.reshape(*lead, *numbers.shape[1:]) for name, numbers in batch.items()}
 
     def count(self, name: str) -> int:
@@ -393,7 +389,7 @@ class Batches:
         processes. About 0.5 GB are made ahead, beside the batch that comes next, and at least a
         portion for each thread and one more.
         """
-        rows = self.order.draws * self.order.micro * self.order.rows
+        rows = math.prod(self.order.lead)
         each = max(1, sum(group.size() for group in self.groups))
         size = min(rows, max(1, _PORTION // each))
         count = -(-rows // size)
